@@ -1,0 +1,99 @@
+"""What training minimizes and what early stopping watches.
+
+With two classes all of it follows from d, the difference of the two logits: softmax gives p = sigmoid(d).
+"""
+
+import torch
+from torch.nn import functional
+
+
+def _difference(logits, target):
+    if logits.shape[1] != 2 or logits.shape[0] != target.shape[0] or logits.shape[2:] != target.shape[1:]:
+        raise ValueError(
+            f"expected logits (n, 2, h, w) and target (n, h, w), got {tuple(logits.shape)} and {tuple(target.shape)}"
+        )
+    return logits[:, 1] - logits[:, 0], target.to(logits.dtype)
+
+
+def cross_entropy(logits, target):
+    """Average the cross-entropy of both classes over all voxels."""
+    difference, truth = _difference(logits, target)
+    return functional.binary_cross_entropy_with_logits(difference, truth)
+
+
+def generalized_dice(logits, target, weights: str = "volume"):
+    r"""Compute the generalized Dice loss over the batch.
+
+    .. math:: 1 - 2 \frac{\sum_l w_l \sum_n p_{ln} g_{ln}}{\sum_l w_l \sum_n (p_{ln} + g_{ln})}
+
+    Parameters
+    ----------
+    logits : (n, 2, h, w)
+    target : (n, h, w), 0 or 1
+    weights : "volume" for w = 1/v, "squared" for 1/v^2, v the voxels of the class in the batch
+
+    Returns
+    -------
+    scalar tensor in [0, 1], 0 for a perfect prediction.
+
+    Source: Sudre et al. 2017; Clèrigues et al. 2019, sec. 3.1. Our choice: 1/v as the authors' release; a class that
+    is absent from the batch takes the largest finite weight.
+    """
+    difference, truth = _difference(logits, target)
+    lesion = torch.sigmoid(difference)
+    n_lesion, n_all = truth.sum(), truth.numel()
+    volume = torch.stack([n_all - n_lesion, n_lesion])
+    weight = 1 / volume.clamp(min=1) ** (1 if weights == "volume" else 2)
+    weight = torch.where(volume > 0, weight, weight.where(volume > 0, torch.zeros_like(weight)).max())
+    overlap = (lesion * truth).sum()
+    predicted = lesion.sum()
+    # The background's sums follow from the lesion's.
+    overlap_background = n_all - n_lesion - predicted + overlap
+    sum_lesion = predicted + n_lesion
+    numerator = weight[1] * overlap + weight[0] * overlap_background
+    denominator = weight[1] * sum_lesion + weight[0] * (2 * n_all - sum_lesion)
+    return 1 - 2 * numerator / denominator
+
+
+def gdl_cross_entropy(logits, target, weights: str = "volume"):
+    """Add the generalized Dice loss and the cross-entropy.
+
+    Source: Clèrigues et al. 2019, sec. 3.1 and 3.3.
+    """
+    return generalized_dice(logits, target, weights) + cross_entropy(logits, target)
+
+
+def training_loss(logits, target, loss: str, weights: str = "volume"):
+    """Compute the loss a variant names: "gdl_cross_entropy" or "cross_entropy"."""
+    if loss == "cross_entropy":
+        return cross_entropy(logits, target)
+    return gdl_cross_entropy(logits, target, weights)
+
+
+def error_sums(logits, target):
+    """Sum what the monitored quantities need over a batch.
+
+    Returns
+    -------
+    tensor (6,) float64 : voxels, wrong voxels, |p - g|, p g, p, g. Add them up over batches, then `monitored`.
+    """
+    difference, truth = _difference(logits, target)
+    lesion = torch.sigmoid(difference)
+    wrong = (difference > 0) != (truth > 0.5)
+    terms = (torch.ones_like(lesion), wrong, (lesion - truth).abs(), lesion * truth, lesion, truth)
+    return torch.stack([term.sum(dtype=torch.float64) for term in terms])
+
+
+def monitored(sums) -> dict[str, float]:
+    """Turn summed terms of `error_sums` into accuracy and the two early-stopping quantities, both to be small.
+
+    `l1_error` is the L1 loss plus the error rate (Clèrigues et al. 2019, sec. 3.3); `dice` is the probabilistic Dice
+    loss of the baseline (sec. 4.1). Our choice: the latter of the lesion class, over the whole stopping set at once.
+    """
+    voxels, wrong, l1, overlap, predicted, truth = (float(s) for s in sums)
+    both = predicted + truth
+    return {
+        "accuracy": 1 - wrong / voxels,
+        "l1_error": (l1 + wrong) / voxels,
+        "dice": 1 - 2 * overlap / both if both else 0.0,
+    }

@@ -1,0 +1,195 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from strokelib import cases
+
+SHAPE, SPACING = (32, 32, 3), (0.9, 0.9, 5.0)
+NAMES = {"CT": "CT", "CBF": "CT_CBF", "CBV": "CT_CBV", "MTT": "CT_MTT", "Tmax": "CT_Tmax", "OT": "OT"}
+
+
+def write_image(folder, modality, number, array, suffix=".nii", spacing=SPACING, prefix="SMIR.Brain.XX.O."):
+    name = f"{prefix}{modality}.{number}"
+    image = nib.Nifti1Image(array, None)
+    image.header["pixdim"][1:4] = spacing
+    image.header.set_sform(np.eye(4), 2)
+    (folder / name).mkdir(parents=True)
+    image.to_filename(folder / name / (name + suffix))
+    return folder / name / (name + suffix)
+
+
+def write_case(root, number=1, split="TRAINING", suffix=".nii", description="ISLES 2018 - TRAIN - Train_01_A - CT"):
+    rng = np.random.default_rng(number)
+    folder = root / split / f"case_{number}"
+    paths = {}
+    for m, (key, modality) in enumerate(NAMES.items()):
+        if key == "OT" and split == "TESTING":
+            continue
+        array = rng.integers(0, 2 if key == "OT" else 90, SHAPE).astype(np.uint8 if key == "OT" else np.int32)
+        paths[key] = write_image(folder, modality, 900000 + 7 * number + m, array, suffix)
+    if description:
+        paths["CT"].with_name("info.json").write_text(json.dumps({"description": description}))
+    return paths
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_case_is_found_and_loaded(tmp_path, suffix):
+    paths = write_case(tmp_path, suffix=suffix)
+    (found,) = cases.find_cases(tmp_path, "TRAINING")
+    assert (found.number, found.patient, found.slab) == (1, "Train_01", "A")
+    assert found.files == paths and found.ids["MTT"] == 900010
+    case = cases.load_case(found)
+    assert case.images.shape == (5, *SHAPE) and case.images.dtype == np.float32
+    assert np.allclose(case.spacing, SPACING)  # although the affine says 1 mm
+    for m, modality in enumerate(cases.MODALITIES):
+        assert np.array_equal(case.images[m], nib.load(paths[modality]).get_fdata())
+    assert case.lesion.dtype == bool and case.lesion.sum() == nib.load(paths["OT"]).get_fdata().sum()
+
+
+def test_cases_come_in_numeric_order_and_testing_has_no_lesion(tmp_path):
+    for number in (10, 9, 2):
+        write_case(tmp_path, number, "TESTING", description=f"ISLES 2018 - TEST - Test_{number:02d}_A - CT")
+    found = cases.find_cases(tmp_path, "TESTING")
+    assert [f.number for f in found] == [2, 9, 10]
+    assert cases.load_case(found[0]).lesion is None
+
+
+def test_the_early_release_with_MR_names_is_read(tmp_path):
+    paths = write_case(tmp_path)
+    old = paths["CBF"]
+    old.rename(old.with_name(old.name.replace("CT_CBF", "MR_CBF")))
+    assert cases.find_cases(tmp_path, "TRAINING")[0].files["CBF"].name.startswith("SMIR.Brain.XX.O.MR_CBF")
+
+
+def test_a_missing_modality_names_case_and_pattern(tmp_path):
+    write_case(tmp_path)["Tmax"].unlink()
+    with pytest.raises(cases.CaseError, match=r"case_1 has no Tmax image .*_Tmax"):
+        cases.find_cases(tmp_path, "TRAINING")
+
+
+def test_a_duplicate_modality_is_refused(tmp_path):
+    write_case(tmp_path)
+    write_image(tmp_path / "TRAINING" / "case_1", "CT_MTT", 5, np.zeros(SHAPE, np.int32))
+    with pytest.raises(cases.CaseError, match="case_1 has 2 MTT images"):
+        cases.find_cases(tmp_path, "TRAINING")
+
+
+def test_missing_folders_say_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder TRAINING"):
+        cases.find_cases(tmp_path, "TRAINING")
+    (tmp_path / "TRAINING").mkdir()
+    with pytest.raises(FileNotFoundError, match="no case_N folder"):
+        cases.find_cases(tmp_path, "TRAINING")
+    with pytest.raises(ValueError, match="split must be one of"):
+        cases.find_cases(tmp_path, "training")
+
+
+def test_the_patient_comes_from_the_table_by_image_id(tmp_path):
+    """A folder without json falls back on the facts of the real data set: case 2 is slab B of patient 1."""
+    paths = write_case(tmp_path, 2, description=None)
+    with pytest.raises(cases.CaseError, match="patient of case_2 is unknown"):
+        cases.find_cases(tmp_path, "TRAINING")
+    ct = paths["CT"]
+    ct.rename(ct.with_name("SMIR.Brain.XX.O.CT.345569.nii"))
+    found = cases.find_cases(tmp_path, "TRAINING")[0]
+    assert (found.patient, found.slab) == ("Train_01", "B")
+
+
+def test_the_table_holds_94_and_62_scans_of_63_and_40_patients():
+    table = cases.case_table()
+    for split, scans, patients in (("TRAINING", 94, 63), ("TESTING", 62, 40)):
+        rows = [row for (s, _), row in table.items() if s == split]
+        assert (len(rows), len({row["patient"] for row in rows})) == (scans, patients)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda a: a[:, :, :2], "must agree"),
+        (lambda a: np.where(a == a.max(), np.nan, a).astype(np.float32), "NaN or infinite"),
+        (lambda a: a[..., None].repeat(2, 3), "4-D"),
+    ],
+)
+def test_a_damaged_modality_is_one_clear_error(tmp_path, change, message):
+    paths = write_case(tmp_path)
+    array = nib.load(paths["CBV"]).get_fdata()
+    image = nib.Nifti1Image(change(array), None)
+    image.header["pixdim"][1:4] = SPACING
+    image.to_filename(paths["CBV"])
+    with pytest.raises(cases.CaseError, match=message) as error:
+        cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
+    assert "case_1" in str(error.value) and "CT_CBV" in str(error.value)
+
+
+def test_a_truncated_file_and_a_foreign_label_are_named(tmp_path):
+    paths = write_case(tmp_path, suffix=".nii.gz")
+    whole = paths["MTT"].read_bytes()
+    paths["MTT"].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(cases.CaseError, match="cannot read .*CT_MTT"):
+        cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
+    paths["MTT"].write_bytes(whole)
+    nib.Nifti1Image(np.full(SHAPE, 3, np.uint8), None, nib.load(paths["OT"]).header).to_filename(paths["OT"])
+    with pytest.raises(cases.CaseError, match="values other than 0 and 1"):
+        cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
+
+
+def test_a_saved_map_keeps_the_header(tmp_path):
+    ct = write_case(tmp_path)["CT"]
+    values = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    path = cases.save_map(tmp_path / "out" / "map.nii.gz", values, ct, np.float32)
+    saved, source = nib.load(path), nib.load(ct)
+    assert np.array_equal(np.asanyarray(saved.dataobj), values)
+    assert np.array_equal(saved.affine, source.affine) and saved.header["sform_code"] == 2
+    assert np.allclose(saved.header.get_zooms(), SPACING)
+    with pytest.raises(ValueError, match="cannot take the header"):
+        cases.save_map(path, values[:-1], ct, np.float32)
+
+
+def real_patients():
+    return [row["patient"] for (split, _), row in cases.case_table().items() if split == "TRAINING"]
+
+
+@pytest.mark.parametrize("scheme", ["contiguous", "balanced"])
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+def test_no_patient_is_in_two_folds_and_none_is_empty(scheme, n_folds):
+    patients = real_patients()
+    slices = [int(row["slices"]) for (split, _), row in cases.case_table().items() if split == "TRAINING"]
+    folds = cases.assign_folds(patients, n_folds, scheme, 1, slices)
+    assert sorted(set(folds.tolist())) == list(range(n_folds))
+    for name in set(patients):
+        assert len({f for f, p in zip(folds, patients, strict=True) if p == name}) == 1
+    sizes = np.bincount(folds)
+    assert sizes.max() - sizes.min() <= 3
+    if scheme == "balanced":
+        assert all(sum(s >= 16 for s, f in zip(slices, folds, strict=True) if f == k) > 0 for k in range(n_folds))
+
+
+def test_contiguous_folds_of_the_real_cases_move_58_to_its_patient():
+    folds = cases.assign_folds(real_patients(), 5, "contiguous")
+    assert np.bincount(folds).tolist() == [19, 19, 20, 18, 18]
+    assert folds[56] == folds[57] == 2 and folds[58] == 3
+
+
+def test_small_cohorts_fill_every_fold_or_say_why_not():
+    assert cases.assign_folds(list("abc"), 3).tolist() == [0, 1, 2]
+    assert cases.assign_folds(list("aaaaab"), 2).tolist() == [0] * 5 + [1]
+    with pytest.raises(ValueError, match="there are 2; lower folds.count"):
+        cases.assign_folds(list("aab"), 3)
+    with pytest.raises(ValueError, match="scheme must be"):
+        cases.assign_folds(list("abc"), 3, "random")
+
+
+def test_the_inner_split_shares_no_patient():
+    patients = real_patients()
+    folds = cases.assign_folds(patients, 5)
+    slices = [2] * len(patients)
+    train, stop, evaluate = cases.split_fold(folds, 1, patients)
+    assert np.array_equal(stop, evaluate) and len(train) + len(evaluate) == len(patients)
+    train, stop, evaluate = cases.split_fold(folds, 1, patients, inner=True, seed=3, slices=slices)
+    parts = [{patients[i] for i in part} for part in (train, stop, evaluate)]
+    assert all(parts) and len(train) + len(stop) + len(evaluate) == len(patients)
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    with pytest.raises(ValueError, match="fold 7 is empty"):
+        cases.split_fold(folds, 7, patients)

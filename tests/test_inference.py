@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+
+from strokelib import inference
+from strokelib.network import Network
+
+
+def network(seed, channels=5):
+    torch.manual_seed(seed)
+    return Network(channels).eval()
+
+
+@pytest.fixture(scope="module")
+def scan():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((72, 64, 2), bool)
+    mask[10:60, 8:50] = True
+    mask[30:40, :, 1] = False
+    images = (rng.standard_normal((5, *mask.shape)) * mask).astype(np.float32)
+    return images, mask
+
+
+def plainly(networks, images, mask, step, size, passes=None):
+    """The method sentence by sentence: every patch alone, summed in place, divided by the count."""
+    pad = size // 2
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    total, count = np.zeros(padded.shape[1:]), np.zeros(padded.shape[1:])
+    for k in range(mask.shape[2]):
+        for x0 in range(0, mask.shape[0], step):
+            for y0 in range(0, mask.shape[1], step):
+                if not mask[x0 : x0 + step, y0 : y0 + step, k].any():
+                    continue
+                x = min(x0 + step // 2, mask.shape[0] - 1)
+                y = min(y0 + step // 2, mask.shape[1] - 1)
+                patch = torch.from_numpy(padded[None, :, x : x + size, y : y + size, k])
+                with torch.no_grad():
+                    p = np.mean([n(patch).softmax(1)[0, 1].numpy() for n in networks], axis=0)
+                total[x : x + size, y : y + size, k] += p
+                count[x : x + size, y : y + size, k] += 1
+    mean = (total / np.maximum(count, 1))[pad:-pad, pad:-pad]
+    return np.where(mask, mean, 0)
+
+
+@pytest.mark.parametrize("step, size, batch", [(9, 32, 7), (16, 48, 64)])
+def test_prediction_is_the_plain_method(scan, step, size, batch):
+    nets = [network(0), network(1)]
+    ours = inference.predict_case(nets, *scan, step, patch_size=size, batch_size=batch)
+    assert ours.dtype == np.float32 and ours.shape == scan[1].shape
+    assert np.abs(ours - plainly(nets, *scan, step, size)).max() < 1e-5
+    assert (ours[~scan[1]] == 0).all() and (ours[scan[1]] > 0).all()
+
+
+def test_needed_voxels_are_the_same_and_the_rest_is_zero(scan):
+    needed = np.zeros_like(scan[1])
+    needed[20:25, 20:30, 0] = True
+    whole = inference.predict_case([network(0)], *scan, 8, patch_size=32)
+    part = inference.predict_case([network(0)], *scan, 8, patch_size=32, needed=needed)
+    assert np.allclose(part[needed], whole[needed], atol=1e-6) and (part[~needed] == 0).all()
+
+
+def test_stochastic_passes_are_seeded_and_average_towards_each_other(scan):
+    def run(seed, passes):
+        generator = torch.Generator().manual_seed(seed)
+        return inference.predict_case(
+            [network(0)], *scan, 16, passes=passes, dropout=0.3, patch_size=32, generator=generator
+        )
+
+    assert np.array_equal(run(1, 3), run(1, 3))
+    few, many = (np.abs(run(1, n) - run(2, n)).mean() for n in (2, 16))
+    assert 0 < many < 0.6 * few  # 16 passes against 2: the spread should fall by sqrt(8)
+    with pytest.raises(ValueError, match="need a generator"):
+        inference.predict_case([network(0)], *scan, 16, passes=3, patch_size=32)
+
+
+def test_the_cascade_counts_the_second_where_the_first_sees_lesion(scan):
+    first, second = network(0), network(3)
+    p1 = inference.predict_case([first], *scan, 16, patch_size=48)
+    p2 = inference.predict_case([second], *scan, 16, patch_size=48)
+    shift = float(np.quantile(p1[scan[1]], 0.5))
+    with torch.no_grad():  # move the first network's output so that its 0.1 splits the brain in half
+        wanted = np.log(0.1 / 0.9) - np.log(shift / (1 - shift))
+        first.leave.bias[1] += float(wanted)
+    p1 = inference.predict_case([first], *scan, 16, patch_size=48)
+    both = inference.predict_cascade(first, second, *scan, 16, 48)
+    counts = p1 > 0.1
+    assert 0.2 < counts[scan[1]].mean() < 0.8
+    assert np.allclose(both[counts], p2[counts], atol=1e-6) and (both[~counts] == 0).all()
+
+
+def test_slices_pass_whole_slices(scan):
+    images, mask = scan
+    ours = inference.predict_case([network(0)], images, mask, mode="slices")
+    # The box of this mask with a margin of 16 is x from -6 and y from -8, 96 x 80.
+    padded = np.pad(images, ((0, 0), (6, 18), (8, 8), (0, 0)))
+    with torch.no_grad():
+        plain = network(0)(torch.from_numpy(padded[None, ..., 0])).softmax(1)[0, 1].numpy()[6:78, 8:72]
+    assert np.abs(ours[..., 0] - np.where(mask[..., 0], plain, 0)).max() < 1e-5
+    assert not inference.predict_case([network(0)], images, np.zeros_like(mask), mode="slices").any()
+
+
+def test_bad_arguments_are_named(scan):
+    images, mask = scan
+    with pytest.raises(ValueError, match="differ in"):
+        inference.predict_case([network(0)], images[:, 1:], mask)
+    with pytest.raises(ValueError, match="at least one network"):
+        inference.predict_case([], images, mask)
+    with pytest.raises(ValueError, match="mode must be"):
+        inference.predict_case([network(0)], images, mask, mode="whole")
+    with pytest.raises(ValueError, match="takes 5 modalities, got 3"):
+        inference.predict_case([network(0)], images[:3], mask, 16)
+
+
+def test_networks_come_back_from_disk_bit_for_bit(tmp_path, scan):
+    saved = network(4)
+    path = inference.save_network(tmp_path / "n.safetensors", saved, {"digest": "abc"})
+    loaded, facts = inference.load_network(path)
+    assert facts["digest"] == "abc" and inference.read_facts(path) == facts
+    assert all(torch.equal(a, b) for a, b in zip(saved.state_dict().values(), loaded.state_dict().values(), strict=True))
+    again = inference.save_network(tmp_path / "m.safetensors", saved, {"digest": "abc"})
+    assert path.read_bytes() == again.read_bytes()
+
+
+def test_missing_and_damaged_networks_say_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train it first with notebook 05"):
+        inference.load_network(tmp_path / "none.safetensors")
+    path = inference.save_network(tmp_path / "n.safetensors", network(0), {})
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="delete it and train again"):
+        inference.load_network(path)
+    assert inference.read_facts(path) == {}
+
+
+def test_dropout_generators_differ_by_case_and_fold():
+    draws = [
+        torch.rand(3, generator=inference.dropout_generator(*key)).tolist()
+        for key in ((1, 0, 1), (1, 0, 2), (1, 1, 1), (2, 0, 1), (1, 0, 1))
+    ]
+    assert draws[0] == draws[4] and len({str(d) for d in draws}) == 4

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from monai.losses import GeneralizedDiceLoss
+from torch.nn import functional
+
+from strokelib import losses
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 2, 16, 16, generator=generator)
+    target = (torch.rand(3, 16, 16, generator=generator) < 0.2).to(torch.uint8)
+    return logits, target
+
+
+def sure(target, value=50.0):
+    """Logits that give the target with certainty."""
+    lesion = (target.float() * 2 - 1) * value
+    return torch.stack([-lesion, lesion], dim=1)
+
+
+def test_cross_entropy_is_torchs_own(batch):
+    logits, target = batch
+    assert torch.allclose(losses.cross_entropy(logits, target), functional.cross_entropy(logits, target.long()))
+
+
+@pytest.mark.parametrize("weights, monai", [("volume", "simple"), ("squared", "square")])
+def test_generalized_dice_agrees_with_monai(batch, weights, monai):
+    logits, target = batch
+    oracle = GeneralizedDiceLoss(softmax=True, to_onehot_y=True, batch=True, w_type=monai, smooth_nr=0, smooth_dr=0)
+    expected = oracle(logits, target[:, None])
+    assert torch.allclose(losses.generalized_dice(logits, target, weights), expected, atol=1e-6)
+
+
+def test_hand_worked_generalized_dice():
+    """Four voxels, one lesion, p = 0.5 everywhere: w = (1/3, 1); numerator 1.5/3 + 0.5 = 1, denominator 5/3 + 3."""
+    target = torch.tensor([[[1, 0], [0, 0]]])
+    value = losses.generalized_dice(torch.zeros(1, 2, 2, 2), target)
+    assert value.item() == pytest.approx(1 - 2 * 1 / (5 / 3 + 3))
+
+
+def test_perfect_prediction_costs_nothing_and_the_inverse_everything(batch):
+    _, target = batch
+    assert losses.generalized_dice(sure(target), target).item() == pytest.approx(0, abs=1e-6)
+    assert losses.gdl_cross_entropy(sure(target), target).item() == pytest.approx(0, abs=1e-6)
+    assert losses.generalized_dice(sure(1 - target), target).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("weights", ["volume", "squared"])
+def test_an_absent_class_stays_finite_and_differentiable(value, weights):
+    logits = torch.zeros(2, 2, 4, 4, requires_grad=True)
+    loss = losses.gdl_cross_entropy(logits, torch.full((2, 4, 4), value), weights)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(logits.grad).all() and logits.grad.abs().sum() > 0
+
+
+def test_the_loss_falls_as_the_prediction_improves(batch):
+    _, target = batch
+    values = [losses.gdl_cross_entropy(sure(target, v), target).item() for v in (-1, 0, 1, 3)]
+    assert values == sorted(values, reverse=True) and len(set(values)) == 4
+
+
+def test_variants_choose_their_loss(batch):
+    logits, target = batch
+    assert losses.training_loss(logits, target, "cross_entropy") == losses.cross_entropy(logits, target)
+    both = losses.generalized_dice(logits, target) + losses.cross_entropy(logits, target)
+    assert losses.training_loss(logits, target, "gdl_cross_entropy") == both
+
+
+def test_monitored_quantities_by_hand():
+    """p = 0.5 but for one sure lesion voxel of two: |p - g| sums 0 + .5 + .5 + .5, one voxel of four is wrong."""
+    target = torch.tensor([[[1, 1], [0, 0]]])
+    logits = torch.zeros(1, 2, 2, 2)
+    logits[0, :, 0, 0] = torch.tensor([-50.0, 50.0])
+    values = losses.monitored(losses.error_sums(logits, target))
+    assert values["accuracy"] == pytest.approx(0.75)
+    assert values["l1_error"] == pytest.approx(1.5 / 4 + 1 / 4)
+    assert values["dice"] == pytest.approx(1 - 2 * 1.5 / (2.5 + 2))
+
+
+def test_monitored_sums_do_not_depend_on_the_batches(batch):
+    logits, target = batch
+    whole = losses.error_sums(logits, target)
+    parts = sum(losses.error_sums(logits[i : i + 1], target[i : i + 1]) for i in range(3))
+    assert np.allclose(whole, parts) and whole[0] == target.numel()
+
+
+def test_shapes_that_do_not_fit_are_refused(batch):
+    logits, target = batch
+    with pytest.raises(ValueError, match="expected logits"):
+        losses.gdl_cross_entropy(logits, target[:, :8])

@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from strokelib.network import Network, count_parameters, layer_table
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Network(10).eval()
+
+
+def test_parameters_are_the_papers(network):
+    assert count_parameters(network) == {"encoder": 444_984, "decoder": 147_626, "total": 592_610}
+    assert round(444_984 / 592_610, 4) == 0.7509
+    # Five modalities fewer at the input: 5 maps x 8 x 3 x 3.
+    assert count_parameters(Network(5))["total"] == 592_610 - 360
+
+
+def test_latent_space_is_4_by_4_with_128_maps(network):
+    rows = {row["stage"]: row for row in layer_table(network, 64)}
+    assert (rows["encoder.4"]["maps"], rows["encoder.4"]["side"]) == (128, 4)
+    assert [rows[f"encoder.{level}"]["maps"] for level in range(5)] == [8, 16, 32, 64, 128]
+    assert [rows[f"decoder.{level}"]["side"] for level in range(4)] == [64, 32, 16, 8]
+    assert sum(row["parameters"] for row in rows.values()) == 592_610
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (48, 48), (64, 64), (80, 32), (208, 176)])
+def test_any_multiple_of_16_keeps_its_size(network, shape):
+    with torch.no_grad():
+        assert network(torch.zeros(1, 10, *shape)).shape == (1, 2, *shape)
+
+
+def test_other_sides_and_channels_are_refused(network):
+    with pytest.raises(ValueError, match="multiples of 16, got 60 x 64"):
+        network(torch.zeros(1, 10, 60, 64))
+    with pytest.raises(ValueError, match="takes 10 modalities, got 5"):
+        network(torch.zeros(1, 5, 64, 64))
+
+
+def test_prediction_dropout_is_off_at_rate_0_and_seeded_otherwise(network):
+    x = torch.randn(2, 10, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(network(x), network(x))
+
+        def draw(seed, rate=0.1):
+            return network(x, rate, torch.Generator().manual_seed(seed))
+
+        assert torch.equal(draw(1), draw(1))
+        assert not torch.equal(draw(1), draw(2))
+        assert not torch.equal(draw(1), network(x))
+
+
+def test_shared_state_gives_the_same_passes_bit_for_bit(network):
+    x = torch.randn(2, 10, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        state = network.deterministic(x)
+        shared = [network.stochastic(state, 0.1, torch.Generator().manual_seed(s)) for s in (1, 2, 3)]
+        alone = [network(x, 0.1, torch.Generator().manual_seed(s)) for s in (1, 2, 3)]
+    assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
+
+
+def test_prediction_dropout_leaves_the_shallow_levels_alone(network):
+    """Levels 1 and 2 take no dropout: the state holds them, and no rate or generator enters there."""
+    x = torch.randn(1, 10, 64, 64, generator=torch.Generator().manual_seed(2))
+    seen = {}
+    hooks = [
+        module.register_forward_hook(lambda _m, inputs, _o, name=name: seen.setdefault(name, []).append(inputs))
+        for name, module in (("deep", network.decoder[2]), ("shallow", network.decoder[1]))
+    ]
+    with torch.no_grad():
+        network(x, 0.5, torch.Generator().manual_seed(1))
+    for hook in hooks:
+        hook.remove()
+    assert seen["deep"][0][1] == 0.5 and seen["shallow"][0][1] == 0.0
+
+
+def test_training_dropout_removes_whole_channels_in_deep_blocks_only(network):
+    rates = [block.dropout for block in network.encoder]
+    assert rates == [0.0, 0.0, 0.2, 0.2, 0.2]
+
+
+def test_activations_start_with_slope_0_and_the_papers_constants(network):
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(n.eps == 1e-3 and n.momentum == 0.01 for n in norms) and len(norms) == 10 + 4 + 4
+    assert all((m.weight == 0).all() for m in network.modules() if isinstance(m, torch.nn.PReLU))
+
+
+def test_gradients_reach_every_parameter(network):
+    torch.manual_seed(0)
+    fresh = Network(5).train()
+    fresh(torch.randn(4, 5, 32, 32)).square().mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in fresh.parameters())

@@ -1,0 +1,170 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from strokelib import config, inference, patches, preprocess, training
+
+
+def scan(number, seed):
+    """A small scan whose lesion is plainly visible in the first modality."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((64, 64, 1), bool)
+    mask[8:56, 8:56] = True
+    lesion = np.zeros_like(mask)
+    x, y = rng.integers(14, 40, 2)
+    lesion[x : x + 12, y : y + 12] = True
+    images = rng.standard_normal((10, *mask.shape)).astype(np.float32)
+    images[0] += 3 * lesion
+    images *= mask
+    return preprocess.Preprocessed(
+        images, mask, lesion, np.array([1.0, 1.0, 5.0]), number, f"p{number}", np.eye(3), 0.9, 0.8
+    )
+
+
+@pytest.fixture(scope="module")
+def world():
+    scans = [scan(n, n) for n in range(1, 7)]
+    stack = preprocess.resident(scans, False, "cpu", 16)
+    sets = [
+        patches.sample_set(scans, part, stack.first_slice, stack.pad, 32, 32, 1, 0)
+        for part in (range(4), range(4, 6))
+    ]
+    return scans, stack, sets
+
+
+def job(folder, **changes):
+    demo = config.load_settings("demo").training
+    base = {"batch_size": 16, "patches_per_epoch": 0, "max_epochs": 3, "patience": 10}
+    settings = dataclasses.replace(demo, **base | changes)
+    variant = dataclasses.replace(config.variant("rt"), patch_size=32)
+    return training.Job("network", folder, 0, 1, variant, settings, (2.5, 0.12), "scans")
+
+
+def train(world, todo):
+    scans, stack, (train_set, stop_set) = world
+    return list(training.train_fold(todo, stack, train_set, stop_set, scans[4:]))
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    todo = job(tmp_path_factory.mktemp("whole"))
+    return todo, train(world, todo)
+
+
+def test_it_learns_and_reports_every_epoch(trained):
+    todo, steps = trained
+    assert steps[-1] == (24, 24) and [s for s, _ in steps] == list(range(1, 25))
+    history = training.read_history(todo.network_file)
+    assert history.epoch.tolist() == [1, 2, 3]
+    assert history.loss.iloc[-1] < 0.6 * history.loss.iloc[0]
+    assert history.validation_dsc.iloc[-1] > 0.5
+    assert history.accuracy.between(0, 1).all() and history.best.iloc[0]
+
+
+def test_the_saved_weights_are_the_best_epochs(world, trained):
+    """Their monitored value, measured anew, is the least of the history."""
+    scans, stack, (_, stop_set) = world
+    todo, _ = trained
+    network, _ = inference.load_network(todo.network_file)
+    every = np.arange(len(stop_set))
+    value = training._validate(network, stack, stop_set, every, todo.variant, todo.training)["monitored"]
+    history = training.read_history(todo.network_file)
+    kept = history[history.best].monitored.iloc[-1]
+    assert math.isclose(value, kept, rel_tol=1e-6) and kept <= history.monitored.min() + 1e-4
+
+
+def test_the_same_job_gives_the_same_file(world, trained, tmp_path):
+    todo = job(tmp_path)
+    train(world, todo)
+    assert todo.network_file.read_bytes() == trained[0].network_file.read_bytes()
+
+
+@pytest.mark.parametrize("stop_after", [3, 8, 9, 20])
+def test_a_killed_run_resumes_to_the_same_file(world, trained, tmp_path, stop_after):
+    """8 steps make an epoch: killed in the first, right after its checkpoint, in the second and in the third."""
+    scans, stack, (train_set, stop_set) = world
+    todo = job(tmp_path)
+    run = training.train_fold(todo, stack, train_set, stop_set, scans[4:])
+    for _ in range(stop_after):
+        next(run)
+    run.close()
+    assert not todo.network_file.exists()
+    done = train(world, todo)
+    assert done[0][0] == (stop_after - 1) // 8 * 8 + 1  # from the last whole epoch on
+    assert todo.network_file.read_bytes() == trained[0].network_file.read_bytes()
+
+
+def test_a_finished_job_trains_no_further(world, trained):
+    todo, _ = trained
+    before = todo.network_file.read_bytes()
+    assert train(world, todo) == [] and todo.network_file.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_settings_is_not_continued(world, trained):
+    todo, _ = trained
+    other = dataclasses.replace(todo, seed=2, training=dataclasses.replace(todo.training, max_epochs=1))
+    assert other.digest != todo.digest
+    copy = dataclasses.replace(other, folder=todo.folder.parent / "other")
+    copy.folder.mkdir()
+    copy.checkpoint_file.write_bytes(todo.checkpoint_file.read_bytes())
+    assert len(train(world, copy)) == 8
+
+
+def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
+    todo = job(tmp_path, max_epochs=1)
+    todo.checkpoint_file.write_bytes(b"half a file")
+    assert len(train(world, todo)) == 8 and todo.network_file.exists()
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    settings = dataclasses.replace(config.load_settings("demo").training, patience=2, max_epochs=10)
+    history = []
+    for value in (0.5, 0.4, 0.39995, 0.45, 0.1):
+        if training._finished(history, settings):
+            break
+        history.append({"monitored": value, "best": training._improves(value, history, settings)})
+    # 0.39995 is no improvement of more than 1e-4, so two epochs without one end it before the 0.1.
+    assert [row["best"] for row in history] == [True, True, False, False]
+
+
+def test_elastic_copies_are_drawn_for_repeats_alone(world):
+    scans, stack, (train_set, _) = world
+    marked = dataclasses.replace(train_set, deform=np.arange(len(train_set)) % 2 == 0)
+    chosen = np.arange(8)
+    variant = dataclasses.replace(config.variant("rt"), patch_size=32)
+    plain, _ = training._batch(stack, marked, chosen, variant, None, None)
+    bent, labels = training._batch(stack, marked, chosen, variant, config.rng(0), (2.5, 0.12))
+    changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
+    assert changed == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
+
+
+def test_fewer_patches_an_epoch_watch_a_share_of_the_stopping_set():
+    stop_set = patches.PatchList(np.zeros((100, 3), int), np.zeros(100, bool))
+    assert len(training._watched(stop_set, 400, 400)) == 100
+    few = training._watched(stop_set, 400, 100)
+    assert len(few) == 25 and len(set(few.tolist())) == 25 and few.max() < 100
+
+
+def test_too_few_patches_for_a_batch_is_an_error(world, tmp_path):
+    with pytest.raises(ValueError, match="holds no batch of 500"):
+        train(world, job(tmp_path, batch_size=500))
+
+
+def test_history_of_an_untrained_network_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="notebook 05"):
+        training.read_history(tmp_path / "network.safetensors")
+
+
+def test_the_baselines_loss_and_monitor_are_used(world, tmp_path):
+    todo = job(tmp_path, max_epochs=1)
+    todo = dataclasses.replace(
+        todo, variant=dataclasses.replace(todo.variant, loss="cross_entropy", monitor="dice")
+    )
+    train(world, todo)
+    row = training.read_history(todo.network_file).iloc[0]
+    assert isinstance(row, pd.Series) and row.loss < 1.0  # cross-entropy alone; the sum with GDL starts above 1
+    assert 0 <= row.monitored <= 1
