@@ -8,8 +8,33 @@ LEVELS = 5
 STOCHASTIC_LEVEL = 3  # encoder levels from here on, and decoder levels down to here, take prediction dropout
 
 
+class _PReLUFunction(torch.autograd.Function):
+    """PReLU whose backward pass is whole-tensor arithmetic; torch's own took a fifth of a training step."""
+
+    @staticmethod
+    def forward(ctx, x, slope):
+        ctx.save_for_backward(x, slope)
+        return functional.prelu(x, slope)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, slope = ctx.saved_tensors
+        above = torch.ops.aten.threshold_backward(gradient, x, 0)
+        below = gradient - above
+        maps = x.shape[1]
+        product = below.permute(0, 2, 3, 1).reshape(-1, maps) * x.permute(0, 2, 3, 1).reshape(-1, maps)
+        return torch.addcmul(above, below, slope.view(1, -1, 1, 1)), product.sum(0)
+
+
+class PReLU(nn.PReLU):
+    """Parametric rectifier, one slope a channel; the same numbers as torch's."""
+
+    def forward(self, x):
+        return _PReLUFunction.apply(x, self.weight)
+
+
 def _activation(maps: int, momentum: float) -> nn.Sequential:
-    return nn.Sequential(nn.BatchNorm2d(maps, eps=1e-3, momentum=momentum), nn.PReLU(maps, init=0.0))
+    return nn.Sequential(nn.BatchNorm2d(maps, eps=1e-3, momentum=momentum), PReLU(maps, init=0.0))
 
 
 def _drop_voxels(x, rate: float, generator):

@@ -31,7 +31,7 @@ class Job:
     variant: Variant
     training: Training
     elastic: tuple[float, float]  # alpha, gamma
-    scans: str  # digest of the preprocessed scans and of the fold's split
+    data: str  # digest of the preprocessed scans, the split and the sampling
 
     @property
     def network_file(self) -> Path:
@@ -44,7 +44,7 @@ class Job:
     @property
     def digest(self) -> str:
         code = [(ROOT / "strokelib" / f"{module}.py").read_text() for module in _CODE]
-        return digest(self.name, self.fold, self.seed, self.variant, self.training, self.elastic, self.scans, code)
+        return digest(self.name, self.fold, self.seed, self.variant, self.training, self.elastic, self.data, code)
 
 
 def train_fold(

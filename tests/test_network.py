@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from strokelib.network import Network, count_parameters, layer_table
+from strokelib.network import Network, PReLU, count_parameters, layer_table
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,18 @@ def test_gradients_reach_every_parameter(network):
     fresh = Network(5).train()
     fresh(torch.randn(4, 5, 32, 32)).square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in fresh.parameters())
+
+
+def test_our_prelu_has_torchs_values_and_gradients():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 6, 5, generator=generator)
+    x[0, 0, 0, 0] = 0.0  # the kink belongs to the lower side in both
+    gradient = torch.randn(3, 4, 6, 5, generator=generator)
+    results = []
+    for layer in (PReLU(4, init=0.3), torch.nn.PReLU(4, init=0.3)):
+        inputs = x.clone().to(memory_format=torch.channels_last).requires_grad_()
+        output = layer(inputs)
+        output.backward(gradient)
+        results.append((output, inputs.grad, layer.weight.grad))
+    for ours, torchs in zip(*results, strict=True):
+        assert torch.allclose(ours, torchs, rtol=1e-6, atol=1e-6)

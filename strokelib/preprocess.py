@@ -1,0 +1,260 @@
+"""Brain mask, skull strip, mirrored modalities, normalization; the cohort as one tensor."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from strokelib import config, registration
+from strokelib.cases import MODALITIES, CaseError
+
+MIRRORED = tuple(f"mirrored {modality}" for modality in MODALITIES)
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessed:
+    """One scan ready for sampling.
+
+    `images` (10, x, y, slice) float32: the five modalities, then the five mirrored ones in the same
+    order, normalized, exactly 0 outside the brain. `mask` (x, y, slice) bool is the brain of the
+    unmirrored scan, `matrix`, `score` and `flip_score` are those of `registration.Alignment`.
+    """
+
+    images: np.ndarray
+    mask: np.ndarray
+    lesion: np.ndarray | None
+    spacing: np.ndarray
+    number: int
+    patient: str
+    matrix: np.ndarray
+    score: float
+    flip_score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """All slices of a cohort in one place, padded so that a patch at the border always fits.
+
+    `images` (slice, x + 2 pad, y + 2 pad, modality) float32 and `labels` (slice, x + 2 pad,
+    y + 2 pad) uint8 are contiguous tensors; voxel (x, y, s) of case i is at
+    [first_slice[i] + s, x + pad, y + pad]. `first_slice` and `numbers` hold one entry a case.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    first_slice: np.ndarray
+    numbers: np.ndarray
+    pad: int
+
+
+def brain_mask(images) -> np.ndarray:
+    """Mark the voxels where the sum of the four perfusion maps is not zero.
+
+    Parameters
+    ----------
+    images : (5, x, y, slice), in the order of MODALITIES.
+
+    Returns
+    -------
+    (x, y, slice) bool.
+
+    Raises
+    ------
+    ValueError : images do not hold the five modalities.
+
+    Source: Clèrigues et al. 2019, sec. 2.1.1.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or len(images) != len(MODALITIES):
+        raise ValueError(f"images must be (5, x, y, slice) in the order {MODALITIES}, got shape {images.shape}")
+    return images[1:].sum(axis=0) != 0
+
+
+def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preprocessed:
+    """Strip the skull, add the mirrored modalities and normalize.
+
+    The whole head is flipped and aligned before stripping; the mirrored CT is then stripped with
+    the mirrored maps. Each modality is brought to mean 0 and standard deviation 1 over its own
+    brain: a mirrored one over the mirrored brain, with its own mean and deviation. Outside its own
+    brain it is exactly 0. So a voxel in the brain but not in the mirrored brain reads 0, the mean,
+    in the mirrored modalities, and one in the mirrored brain alone keeps its mirrored values.
+
+    Parameters
+    ----------
+    case : cases.Case, of any intensity units; only the CT must be in HU.
+    kind, device : as in `registration.align_flipped`.
+
+    Raises
+    ------
+    CaseError : a value is not finite, the brain mask is empty, or a modality is constant over it.
+
+    Source: Clèrigues et al. 2019, sec. 2.1.1.
+    Our choice: the normalization, on which the paper is silent, and the treatment of voxels in one
+    of the two masks only.
+    """
+    images = np.asarray(case.images, dtype=np.float32)
+    name = f"case_{case.number}"
+    for modality, image in zip(MODALITIES, images, strict=True):
+        if not np.isfinite(image).all():
+            raise CaseError(f"{name}: {modality} holds NaN or infinite values; replace the file")
+    mask = brain_mask(images)
+    if not mask.any():
+        raise CaseError(
+            f"{name}: the brain mask is empty, because CBF, CBV, MTT and Tmax are 0 everywhere; check these four files"
+        )
+    try:
+        alignment = registration.align_flipped(images[0], kind, device)
+    except ValueError as error:
+        raise CaseError(f"{name}: {error}") from error
+    mirrored = registration.mirror(images, alignment, device)
+    mirrored_mask = brain_mask(mirrored)
+
+    normalized = np.zeros((2 * len(MODALITIES), *mask.shape), np.float32)
+    for m, modality in enumerate(MODALITIES + MIRRORED):
+        source, inside = (images, mask) if m < len(MODALITIES) else (mirrored, mirrored_mask)
+        values = source[m % len(MODALITIES)][inside].astype(np.float64)
+        if not values.size or values.min() == values.max():
+            raise CaseError(
+                f"{name}: {modality} is constant over its brain mask of {values.size} voxels, so "
+                "it cannot be normalized; check the file"
+            )
+        normalized[m][inside] = (values - values.mean()) / values.std()
+    return Preprocessed(
+        images=normalized,
+        mask=mask,
+        lesion=None if case.lesion is None else np.asarray(case.lesion, dtype=bool),
+        spacing=np.asarray(case.spacing, dtype=np.float64),
+        number=int(case.number),
+        patient=str(case.patient),
+        matrix=alignment.matrix,
+        score=alignment.score,
+        flip_score=alignment.flip_score,
+    )
+
+
+def save_preprocessed(path, p: Preprocessed) -> str:
+    """Write one preprocessed scan as an uncompressed .npz; it is there whole or not at all.
+
+    Returns
+    -------
+    The sha256 of names, types, shapes and values of its arrays, in hexadecimal.
+
+    Raises
+    ------
+    ValueError : the path does not end in .npz.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"a preprocessed scan is written as .npz, got {path}")
+    values = {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
+    arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
+    config.write_whole(path, lambda temporary: np.savez(temporary, **arrays))
+    contents = hashlib.sha256()
+    for name in sorted(arrays):
+        contents.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
+        contents.update(arrays[name].tobytes())
+    return contents.hexdigest()
+
+
+def load_preprocessed(path) -> Preprocessed:
+    """Read what `save_preprocessed` wrote.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file.
+    CaseError : the file is damaged or not a preprocessed scan.
+    """
+    arrays = _read(path)
+    missing = {field.name for field in dataclasses.fields(Preprocessed)} - {"lesion", *arrays}
+    if missing or arrays["images"].shape != (2 * len(MODALITIES), *arrays["mask"].shape):
+        raise CaseError(f"{path} is not a preprocessed scan of this version; delete it and run notebook 02")
+    return Preprocessed(
+        images=arrays["images"],
+        mask=arrays["mask"],
+        lesion=arrays.get("lesion"),
+        spacing=arrays["spacing"],
+        number=int(arrays["number"]),
+        patient=str(arrays["patient"]),
+        matrix=arrays["matrix"],
+        score=float(arrays["score"]),
+        flip_score=float(arrays["flip_score"]),
+    )
+
+
+def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0) -> Resident:
+    """Put the preprocessed scans of a cohort into one tensor, channels last, on the device.
+
+    Scans given by path are read one after the other straight into their place, so that no more
+    than the tensor and one scan are held.
+
+    Parameters
+    ----------
+    cases : sequence of Preprocessed, or of paths that `save_preprocessed` wrote.
+    mirrored : all ten modalities, or the first five only.
+    pad : voxels of 0 added on all four sides of a slice; half a patch fits every center.
+
+    Returns
+    -------
+    Resident; a scan without a lesion mask gets labels of 0.
+
+    Raises
+    ------
+    ValueError : no cases or a negative pad.
+    CaseError : a scan whose slices have another size than the first one's.
+    """
+    cases = list(cases)
+    if not cases:
+        raise ValueError("there are no cases to load")
+    if pad < 0:
+        raise ValueError(f"pad must be >= 0, got {pad}")
+    shapes = [_shape(case) for case in cases]
+    side_x, side_y, _ = shapes[0]
+    first_slice = np.cumsum([0, *(shape[2] for shape in shapes)])
+    size = (int(first_slice[-1]), side_x + 2 * pad, side_y + 2 * pad)
+    modalities = len(MODALITIES) * (2 if mirrored else 1)
+
+    place = config.choose_device(device)
+    images = torch.zeros(*size, modalities, dtype=torch.float32, device=place)
+    labels = torch.zeros(size, dtype=torch.uint8, device=place)
+    numbers = []
+    for case, shape, first in zip(cases, shapes, first_slice, strict=False):
+        p = case if isinstance(case, Preprocessed) else load_preprocessed(case)
+        if shape[:2] != (side_x, side_y):
+            raise CaseError(
+                f"case_{p.number} has slices of {shape[:2]} voxels, the first case "
+                f"{shapes[0][:2]}; one tensor needs one size"
+            )
+        inner = (
+            slice(first, first + shape[2]),
+            slice(pad, pad + side_x),
+            slice(pad, pad + side_y),
+        )
+        images[inner].copy_(torch.from_numpy(p.images[:modalities]).permute(3, 1, 2, 0))
+        if p.lesion is not None:
+            labels[inner].copy_(torch.from_numpy(p.lesion).permute(2, 0, 1))
+        numbers.append(p.number)
+    return Resident(images, labels, first_slice[:-1], np.array(numbers), pad)
+
+
+def _shape(case) -> tuple[int, ...]:
+    """Return (x, y, slice) of a scan, of a saved one without reading its images."""
+    if isinstance(case, Preprocessed):
+        return case.mask.shape
+    return _read(case, ["mask"])["mask"].shape
+
+
+def _read(path, names=None) -> dict[str, np.ndarray]:
+    """Read the named arrays of an .npz file, or all of them."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no preprocessed scan {path}; notebook 02 writes it")
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in (names or file.files)}
+    except Exception as error:  # numpy, zipfile, zlib and struct each raise their own
+        raise CaseError(
+            f"{path} is damaged or no preprocessed scan ({error}); delete it and run notebook 02"
+        ) from error

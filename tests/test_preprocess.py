@@ -1,0 +1,259 @@
+import dataclasses
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from strokelib import preprocess, registration
+from strokelib.cases import MODALITIES, Case, CaseError
+from strokelib.preprocess import (
+    brain_mask,
+    load_preprocessed,
+    preprocess_case,
+    resident,
+    save_preprocessed,
+)
+
+
+def make_case(seed=0, slices=2, side=96, number=7, labelled=True):
+    """Draw an off-center, slightly turned head with its four maps, like a scan from file."""
+    rng = np.random.default_rng(seed)
+    i, j = np.meshgrid(np.arange(side) - 45.0, np.arange(side) - 50.0, indexing="ij")
+    x, y = i * 0.998 + j * 0.06, j * 0.998 - i * 0.06
+    radius = np.hypot(x / 26, y / 33)[:, :, None] * (1 + 0.03 * np.arange(slices))
+    images = np.empty((5, side, side, slices), np.float32)
+    grain = ndimage.gaussian_filter(rng.normal(size=images.shape), (0, 2, 2, 0)) * 8
+    images[0] = np.where(radius < 1, 35 + 5 * grain[0] - 0.1 * abs(x)[:, :, None], 900)
+    images[0][radius > 1.15] = -23
+    for m, level in enumerate((300, 40, 6, 2), start=1):
+        images[m] = np.where(radius < 0.95, level * np.exp(0.5 * grain[m]), 0)
+    lesion = np.hypot(x - 12, y + 5)[:, :, None] < np.full(slices, 6) if labelled else None
+    return Case(images, lesion, np.array([0.9, 0.9, 5.0]), number, f"Train_{number:02d}")
+
+
+def change(case, modality, function):
+    images = case.images.copy()
+    m = MODALITIES.index(modality)
+    images[m] = function(images[m])
+    return dataclasses.replace(case, images=images)
+
+
+def test_the_brain_is_where_the_maps_do_not_sum_to_zero():
+    images = np.zeros((5, 4, 4, 1), np.float32)
+    images[0] = 30  # the CT has no say
+    for m in range(1, 5):
+        images[m, m - 1, 2, 0] = m
+    expected = np.zeros((4, 4, 1), bool)
+    expected[:, 2] = True
+    np.testing.assert_array_equal(brain_mask(images), expected)
+    with pytest.raises(ValueError, match="images must be"):
+        brain_mask(images[1:])
+
+
+def test_every_modality_is_normalized_over_its_own_brain():
+    case = make_case()
+    p = preprocess_case(case)
+    mask = brain_mask(case.images)
+    alignment = registration.align_flipped(case.images[0])
+    mirrored_mask = brain_mask(registration.mirror(case.images, alignment))
+    assert p.images.shape == (10, 96, 96, 2)
+    assert p.images.dtype == np.float32
+    np.testing.assert_array_equal(p.mask, mask)
+    for m in range(10):
+        inside = mask if m < 5 else mirrored_mask
+        values = p.images[m][inside].astype(np.float64)
+        assert values.mean() == pytest.approx(0, abs=1e-5)
+        assert values.std() == pytest.approx(1, abs=1e-5)
+        assert (p.images[m][~inside] == 0).all()
+
+
+def test_z_scores_by_hand():
+    case = make_case()
+    p = preprocess_case(case)
+    values = case.images[2][p.mask].astype(np.float64)
+    expected = (values - np.sum(values) / values.size) / np.sqrt(np.var(values))
+    np.testing.assert_allclose(p.images[2][p.mask], expected, atol=1e-6)
+
+
+def test_the_mirrored_modalities_are_the_mirrored_scan_stripped_by_its_own_maps():
+    case = make_case()
+    p = preprocess_case(case)
+    alignment = registration.Alignment(p.matrix, p.score, p.flip_score, "rigid")
+    mirrored = registration.mirror(case.images, alignment)
+    inside = mirrored[1:].sum(0) != 0
+    for m in range(5):
+        assert np.corrcoef(p.images[5 + m][inside], mirrored[m][inside])[0, 1] > 0.99999
+    # The skull, at 900 HU, would show: stripped CT values stay within a few deviations.
+    assert np.abs(p.images[[0, 5]]).max() < 10
+    assert p.score > p.flip_score + 0.05
+
+
+def test_mirroring_makes_the_two_hemispheres_comparable():
+    """A head that is symmetric but turned: its mirrored CBF must look like its CBF."""
+    case = make_case()
+    i, j = np.meshgrid(np.arange(96) - 45.0, np.arange(96) - 50.0, indexing="ij")
+    x, y = i * 0.998 + j * 0.06, j * 0.998 - i * 0.06
+    pattern = 300 + 100 * np.cos(abs(x) / 4) * np.cos(y / 5)
+    symmetric = change(case, "CBF", lambda cbf: np.where(cbf > 0, pattern[:, :, None], 0))
+    p = preprocess_case(symmetric)
+    both = ndimage.binary_erosion(p.mask & (p.images[6] != 0), np.ones((5, 5, 1)))
+    plain = registration.Alignment(np.eye(3), 0.0, 0.0, "rigid")
+    flipped = registration.mirror(symmetric.images, plain)[1]
+    aligned = np.corrcoef(p.images[1][both], p.images[6][both])[0, 1]
+    assert aligned > 0.95
+    assert aligned > np.corrcoef(p.images[1][both], flipped[both])[0, 1] + 0.2
+
+
+@pytest.mark.parametrize("modality", ["CBF", "Tmax"])
+def test_the_unit_of_a_map_does_not_matter(modality):
+    case = make_case()
+    scaled = preprocess_case(change(case, modality, lambda image: image * 10))
+    np.testing.assert_allclose(scaled.images, preprocess_case(case).images, atol=2e-5)
+
+
+def test_contrast_that_leaves_the_alignment_alone_leaves_the_ct_alone():
+    """CT is only normalized: a linear change gives the same z-scores for the same mask."""
+    case = make_case()
+    p = preprocess_case(case)
+    scaled = preprocess_case(change(case, "CT", lambda ct: np.where(p.mask, 0.5 * ct + 20, ct)))
+    np.testing.assert_allclose(scaled.images[0], p.images[0], atol=2e-5)
+
+
+def test_the_result_is_the_same_each_time():
+    first, second = preprocess_case(make_case()), preprocess_case(make_case())
+    for field in dataclasses.fields(first):
+        np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
+
+
+def test_the_case_is_not_changed():
+    case = make_case()
+    before = case.images.copy()
+    preprocess_case(case)
+    np.testing.assert_array_equal(case.images, before)
+
+
+@pytest.mark.parametrize(
+    ("modality", "function", "message"),
+    [
+        ("CBV", lambda cbv: np.where(cbv > 0, 3.0, 0.0), "case_7: CBV is constant"),
+        ("MTT", lambda mtt: mtt * 0, "case_7: MTT is constant"),
+        ("CT", lambda ct: ct * 0 + 35, "case_7: ct is constant"),
+        ("CT", lambda ct: np.where(ct > 35, np.nan, ct), "case_7: CT holds NaN"),
+        ("Tmax", lambda tmax: np.where(tmax > 2, np.inf, tmax), "case_7: Tmax holds NaN"),
+    ],
+)
+def test_a_useless_modality_is_named(modality, function, message):
+    with pytest.raises(CaseError, match=message):
+        preprocess_case(change(make_case(), modality, function))
+
+
+def test_an_empty_brain_is_an_error():
+    case = make_case()
+    images = case.images * np.array([1, 0, 0, 0, 0], np.float32).reshape(-1, 1, 1, 1)
+    with pytest.raises(CaseError, match="case_7: the brain mask is empty"):
+        preprocess_case(dataclasses.replace(case, images=images))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_saving_and_loading_changes_nothing(tmp_path, labelled):
+    p = preprocess_case(make_case(labelled=labelled))
+    digest = save_preprocessed(tmp_path / "new" / "case_7.npz", p)
+    loaded = load_preprocessed(tmp_path / "new" / "case_7.npz")
+    for field in dataclasses.fields(p):
+        before, after = getattr(p, field.name), getattr(loaded, field.name)
+        assert type(before) is type(after)
+        np.testing.assert_array_equal(before, after)
+        if isinstance(before, np.ndarray):
+            assert before.dtype == after.dtype
+    assert (loaded.lesion is not None) == labelled
+    assert [f.name for f in (tmp_path / "new").iterdir()] == ["case_7.npz"]
+    assert save_preprocessed(tmp_path / "again.npz", loaded) == digest
+    assert len(digest) == 64
+
+
+def test_the_digest_follows_the_contents(tmp_path):
+    p = preprocess_case(make_case())
+    images = p.images.copy()
+    images[3, 40, 40, 1] = np.nextafter(images[3, 40, 40, 1], np.float32(np.inf))
+    other = dataclasses.replace(p, images=images)
+    path = tmp_path / "case_7.npz"
+    assert save_preprocessed(path, p) != save_preprocessed(path, other)
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "case_7.npz"
+    save_preprocessed(path, preprocess_case(make_case()))
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (b"", whole[: len(whole) // 2], bytes(flipped), b"not a zip file"):
+        path.write_bytes(content)
+        with pytest.raises(CaseError, match=r"case_7\.npz is damaged"):
+            load_preprocessed(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for field in dataclasses.fields(preprocess.Preprocessed):
+            archive.writestr(f"{field.name}.npy", "nothing")
+    with pytest.raises(CaseError, match="not a preprocessed scan"):
+        load_preprocessed(path)
+    np.savez(path, images=np.zeros((10, 4, 4, 1)), mask=np.zeros((4, 4, 1)))
+    with pytest.raises(CaseError, match="not a preprocessed scan"):
+        load_preprocessed(path)
+    np.savez(path, images=np.array([{}], dtype=object))  # a pickle must not be opened
+    with pytest.raises(CaseError, match="allow_pickle"):
+        load_preprocessed(path)
+    with pytest.raises(FileNotFoundError, match=r"case_8\.npz"):
+        load_preprocessed(tmp_path / "case_8.npz")
+    with pytest.raises(ValueError, match="npz"):
+        save_preprocessed(tmp_path / "case_7.h5", preprocess_case(make_case()))
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+@pytest.mark.parametrize("pad", [0, 5])
+def test_the_resident_tensor_holds_the_cases(tmp_path, mirrored, pad):
+    scans = [preprocess_case(make_case(n, slices=n + 1, number=n, labelled=n != 2)) for n in (1, 2, 3)]
+    paths = [tmp_path / f"case_{p.number}.npz" for p in scans]
+    for path, p in zip(paths, scans, strict=True):
+        save_preprocessed(path, p)
+    cohort = resident(paths, mirrored, "cpu", pad)
+    side = 96 + 2 * pad
+    assert cohort.images.shape == (2 + 3 + 4, side, side, 10 if mirrored else 5)
+    assert cohort.labels.shape == (9, side, side)
+    assert (cohort.images.dtype, cohort.labels.dtype) == (torch.float32, torch.uint8)
+    assert cohort.images.is_contiguous()
+    assert cohort.first_slice.tolist() == [0, 2, 5]
+    assert cohort.numbers.tolist() == [1, 2, 3]
+    assert cohort.pad == pad
+    for p, first in zip(scans, cohort.first_slice, strict=True):
+        for s in range(p.mask.shape[2]):
+            inner = np.s_[first + s, pad : pad + 96, pad : pad + 96]
+            stored = cohort.images[inner].numpy()
+            expected = p.images[: stored.shape[-1], :, :, s]
+            np.testing.assert_array_equal(stored, np.moveaxis(expected, 0, -1))
+            label = np.zeros((96, 96)) if p.lesion is None else p.lesion[:, :, s]
+            np.testing.assert_array_equal(cohort.labels[inner].numpy(), label)
+    border = torch.ones(side, side, dtype=torch.bool)
+    border[pad : pad + 96, pad : pad + 96] = False
+    assert not cohort.images[:, border].any()
+    assert not cohort.labels[:, border].any()
+    from_memory = resident(scans, mirrored, "cpu", pad)
+    assert torch.equal(from_memory.images, cohort.images)
+    assert torch.equal(from_memory.labels, cohort.labels)
+
+
+def test_resident_refuses_what_does_not_fit(tmp_path):
+    p = preprocess_case(make_case())
+    with pytest.raises(ValueError, match="no cases"):
+        resident([], True)
+    with pytest.raises(ValueError, match="pad must be"):
+        resident([p], True, pad=-1)
+    with pytest.raises(CaseError, match="case_9 has slices"):
+        resident([p, preprocess_case(make_case(side=104, number=9))], True, "cpu")
+    with pytest.raises(FileNotFoundError, match=r"case_1\.npz"):
+        resident([tmp_path / "case_1.npz"], True)
+
+
+def test_modality_names_go_with_the_channels():
+    assert preprocess.MIRRORED[1] == "mirrored CBF"
+    assert len(MODALITIES + preprocess.MIRRORED) == 10
