@@ -51,8 +51,8 @@ def sample_centers(lesion, mask, count: int, patch_size: int, rng, preferred=Non
     ------
     ValueError : the brain has no healthy voxel.
 
-    Source: Clèrigues et al. 2019, sec. 3.1. Our choice: the regular steps run along the voxels ordered by slice, x
-    and y, from a random start; a center that its offset carries off the image is moved back to the image's edge.
+    Source: Clèrigues et al. 2019, sec. 3.1. Our choice: the regular steps run along the voxels of each slice in
+    Z-order, from a random start; a center that its offset carries off the image is moved back to the image's edge.
     """
     on_lesion = _ordered(lesion & mask if lesion is not None else np.zeros_like(mask))
     healthy = mask if lesion is None else mask & ~lesion
@@ -79,8 +79,17 @@ def sample_centers(lesion, mask, count: int, patch_size: int, rng, preferred=Non
 
 
 def _ordered(mask) -> np.ndarray:
-    """List the voxels of a mask (x, y, slice) by slice, then x, then y."""
-    return np.argwhere(np.moveaxis(mask, 2, 0))[:, [1, 2, 0]]
+    """List the voxels of a mask (x, y, slice) slice by slice, each along a Z-order curve.
+
+    Neighbors on that curve are neighbors in the slice, so regular steps along it spread evenly over the area; along
+    rows they would fall into lines.
+    """
+    x, y, k = np.nonzero(mask)
+    curve = np.zeros_like(x)
+    for bit in range(max(mask.shape[:2]).bit_length()):
+        curve |= (x >> bit & 1) << (2 * bit + 1) | (y >> bit & 1) << (2 * bit)
+    order = np.lexsort([curve, k])
+    return np.column_stack([x, y, k])[order]
 
 
 def _regular_steps(voxels: np.ndarray, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
