@@ -1,0 +1,324 @@
+"""Paired tests between variants, the paper's claims on our numbers, R², and the rows of Table 1."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from strokelib.config import ROOT, rng
+
+UNITS = ("scan", "patient")
+RESAMPLES = 10_000
+TABLE1_METRICS = ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A difference that the paper calls significant. `direction` is +1 where `new` is the higher."""
+
+    new: str
+    old: str
+    metric: str
+    direction: int
+    p_bound: float  # the paper says p < this
+
+
+# Section 4.1. The paper's HD is in voxel units, by the authors' code, so that is what its claims
+# are held against.
+CLAIMS = (
+    Claim("rt", "baseline", "dsc", +1, 0.02),
+    Claim("rt", "baseline", "sensitivity", +1, 0.02),
+    Claim("rt_sm", "rt", "ppv", +1, 0.05),
+    Claim("rt_sm", "rt", "sensitivity", -1, 0.05),
+    Claim("rt_sm_uf", "rt_sm", "hd_voxels", -1, 0.03),
+    Claim("rt_sm_uf", "rt_sm", "sensitivity", -1, 0.03),
+    Claim("rt_sm_uf", "baseline", "dsc", +1, 0.05),
+    Claim("rt_sm_uf", "baseline", "hd_voxels", -1, 0.05),
+    Claim("rt_sm_uf", "baseline", "ppv", +1, 0.05),
+)
+
+
+def paired_tests(frame, metric, pairs, unit="scan", generator=None) -> pd.DataFrame:
+    """Test the differences between variants on the same scans.
+
+    Parameters
+    ----------
+    frame : a row per (variant, case), with the columns variant, case, patient and the metric
+    metric : str, a column
+    pairs : sequence of (new, old) variants; differences are new - old
+    unit : "scan", or "patient" to average the scans of a patient first (two slabs of one head are
+        not independent)
+    generator : numpy.random.Generator, optional
+        For the bootstrap; a fixed one by default.
+
+    Returns
+    -------
+    frame, a row per pair: pair ("rt over baseline"), metric, new, old, unit; n (units tested),
+    n_dropped (scans left out, because either value is missing or not finite), mean_difference, low
+    and high (its 95 % percentile bootstrap interval), t, df, p (two-sided paired t-test), p_holm
+    (corrected over these pairs), p_wilcoxon, d_z (Cohen's, mean over SD of the differences). NaN
+    where a number is undefined: fewer than two units, or differences that are all the same.
+
+    Raises
+    ------
+    ValueError : an unknown column, variant or unit, or a case that a variant holds twice.
+
+    Source: Clèrigues et al. 2019, sec. 4 (the t-test). Our choice, beyond the paper: all the rest.
+    """
+    generator = rng(0, "bootstrap") if generator is None else generator
+    rows = [_compare(frame, metric, new, old, unit, generator) for new, old in pairs]
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    table["p_holm"] = holm(table["p"])
+    return table
+
+
+_COLUMNS = (
+    *("pair", "metric", "new", "old", "unit", "n", "n_dropped", "mean_difference"),
+    *("low", "high", "t", "df", "p", "p_holm", "p_wilcoxon", "d_z"),
+)
+
+
+def _compare(frame, metric, new, old, unit, generator) -> dict:
+    differences, dropped = _differences(frame, metric, new, old, unit)
+    n, row = len(differences), dict.fromkeys(_COLUMNS, float("nan"))
+    row |= {"pair": f"{new} over {old}", "metric": metric, "new": new, "old": old, "unit": unit}
+    row |= {"n": n, "n_dropped": dropped}
+    if not n:
+        return row
+    row["mean_difference"] = differences.mean()
+    if n < 2:
+        return row
+    picks = generator.integers(0, n, (RESAMPLES, n))
+    row["low"], row["high"] = np.quantile(differences[picks].mean(axis=1), (0.025, 0.975))
+    sd = differences.std(ddof=1)
+    if sd <= 1e-12 * np.abs(differences).max():  # rounding alone; every difference is the same
+        return row
+    t = row["mean_difference"] / (sd / np.sqrt(n))
+    row |= {
+        "t": t,
+        "df": n - 1,
+        "p": 2 * stats.t.sf(abs(t), n - 1),
+        "d_z": row["mean_difference"] / sd,
+    }
+    row["p_wilcoxon"] = stats.wilcoxon(differences).pvalue
+    return row
+
+
+def _differences(frame, metric, new, old, unit):
+    """Return new - old of every scan (or patient) with two finite values, and how many scans had not."""
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {UNITS}, got {unit!r}")
+    missing = {"variant", "case", "patient", metric} - set(frame.columns)
+    if missing:
+        raise ValueError(f"the frame lacks the columns {sorted(missing)}; it has {list(frame.columns)}")
+    values = {}
+    for name in (new, old):
+        rows = frame[frame["variant"] == name]
+        if rows.empty:
+            known = sorted(frame["variant"].unique())
+            raise ValueError(f"variant {name!r} is not in the frame; it has {known}")
+        if rows["case"].duplicated().any():
+            raise ValueError(f"variant {name!r} holds a case twice; give the frame one row per (variant, case)")
+        values[name] = rows.set_index("case")[metric].astype(float)
+    both = pd.concat([values[new], values[old]], axis=1, keys=["new", "old"])
+    finite = both[np.isfinite(both).all(axis=1)]
+    differences = finite["new"] - finite["old"]
+    if unit == "patient":
+        patients = frame.drop_duplicates("case").set_index("case")["patient"]
+        differences = differences.groupby(patients.reindex(differences.index)).mean()
+    return differences.to_numpy(), len(both) - len(finite)
+
+
+def holm(p_values) -> np.ndarray:
+    """Correct p-values for their number by Holm's method; NaN stays NaN and counts for nothing."""
+    p = np.asarray(p_values, float)
+    corrected = np.full(p.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    scaled = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return corrected
+
+
+def claims_table(frame, unit="scan", generator=None, claims=CLAIMS) -> pd.DataFrame:
+    """Hold the paper's significance claims against our numbers.
+
+    Parameters
+    ----------
+    frame, unit, generator : as `paired_tests`
+    claims : sequence of Claim
+
+    Returns
+    -------
+    frame, a row per claim: the columns of `paired_tests` (p_holm over all claims together), the
+    paper's direction and p_bound, and verdict: "holds" where our difference has the paper's sign
+    and p < 0.05, "opposite" where it has the other sign and p < 0.05, else "cannot be told".
+
+    Source: Clèrigues et al. 2019, sec. 4.1. Our choice: the verdict goes by the uncorrected p, as
+    the paper's does.
+    """
+    generator = rng(0, "bootstrap") if generator is None else generator
+    rows = []
+    for claim in claims:
+        row = _compare(frame, claim.metric, claim.new, claim.old, unit, generator)
+        signed = claim.direction * row["mean_difference"]
+        told = row["p"] < 0.05  # False for NaN
+        row["paper_direction"] = "up" if claim.direction > 0 else "down"
+        row["paper_p_bound"] = claim.p_bound
+        row["verdict"] = ("holds" if signed > 0 else "opposite") if told else "cannot be told"
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"])
+    return table
+
+
+def r_squared(predicted, true) -> float:
+    """Compute the squared Pearson correlation of volumes, the R² of a fitted line; NaN where undefined.
+
+    Source: Clèrigues et al. 2019, sec. 4. Our choice: this reading of "coefficient of
+    determination".
+    """
+    predicted, true = _finite_pairs(predicted, true)
+    if len(true) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
+        return float("nan")
+    x, y = predicted - predicted.mean(), true - true.mean()
+    return float((x @ y) ** 2 / ((x @ x) * (y @ y)))
+
+
+def identity_r_squared(predicted, true) -> float:
+    """Compute 1 - SSres/SStot of volumes about the line predicted = true; NaN where undefined.
+
+    Unlike `r_squared` it falls where volumes are biased, and below 0 where their mean would predict
+    better.
+    """
+    predicted, true = _finite_pairs(predicted, true)
+    if len(true) < 2 or np.ptp(true) == 0:
+        return float("nan")
+    return float(1 - np.sum((true - predicted) ** 2) / np.sum((true - true.mean()) ** 2))
+
+
+def _finite_pairs(first, second):
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"expected two lists of volumes of one length, got {first.shape} and {second.shape}")
+    keep = np.isfinite(first) & np.isfinite(second)
+    return first[keep], second[keep]
+
+
+def summarize(values) -> tuple[float, float, int]:
+    """Return mean and population SD of the finite values, and how many are not finite.
+
+    Our choice: the population SD (divided by n), which the authors' code and the leaderboard use.
+    The paper drops undefined values silently; we count them.
+    """
+    values = np.asarray(values, float)
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return float("nan"), float("nan"), len(values)
+    return float(finite.mean()), float(finite.std()), len(values) - len(finite)
+
+
+def paper_table(name) -> pd.DataFrame:
+    """Read "table1" or "table2" of the paper from data/paper, numbers in the units that it prints."""
+    path = ROOT / "data" / "paper" / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}; the paper's tables are 'table1' and 'table2'")
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"reference": str})
+
+
+def table1(frame, choices, paper=None) -> pd.DataFrame:
+    """Make the rows of Table 1: our numbers, and the paper's beside them.
+
+    Parameters
+    ----------
+    frame : a row per (variant, case), with dsc, ppv, sensitivity, hd_mm, hd_voxels, volume_ml,
+        truth_volume_ml
+    choices : dict, variant to its pair (with .threshold and .min_lesion_voxels), or to None where
+        it has none Its order is that of the rows.
+    paper : frame, optional; `paper_table("table1")` by default
+
+    Returns
+    -------
+    frame, a row per variant: n scans, threshold, min_lesion_voxels; _mean, _sd and _undefined
+    (number of scans) of each metric, overlaps as fractions; r2 (fitted line) and r2_identity; and
+    paper_... of what the paper prints, its HD as hd_voxels.
+
+    Raises
+    ------
+    ValueError : a variant has no row in the frame.
+
+    Source: Clèrigues et al. 2019, Table 1. Our choice: population SD over the finite values, see
+    `summarize`.
+    """
+    paper = (paper_table("table1") if paper is None else paper).set_index("variant")
+    rows = []
+    for variant, pair in choices.items():
+        scans = frame[frame["variant"] == variant]
+        if scans.empty:
+            raise ValueError(f"variant {variant!r} is not in the frame; it has {sorted(frame['variant'].unique())}")
+        row = {"variant": variant, "n": len(scans)}
+        row["threshold"] = float("nan") if pair is None else pair.threshold
+        row["min_lesion_voxels"] = float("nan") if pair is None else pair.min_lesion_voxels
+        for metric in TABLE1_METRICS:
+            row |= dict(zip(_names(metric), summarize(scans[metric]), strict=True))
+        row["r2"] = r_squared(scans["volume_ml"], scans["truth_volume_ml"])
+        row["r2_identity"] = identity_r_squared(scans["volume_ml"], scans["truth_volume_ml"])
+        rows.append(row | _paper_row(paper, variant))
+    return pd.DataFrame(rows)
+
+
+def _names(metric: str) -> tuple[str, str, str]:
+    return f"{metric}_mean", f"{metric}_sd", f"{metric}_undefined"
+
+
+def _paper_row(paper, variant) -> dict:
+    known = variant in paper.index
+    source = paper.loc[variant] if known else dict.fromkeys(paper.columns, float("nan"))
+    row = {"method": source["method"] if known else variant}
+    for column in ("threshold", "min_lesion_voxels", "r2"):
+        row[f"paper_{column}"] = source[column]
+    for part in ("mean", "sd"):
+        for metric in ("dsc", "ppv", "sensitivity"):
+            row[f"paper_{metric}_{part}"] = source[f"{metric}_percent_{part}"] / 100
+        row[f"paper_hd_voxels_{part}"] = source[f"hd_{part}"]
+    return row
+
+
+def format_table1(table) -> pd.DataFrame:
+    """Write `table1` out as the paper prints it ("54.8 ± 24.8"), two rows per variant: this run and the paper.
+
+    The column undefined counts the scans that a mean leaves out, "0" where there are none.
+    """
+    rows = []
+    for _, row in table.iterrows():
+        undefined = {"PPV": "ppv", "sens.": "sensitivity", "HD": "hd_mm"}
+        counts = [f"{label} {row[f'{m}_undefined']}" for label, m in undefined.items() if row[f"{m}_undefined"]]
+        for source, prefix in (("this run", ""), ("paper", "paper_")):
+            if source == "paper" and pd.isna(row["paper_dsc_mean"]):
+                continue
+            line = {"method": row["method"], "source": source}
+            line["T"] = _number(row[f"{prefix}threshold"], 1)
+            line["S_min"] = _number(row[f"{prefix}min_lesion_voxels"], 0)
+            for label, metric in (
+                ("DSC (%)", "dsc"),
+                ("PPV (%)", "ppv"),
+                ("Sens. (%)", "sensitivity"),
+            ):
+                line[label] = mean_sd(100 * row[f"{prefix}{metric}_mean"], 100 * row[f"{prefix}{metric}_sd"])
+            line["HD (mm)"] = "–" if prefix else mean_sd(row["hd_mm_mean"], row["hd_mm_sd"])
+            line["HD (voxels)"] = mean_sd(row[f"{prefix}hd_voxels_mean"], row[f"{prefix}hd_voxels_sd"])
+            line["R²"] = _number(row[f"{prefix}r2"], 2)
+            line["R² (identity)"] = "–" if prefix else _number(row["r2_identity"], 2)
+            line["undefined"] = "–" if prefix else (", ".join(counts) or "0")
+            rows.append(line)
+    return pd.DataFrame(rows)
+
+
+def mean_sd(mean, sd, digits=1) -> str:
+    """Write "54.8 ± 24.8", or a dash where the mean is undefined."""
+    return "–" if pd.isna(mean) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def _number(value, digits) -> str:
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"

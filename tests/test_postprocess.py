@@ -1,0 +1,261 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+from strokelib import metrics, postprocess
+from strokelib.postprocess import Pair
+
+SHAPE, SPACING = (48, 44, 6), np.array([0.9, 0.8, 5.0])
+THRESHOLDS, SIZES = (0.1, 0.3, 0.5, 0.7, 0.9), (1, 10, 50, 200, 500)
+
+
+def scan(seed, shape=SHAPE, noise=1.0):
+    """Draw a truth and a probability map that is right, more or less."""
+    rng = np.random.default_rng([11, seed])
+    smooth = ndimage.gaussian_filter(rng.standard_normal(shape), (3, 3, 0.8))
+    rough = ndimage.gaussian_filter(rng.standard_normal(shape), (1.5, 1.5, 0.5))
+    truth = smooth > np.quantile(smooth, 0.93)
+    logit = smooth / smooth.std() - 1.5 + noise * rough / rough.std()
+    return (1 / (1 + np.exp(-2 * logit))).astype(np.float32), truth
+
+
+def search(scans, thresholds=THRESHOLDS, sizes=SIZES, **names):
+    maps, truths = zip(*scans, strict=True)
+    return postprocess.grid_search(maps, truths, [SPACING] * len(scans), thresholds, sizes, **names)
+
+
+def plain(scans, thresholds=THRESHOLDS, sizes=SIZES):
+    """Do what grid_search does, one pair at a time."""
+    rows = []
+    for case, (probability, truth) in enumerate(scans):
+        for threshold in thresholds:
+            for size in sizes:
+                mask = postprocess.binarize(probability, threshold, size)
+                pair = {"case": case, "threshold": threshold, "min_lesion_voxels": size}
+                rows.append(pair | metrics.case_metrics(mask, truth, SPACING))
+    return pd.DataFrame(rows)
+
+
+def grid_of(rows, diagonal=200.0):
+    """Make a grid frame from (case, threshold, S_min, dsc, hd)."""
+    frame = pd.DataFrame(rows, columns=["case", "threshold", "min_lesion_voxels", "dsc", "hd_mm"])
+    return frame.assign(diagonal_mm=diagonal)
+
+
+def test_threshold_is_strict_and_in_float32():
+    probability = np.array([0.2, 0.3, np.nextafter(np.float32(0.3), np.float32(1))], np.float32).reshape(3, 1, 1)
+    for stored in (probability, probability.astype(np.float64)):  # float32(0.3) as float64 is above 0.3
+        assert postprocess.binarize(stored, 0.3, 1).ravel().tolist() == [False, False, True]
+
+
+def test_components_are_connected_by_faces_in_three_dimensions():
+    probability = np.zeros((6, 6, 3))
+    probability[0, 0, :] = 1  # three voxels through the slices
+    probability[3, 3, 0] = probability[4, 4, 0] = probability[3, 4, 1] = 1  # touching by edges only
+    mask = postprocess.binarize(probability, 0.5, 3)
+    assert np.argwhere(mask).tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2]]
+    assert postprocess.binarize(probability, 0.5, 1).sum() == 6
+    assert not postprocess.binarize(probability, 0.5, 4).any()
+
+
+def test_binarize_drops_what_plain_labelling_drops():
+    for seed in range(4):
+        probability, _ = scan(seed)
+        labels, count = ndimage.label(probability > np.float32(0.4))
+        expected = np.zeros(SHAPE, bool)
+        for component in range(1, count + 1):
+            if (labels == component).sum() >= 20:
+                expected |= labels == component
+        assert expected.any()
+        assert np.array_equal(postprocess.binarize(probability, 0.4, 20), expected)
+
+
+def test_an_empty_map_gives_an_empty_mask():
+    mask = postprocess.binarize(np.zeros(SHAPE, np.float32), 0.1, 10)
+    assert mask.shape == SHAPE and mask.dtype == bool and not mask.any()
+
+
+def test_a_map_with_nan_is_refused():
+    probability = np.zeros(SHAPE, np.float32)
+    probability[3, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        postprocess.binarize(probability, 0.5, 10)
+    with pytest.raises(ValueError, match=r"\(48, 44\)"):
+        postprocess.binarize(probability[..., 0], 0.5, 10)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 6, 14])
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+def test_grid_equals_the_plain_way(slices, noise):
+    scans = [scan(seed, (40, 36, slices), noise) for seed in range(2)]
+    ours, expected = search(scans), plain(scans)
+    assert len(ours) == 2 * len(THRESHOLDS) * len(SIZES)
+    assert expected["dsc"].nunique() > 15
+    pd.testing.assert_frame_equal(ours[list(expected)], expected, check_exact=True)
+
+
+def test_grid_equals_the_plain_way_on_edge_cases():
+    probability, truth = scan(0)
+    nothing, everything = np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32)
+    hollow = np.array(everything)
+    hollow[15:30, 15:30, 2:4] = 0
+    scans = [
+        (nothing, truth),
+        (probability, np.zeros(SHAPE, bool)),
+        (nothing, np.zeros(SHAPE, bool)),
+        (everything, truth),
+        (hollow, np.ones(SHAPE, bool)),
+        (truth.astype(np.float32), truth),
+    ]
+    ours, expected = search(scans), plain(scans)
+    pd.testing.assert_frame_equal(ours[list(expected)], expected, check_exact=True)
+    assert np.isinf(ours["hd_mm"]).sum() > 0 and (ours.loc[ours["case"] == 2, "dsc"] == 1).all()
+
+
+def test_grid_reads_iterables_and_sorts_its_axes():
+    scans = [scan(seed) for seed in range(2)]
+    lazy = postprocess.grid_search(
+        (p for p, _ in scans), (t for _, t in scans), (SPACING for _ in scans), THRESHOLDS[::-1], SIZES[::-1], [7, 9]
+    )
+    assert lazy["case"].unique().tolist() == [7, 9]
+    pd.testing.assert_frame_equal(lazy.drop(columns="case"), search(scans).drop(columns="case"), check_exact=True)
+
+
+def test_the_diagonal_is_longer_than_any_distance():
+    probability = np.zeros(SHAPE, np.float32)
+    truth = np.zeros(SHAPE, bool)
+    probability[0, 0, 0] = truth[-1, -1, -1] = True
+    grid = search([(probability, truth)], (0.5,), (1,))
+    assert grid["hd_mm"].item() == pytest.approx(np.linalg.norm((np.array(SHAPE) - 1) * SPACING))
+    assert grid["diagonal_mm"].item() > grid["hd_mm"].item()
+
+
+def test_grid_names_wrong_input():
+    probability, truth = scan(0)
+    with pytest.raises(ValueError, match="scan 1 lacks one"):
+        postprocess.grid_search([probability] * 2, [truth], [SPACING] * 2, THRESHOLDS, SIZES)
+    with pytest.raises(ValueError, match="cases names 2"):
+        search([(probability, truth)], cases=[1, 2])
+    with pytest.raises(ValueError, match="one shape"):
+        search([(probability, truth[1:])])
+    with pytest.raises(ValueError, match="min_lesion_voxels >= 1"):
+        search([(probability, truth)], sizes=(0, 10))
+    with pytest.raises(ValueError, match="no scan"):
+        postprocess.grid_search([], [], [], THRESHOLDS, SIZES)
+
+
+def test_choice_is_the_least_sum_of_ranks():
+    grid = grid_of([(0, 0.1, 10, 0.9, 30.0), (0, 0.2, 10, 0.8, 10.0), (0, 0.3, 10, 0.7, 20.0)])
+    assert postprocess.choose_pair(grid) == Pair(0.2, 10)  # ranks 1+3, 2+1, 3+2
+    assert postprocess.choose_pair(grid, weights=(1, 0)) == Pair(0.1, 10)
+
+
+def test_ties_of_ranks_go_to_the_higher_dsc():
+    grid = grid_of([(0, 0.1, 10, 0.8, 10.0), (0, 0.2, 10, 0.9, 20.0)])
+    assert postprocess.choose_pair(grid) == Pair(0.2, 10)
+
+
+def test_equal_pairs_give_the_first():
+    grid = grid_of([(0, 0.2, 50, 0.9, 10.0), (0, 0.2, 10, 0.9, 10.0), (0, 0.3, 10, 0.9, 10.0)])
+    assert postprocess.choose_pair(grid) == Pair(0.2, 10)
+
+
+def test_missing_a_lesion_never_looks_better_than_finding_it():
+    found = [(0, 0.1, 10, 0.5, 50.0), (1, 0.1, 10, 0.5, 50.0)]
+    missed = [(0, 0.9, 10, 0.6, 1.0), (1, 0.9, 10, 0.0, np.inf)]
+    grid = grid_of(found + missed)
+    means = postprocess.pair_means(grid).set_index("threshold")
+    assert means.loc[0.9, "hd_mm"] == pytest.approx((1 + 200) / 2)
+    assert postprocess.choose_pair(grid) == Pair(0.1, 10)
+
+
+def test_choice_needs_every_pair_of_every_case():
+    rows = [(c, t, 10, 0.5, 5.0) for c in range(2) for t in (0.1, 0.2)]
+    for bad in (rows[:-1], rows + rows[:1], []):
+        with pytest.raises(ValueError, match="every pair exactly once"):
+            postprocess.choose_pair(grid_of(bad))
+
+
+def test_nested_choice_ignores_the_own_fold():
+    good = {0: 0.1, 1: 0.1, 2: 0.9, 3: 0.9}  # the threshold that suits each case
+    rows = [(c, t, 10, 0.8 if t == best else 0.2, 5.0) for c, best in good.items() for t in (0.1, 0.9)]
+    chosen = postprocess.nested_choice(grid_of(rows), [0, 0, 1, 1])
+    assert chosen == {0: Pair(0.9, 10), 1: Pair(0.1, 10)}
+
+
+def test_nested_choice_is_the_choice_on_the_rest():
+    grid = search([scan(seed, (40, 36, 2), 1.5) for seed in range(5)], cases=[4, 8, 15, 16, 23])
+    folds = np.array([1, 0, 1, 2, 2])
+    chosen = postprocess.nested_choice(grid, folds)
+    assert list(chosen) == [0, 1, 2]
+    for fold, pair in chosen.items():
+        others = np.array([4, 8, 15, 16, 23])[folds != fold]
+        assert pair == postprocess.choose_pair(grid[grid["case"].isin(others)])
+
+
+def test_nested_choice_names_wrong_folds():
+    grid = grid_of([(c, 0.1, 10, 0.5, 5.0) for c in range(3)])
+    for folds in ([0, 1], [0, 0, 0]):
+        with pytest.raises(ValueError, match="one fold for each of the 3 cases"):
+            postprocess.nested_choice(grid, folds)
+
+
+def head(core=(slice(6, 22), slice(10, 34), slice(0, 2)), shape=(64, 48, 2)):
+    """Make a head with CBF 500 in both hemispheres and a core of 20 % on the left."""
+    images = np.zeros((5, *shape), np.float32)
+    mask = np.zeros(shape, bool)
+    mask[2:62, 2:46] = True
+    images[1, mask], images[4, mask] = 500, 2
+    images[1][core], images[4][core] = 100, 9
+    return images, mask, np.broadcast_to(np.arange(shape[0])[:, None] - 31.5, shape[:2])
+
+
+def test_rule_finds_the_core_on_either_side():
+    images, mask, distance = head()
+    truth = images[4] == 9
+    found = postprocess.conventional_rule(images, mask, distance)
+    assert found.dtype == bool and metrics.dsc(found, truth) > 0.98  # the median filter rounds the corners
+    mirrored = postprocess.conventional_rule(images[:, ::-1], mask[::-1], distance)
+    assert np.array_equal(mirrored[::-1], found)
+
+
+def test_rule_does_not_depend_on_the_unit_of_cbf():
+    images, mask, distance = head()
+    scaled = images.copy()
+    scaled[1] /= 10
+    expected = postprocess.conventional_rule(images, mask, distance)
+    assert expected.any()
+    assert np.array_equal(postprocess.conventional_rule(scaled, mask, distance), expected)
+
+
+def test_rule_needs_both_low_flow_and_delay():
+    for modality, value in ((1, 160), (4, 6)):  # CBF at 32 %, Tmax not above 6 s
+        images, mask, distance = head()
+        images[modality][images[4] == 9] = value
+        assert not postprocess.conventional_rule(images, mask, distance).any()
+
+
+def test_rule_takes_the_healthy_hemisphere_as_reference():
+    images, mask, distance = head()
+    images[1, :32] *= 0.5  # the sick hemisphere's own mean is lower still, and would hide the core
+    core = images[4] == 9
+    images[1][core] = 140  # 28 % of the healthy 500, over 50 % of the sick side
+    assert metrics.dsc(postprocess.conventional_rule(images, mask, distance), core) > 0.98
+
+
+def test_rule_drops_specks_and_small_lesions():
+    images, mask, distance = head(core=(slice(6, 20), slice(10, 20), slice(0, 1)))  # 140 voxels
+    assert not postprocess.conventional_rule(images, mask, distance).any()
+    assert postprocess.conventional_rule(images, mask, distance, min_lesion_voxels=100).any()
+    images, mask, distance = head()
+    images[1, 50, 30, 1], images[4, 50, 30, 1] = 10, 20  # a speck elsewhere
+    assert not postprocess.conventional_rule(images, mask, distance, min_lesion_voxels=1)[50, 30, 1]
+
+
+def test_rule_names_wrong_input():
+    images, mask, distance = head()
+    with pytest.raises(ValueError, match="midline_distance"):
+        postprocess.conventional_rule(images, mask, distance[1:])
+    with pytest.raises(ValueError, match="hemisphere without brain"):
+        postprocess.conventional_rule(images, mask, np.ones_like(distance))

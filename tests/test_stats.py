@@ -1,0 +1,296 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+
+from strokelib import stats
+from strokelib.config import VARIANTS, rng
+from strokelib.postprocess import Pair
+
+METRICS = ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels")
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def scores(n=20, gain=0.05, variants=VARIANTS, seed=0):
+    """Make a metrics frame in which each variant is a little better than the one before."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    ease = generator.normal(0, 0.1, n)
+    for v, variant in enumerate(variants):
+        for case in range(n):
+            row = {"variant": variant, "case": case + 1, "patient": f"Train_{case // 2:02d}"}
+            for metric in METRICS:
+                value = 0.5 + ease[case] + gain * v + generator.normal(0, 0.03)
+                row[metric] = value if not metric.startswith("hd") else 30 * (1.5 - value)
+            row["truth_volume_ml"] = 20 + 5 * case
+            row["volume_ml"] = row["truth_volume_ml"] + generator.normal(0, 3)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def two(differences, patients=None):
+    """Make a frame of two variants whose dsc differs by the given numbers."""
+    n = len(differences)
+    patients = list(range(n)) if patients is None else patients
+    old = pd.DataFrame({"variant": "old", "case": range(n), "patient": patients, "dsc": 0.0})
+    return pd.concat([old, old.assign(variant="new", dsc=np.array(differences, float))], ignore_index=True)
+
+
+def compare(differences, **more):
+    return stats.paired_tests(two(differences, more.pop("patients", None)), "dsc", [("new", "old")], **more).iloc[0]
+
+
+def test_numbers_agree_with_scipy():
+    frame = scores()
+    table = stats.paired_tests(frame, "dsc", [("rt", "baseline"), ("rt_sm", "rt")])
+    for _, row in table.iterrows():
+        new, old = (frame.loc[frame["variant"] == v, "dsc"].to_numpy() for v in (row["new"], row["old"]))
+        peer = scipy.stats.ttest_rel(new, old)
+        assert (row["t"], row["p"], row["df"]) == pytest.approx((peer.statistic, peer.pvalue, peer.df), rel=1e-10)
+        assert row["p_wilcoxon"] == pytest.approx(scipy.stats.wilcoxon(new, old).pvalue, rel=1e-10)
+        assert row["mean_difference"] == pytest.approx(new.mean() - old.mean())
+        assert (row["n"], row["n_dropped"]) == (20, 0)
+
+
+def test_hand_worked_differences():
+    row = compare([1.0, 2.0, 3.0])
+    assert row["pair"] == "new over old"
+    assert row["mean_difference"] == 2 and row["d_z"] == pytest.approx(2.0)
+    assert row["t"] == pytest.approx(2 * np.sqrt(3)) and row["df"] == 2
+
+
+def test_swapping_the_pair_turns_the_sign_only():
+    there, back = (stats.paired_tests(scores(), "ppv", [pair]).iloc[0] for pair in (("rt", "rt_sm"), ("rt_sm", "rt")))
+    assert there["mean_difference"] == pytest.approx(-back["mean_difference"])
+    assert there["d_z"] == pytest.approx(-back["d_z"]) and there["p"] == pytest.approx(back["p"])
+
+
+def test_rows_of_the_frame_may_come_in_any_order():
+    frame = scores()
+    pairs = [("rt", "baseline")]
+    shuffled = frame.sample(frac=1, random_state=3)
+    first, second = (stats.paired_tests(f, "dsc", pairs) for f in (frame, shuffled))
+    assert first["p"].item() == pytest.approx(second["p"].item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [[0.01, 0.04, 0.03], [0.5, 0.9, 0.2, 0.2], [0.001], [1e-9, 0.6, 0.6, 0.02, 0.02]])
+def test_holm_agrees_with_statsmodels(p):
+    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_holm_leaves_nan_out_of_the_count():
+    corrected = stats.holm([0.01, np.nan, 0.04])
+    assert corrected[[0, 2]] == pytest.approx([0.02, 0.04]) and np.isnan(corrected[1])
+    assert stats.holm([]).shape == (0,)
+
+
+def test_holm_is_over_all_pairs():
+    pairs = [("rt", "baseline"), ("rt_sm", "rt"), ("rt_sm_uf", "rt_sm")]
+    table = stats.paired_tests(scores(gain=0.01), "dsc", pairs)
+    assert table["p_holm"].to_numpy() == pytest.approx(multipletests(table["p"], method="holm")[1])
+    assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_interval_is_seeded_and_near_that_of_t():
+    frame, pairs = scores(n=60), [("rt", "baseline")]
+    first, again, default = (
+        stats.paired_tests(frame, "dsc", pairs, generator=g).iloc[0] for g in (rng(5, "x"), rng(5, "x"), None)
+    )
+    assert (first["low"], first["high"]) == (again["low"], again["high"])
+    assert default["low"] == stats.paired_tests(frame, "dsc", pairs)["low"].item()
+    new, old = (frame.loc[frame["variant"] == v, "dsc"].to_numpy() for v in ("rt", "baseline"))
+    peer = scipy.stats.ttest_rel(new, old).confidence_interval()
+    assert first["low"] < first["mean_difference"] < first["high"]
+    width = peer.high - peer.low
+    assert abs(first["low"] - peer.low) < 0.1 * width and abs(first["high"] - peer.high) < 0.1 * width
+
+
+def test_patients_are_averaged_first():
+    row = compare([1.0, 3.0, 5.0, 6.0], patients=["a", "a", "b", "c"], unit="patient")
+    peer = scipy.stats.ttest_1samp([2.0, 5.0, 6.0], 0)
+    assert row["n"] == 3 and (row["t"], row["p"]) == pytest.approx((peer.statistic, peer.pvalue))
+    assert compare([1.0, 3.0, 5.0, 6.0], patients=["a", "a", "b", "c"])["n"] == 4
+
+
+def test_single_scan_patients_are_the_same_unit():
+    differences = [0.1, 0.3, -0.2, 0.4]
+    by_scan, by_patient = (compare(differences, unit=unit) for unit in stats.UNITS)
+    assert by_scan["p"] == by_patient["p"]
+
+
+def test_pairs_that_are_not_finite_are_dropped_and_counted():
+    frame = scores(variants=("rt", "rt_sm"))
+    frame.loc[0, "hd_mm"] = np.inf  # case 1 of rt
+    frame.loc[22, "hd_mm"] = np.nan  # case 3 of rt_sm
+    frame.loc[[5, 25], "hd_mm"] = np.inf  # case 6 of both
+    frame = frame.drop(index=30)  # case 11 of rt_sm
+    row = stats.paired_tests(frame, "hd_mm", [("rt_sm", "rt")]).iloc[0]
+    kept = [c for c in range(20) if c not in (0, 2, 5, 10)]
+    peer = scipy.stats.ttest_rel(
+        *(scores(variants=("rt", "rt_sm"))["hd_mm"].to_numpy()[[b + c for c in kept]] for b in (20, 0))
+    )
+    assert (row["n"], row["n_dropped"]) == (16, 4)
+    assert row["p"] == pytest.approx(peer.pvalue)
+
+
+@pytest.mark.parametrize("differences", [[], [0.3], [0.0, 0.0, 0.0], [0.1, 0.1, 0.1], [np.nan, 1.0], [np.nan] * 3])
+@pytest.mark.parametrize("unit", stats.UNITS)
+def test_undefined_tests_are_nan_without_a_word(differences, unit):
+    frame = two(differences) if differences else two([1.0, 1.0]).iloc[[0, 3]]  # two variants without a scan in common
+    row = stats.paired_tests(frame, "dsc", [("new", "old")], unit=unit).iloc[0]
+    assert np.isnan([row[c] for c in ("t", "p", "p_holm", "p_wilcoxon", "d_z")]).all()
+    finite = [d for d in differences if np.isfinite(d)]
+    assert row["n"] == len(finite)
+    assert row["mean_difference"] == pytest.approx(np.mean(finite)) if finite else np.isnan(row["mean_difference"])
+
+
+def test_small_samples_with_zeros_and_ties_pass():
+    row = compare([0.0, 0.1, 0.1, -0.1, 0.2, 0.0])
+    assert 0 < row["p_wilcoxon"] <= 1 and 0 < row["p"] < 1
+
+
+def test_wrong_input_is_named():
+    frame = scores()
+    with pytest.raises(ValueError, match="'final' is not in the frame"):
+        stats.paired_tests(frame, "dsc", [("final", "rt")])
+    with pytest.raises(ValueError, match="hd95"):
+        stats.paired_tests(frame, "hd95", [("rt", "baseline")])
+    with pytest.raises(ValueError, match="unit"):
+        stats.paired_tests(frame, "dsc", [("rt", "baseline")], unit="slice")
+    with pytest.raises(ValueError, match="'rt' holds a case twice"):
+        stats.paired_tests(pd.concat([frame, frame]), "dsc", [("rt", "baseline")])
+    with pytest.raises(ValueError, match="'final' is not in the frame"):
+        stats.table1(frame, {"final": Pair(0.2, 200)})
+
+
+def test_claims_are_the_papers():
+    said = {(c.new, c.old, c.metric): (c.direction, c.p_bound) for c in stats.CLAIMS}
+    assert said == {
+        ("rt", "baseline", "dsc"): (1, 0.02),
+        ("rt", "baseline", "sensitivity"): (1, 0.02),
+        ("rt_sm", "rt", "ppv"): (1, 0.05),
+        ("rt_sm", "rt", "sensitivity"): (-1, 0.05),
+        ("rt_sm_uf", "rt_sm", "hd_voxels"): (-1, 0.03),
+        ("rt_sm_uf", "rt_sm", "sensitivity"): (-1, 0.03),
+        ("rt_sm_uf", "baseline", "dsc"): (1, 0.05),
+        ("rt_sm_uf", "baseline", "hd_voxels"): (-1, 0.05),
+        ("rt_sm_uf", "baseline", "ppv"): (1, 0.05),
+    }
+
+
+def test_claims_agree_with_the_papers_own_means():
+    paper = stats.paper_table("table1").set_index("variant")
+    column = {"dsc": "dsc_percent_mean", "ppv": "ppv_percent_mean", "sensitivity": "sensitivity_percent_mean"}
+    for claim in stats.CLAIMS:
+        name = column.get(claim.metric, "hd_mean")
+        assert claim.direction * (paper.loc[claim.new, name] - paper.loc[claim.old, name]) > 0
+
+
+def test_verdicts():
+    table = stats.claims_table(scores()).set_index(["new", "old", "metric"])
+    assert len(table) == len(stats.CLAIMS)
+    # Every metric grows from variant to variant here, so the claims of a lower sensitivity are turned round.
+    assert table.loc[("rt", "baseline", "dsc"), "verdict"] == "holds"
+    assert table.loc[("rt_sm_uf", "rt_sm", "hd_voxels"), "verdict"] == "holds"
+    assert table.loc[("rt_sm", "rt", "sensitivity"), "verdict"] == "opposite"
+    assert table["p_holm"].to_numpy() == pytest.approx(multipletests(table["p"], method="holm")[1])
+    assert table.loc[("rt", "baseline", "dsc"), "paper_direction"] == "up"
+
+
+def test_verdict_without_evidence():
+    same = scores(gain=0.0, n=8)
+    same[list(METRICS)] = same.groupby("case")[list(METRICS)].transform("first")
+    assert (stats.claims_table(same)["verdict"] == "cannot be told").all()
+    weak = stats.claims_table(scores(gain=0.0, n=6, seed=2), unit="patient")
+    assert (weak.loc[weak["p"] >= 0.05, "verdict"] == "cannot be told").all() and (weak["p"] >= 0.05).any()
+
+
+def test_r_squared():
+    generator = np.random.default_rng(1)
+    true = generator.random(30)
+    predicted = 2 * true + 1 + generator.normal(0, 0.2, 30)
+    assert stats.r_squared(predicted, true) == pytest.approx(scipy.stats.pearsonr(predicted, true).statistic ** 2)
+    assert stats.r_squared(2 * true + 1, true) == pytest.approx(1) == stats.r_squared(-true, true)
+    assert stats.identity_r_squared(true, true) == 1
+    assert stats.identity_r_squared(np.full(30, true.mean()), true) == pytest.approx(0)
+    assert stats.identity_r_squared(2 * true + 1, true) < 0
+    assert stats.identity_r_squared([1, 2, 4], [1, 2, 3]) == pytest.approx(1 - 1 / 2)
+
+
+@pytest.mark.parametrize("volumes", [([], []), ([1.0], [2.0]), ([1.0, 1.0], [2.0, 2.0]), ([np.nan, 1], [2, 3])])
+def test_r_squared_undefined(volumes):
+    assert np.isnan(stats.r_squared(*volumes)) and np.isnan(stats.identity_r_squared(*volumes))
+
+
+def test_summary_is_over_finite_values_with_population_sd():
+    mean, sd, undefined = stats.summarize([1.0, 3.0, np.nan, np.inf])
+    assert (mean, sd, undefined) == (2.0, 1.0, 2)
+    mean, sd, undefined = stats.summarize([np.nan, np.inf])
+    assert np.isnan(mean) and np.isnan(sd) and undefined == 2
+
+
+def test_paper_table1_as_printed():
+    paper = stats.paper_table("table1")
+    assert paper["variant"].tolist() == list(VARIANTS)
+    assert paper["threshold"].tolist() == [0.4, 0.1, 0.2, 0.2]
+    assert paper["min_lesion_voxels"].tolist() == [200, 300, 200, 200]
+    assert paper["dsc_percent_mean"].tolist() == [49.0, 53.5, 54.8, 54.7]
+    assert paper["r2"].tolist() == [0.67, 0.74, 0.78, 0.82]
+    with pytest.raises(FileNotFoundError, match="table3"):
+        stats.paper_table("table3")
+
+
+def test_table1_rows():
+    frame = scores()
+    frame.loc[frame["variant"].eq("rt") & frame["case"].eq(4), ["ppv", "hd_mm", "hd_voxels"]] = [np.nan, np.inf, np.inf]
+    choices = {v: Pair(0.3, 100) for v in VARIANTS}
+    table = stats.table1(frame, choices).set_index("variant")
+    rt = frame[frame["variant"] == "rt"]
+    assert table.index.tolist() == list(VARIANTS)
+    assert table.loc["rt", "ppv_mean"] == pytest.approx(np.nanmean(rt["ppv"]))
+    assert table.loc["rt", "ppv_sd"] == pytest.approx(np.nanstd(rt["ppv"]))
+    assert table.loc["rt", ["ppv_undefined", "hd_mm_undefined", "dsc_undefined", "n"]].tolist() == [1, 1, 0, 20]
+    assert table.loc["rt", "r2"] == stats.r_squared(rt["volume_ml"], rt["truth_volume_ml"])
+    assert table.loc["rt", "paper_dsc_mean"] == pytest.approx(0.535)
+    assert table.loc["rt", "paper_hd_voxels_sd"] == 23.9 and table.loc["rt", "paper_threshold"] == 0.1
+
+
+def test_table1_as_text_prints_the_papers_strings():
+    frame = scores()
+    frame.loc[frame["variant"].eq("rt_sm") & frame["case"].eq(4), "hd_mm"] = np.inf
+    text = stats.format_table1(stats.table1(frame, {v: Pair(0.3, 100) for v in VARIANTS}))
+    paper = text[text["source"] == "paper"].set_index("method")
+    assert len(text) == 8 and len(paper) == 4
+    row = paper.loc["Single +RT +SM"]
+    assert row[["T", "S_min", "DSC (%)", "PPV (%)", "Sens. (%)", "HD (mm)", "HD (voxels)", "R²"]].tolist() == [
+        "0.2",
+        "200",
+        "54.8 ± 24.8",
+        "58.3 ± 29.8",
+        "63.7 ± 25.3",
+        "–",
+        "26.6 ± 19.9",
+        "0.78",
+    ]
+    ours = text[text["source"] == "this run"].set_index("method")
+    assert ours["undefined"].tolist() == ["0", "0", "HD 1", "0"]
+    assert ours.loc["Baseline", "T"] == "0.3"
+
+
+def test_table1_of_a_method_the_paper_lacks():
+    frame = scores(variants=("rule",))
+    frame["ppv"] = np.nan
+    table = stats.table1(frame, {"rule": None})
+    text = stats.format_table1(table)
+    assert text["source"].tolist() == ["this run"]
+    assert text.loc[0, ["method", "T", "S_min", "PPV (%)"]].tolist() == ["rule", "–", "–", "–"]
+    assert table.loc[0, "ppv_undefined"] == 20
