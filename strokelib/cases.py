@@ -119,9 +119,9 @@ def _patient(number: int, folder: Path, split: str, ids: dict[str, int]) -> tupl
             description = str(json.loads(path.read_text()).get("description", ""))
         except (OSError, ValueError, AttributeError):
             continue  # the images do not depend on it, and the table may know the patient
-        match = re.search(r"((?:Train|Test)_\d+)_([A-Z])\b", description)
+        match = re.search(r"(Train|Test)(?:ing)?_(\d+)_([A-Z])\b", description)
         if match:
-            return match[1], match[2]
+            return f"{match[1]}_{match[2]}", match[3]
     row = case_table().get((split, ids.get("CT")))
     if row is None:
         raise CaseError(

@@ -63,6 +63,12 @@ def test_the_early_release_with_MR_names_is_read(tmp_path):
     assert cases.find_cases(tmp_path, "TRAINING")[0].files["CBF"].name.startswith("SMIR.Brain.XX.O.MR_CBF")
 
 
+def test_the_real_test_scans_say_testing(tmp_path):
+    write_case(tmp_path, 3, "TESTING", description="ISLES 2018 - TEST - Testing_07_B - CT")
+    found = cases.find_cases(tmp_path, "TESTING")[0]
+    assert (found.patient, found.slab) == ("Test_07", "B")
+
+
 def test_a_missing_modality_names_case_and_pattern(tmp_path):
     write_case(tmp_path)["Tmax"].unlink()
     with pytest.raises(cases.CaseError, match=r"case_1 has no Tmax image .*_Tmax"):
