@@ -156,8 +156,14 @@ def _show(text: str, line=None):
 
 
 def save_figure(figure, path) -> None:
-    """Save a figure as PNG; the same data gives the same bytes. End the cell with the figure to show it, too."""
+    """Save a figure as PNG and close it; the same data gives the same bytes.
+
+    End the cell with the figure to show it, too. Closed, it is not shown a second time by itself.
+    """
+    import matplotlib.pyplot as plt
+
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    plt.close(figure)
 
 
 def save_table(table, path, label: str) -> None:

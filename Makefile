@@ -1,0 +1,50 @@
+# The front door. The first call makes .venv from requirements.lock; nothing is installed outside it.
+SETTINGS ?= demo
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: help demo phantom isles2018 test lab report notebooks bench clean
+.NOTPARALLEL:
+
+help:  ## this list
+	@sed -n 's/^\([a-z0-9 ]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
+
+demo phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
+	@$(PY) tools/run.py $@
+
+test: .venv/.test  ## the tests, with a small run of the whole workflow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+
+lab: .venv/.run  ## read and run the notebooks in JupyterLab
+	$(PY) -m jupyterlab notebooks
+
+report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
+	$(PY) -m nbconvert --to html $$(find results/$(SETTINGS) -name '0*.ipynb')
+
+notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
+	for n in notebooks/0*.ipynb; do $(PY) -m nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
+
+bench: .venv/.test  ## speed beside other tools, as ratios
+	for b in benchmarks/bench_*.py; do $(PY) $$b || exit 1; done
+
+clean:  ## remove results/SETTINGS and its synthetic scans (SETTINGS=demo)
+	rm -rf results/$(SETTINGS) data/synthetic/$(SETTINGS)
+
+# Bytecode is compiled on all cores, which pip does on one. A file that some Python cannot compile is none we import.
+install = $(PY) -m pip install -q --disable-pip-version-check --no-compile
+
+.venv/.run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
+	  "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d; name one: make PYTHON=python3.12 ..." % v[:2])'
+	@echo "installing into .venv, 1 to 3 minutes and 1.6 GB"
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(install) -r requirements.lock
+	@$(install) --no-deps --no-build-isolation -e .
+	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
+	@touch $@
+
+.venv/.test: requirements-test.lock .venv/.run
+	@$(install) -r requirements-test.lock
+	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
+	@touch $@

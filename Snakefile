@@ -1,0 +1,125 @@
+"""Which notebook makes which file. `make demo` runs it; alone: snakemake --config settings=phantom
+
+A notebook runs again when a file it reads has changed, or its code, the strokelib modules it uses or
+the settings they name; not when its prose has. Every executed notebook stays in results/, a failed
+one, too: it is the log.
+"""
+import shlex
+import sys
+from pathlib import Path
+
+from strokelib.config import VARIANTS, load_settings
+from strokelib.notebook import stage_digest
+
+NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
+if NAME.endswith(".toml"):
+    NAME = str(Path(NAME).resolve())
+S = load_settings(NAME)
+OUT, FIGURES = f"results/{S.name}", f"figures/{S.name}"
+FOLD = f"{OUT}/{{variant}}/fold{{fold}}"
+ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
+ONCE += ["06_ablations", "07_leaderboard_submission"]
+RUN = (
+    f"OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} -m papermill {{input.notebook}}"
+    " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
+    f" -r settings {shlex.quote(NAME)}"
+)
+
+
+def source(name):
+    """The notebook as input; ancient, because `code` says whether a change of it matters."""
+    return ancient(f"notebooks/{name}.ipynb")
+
+
+def code(name):
+    return stage_digest(f"notebooks/{name}.ipynb", S)
+
+
+def folds(file, *variants):
+    return expand(f"{FOLD}/{file}", variant=variants, fold=range(S.folds.count))
+
+
+EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS)
+
+
+rule html:
+    input: EXECUTED, f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv"
+    output: [name.replace(".ipynb", ".html") for name in EXECUTED]
+    params: notebooks=EXECUTED
+    shell: f"{shlex.quote(sys.executable)} -m nbconvert --to html {{params.notebooks}}"
+
+rule cohort:
+    input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
+    output: f"{OUT}/cohort.csv"
+    log: notebook=f"{OUT}/01_data_exploration.ipynb"
+    params: code=code("01_data_exploration")
+    threads: S.cohort.jobs
+    shell: RUN
+
+rule preprocess:
+    input: f"{OUT}/cohort.csv", notebook=source("02_preprocessing")
+    output: f"{OUT}/registration.csv"
+    log: notebook=f"{OUT}/02_preprocessing.ipynb"
+    params: code=code("02_preprocessing")
+    threads: S.threads
+    shell: RUN
+
+rule sampling:
+    input: f"{OUT}/registration.csv", notebook=source("03_sampling")
+    output: f"{OUT}/sampling.csv"
+    log: notebook=f"{OUT}/03_sampling.ipynb"
+    params: code=code("03_sampling")
+    threads: S.threads
+    shell: RUN
+
+rule model:
+    input: notebook=source("04_model")
+    output: f"{FIGURES}/fig2.png"
+    log: notebook=f"{OUT}/04_model.ipynb"
+    params: code=code("04_model")
+    threads: S.threads
+    shell: RUN
+
+rule train:
+    input: f"{OUT}/registration.csv", notebook=source("05_crossvalidation")
+    output: f"{FOLD}/network.safetensors", f"{FOLD}/predictions.csv"
+    log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
+    params: code=code("05_crossvalidation")
+    wildcard_constraints: variant="baseline|rt|rt_sm"
+    threads: S.threads
+    resources: gpu=1, mem_mb=24000, runtime="12h"
+    shell: RUN + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
+
+rule uncertainty:
+    input: f"{OUT}/rt_sm/fold{{fold}}/network.safetensors", notebook=source("05_crossvalidation")
+    output: f"{OUT}/rt_sm_uf/fold{{fold}}/predictions.csv"
+    log: notebook=f"{OUT}/rt_sm_uf/fold{{fold}}/05_crossvalidation.ipynb"
+    params: code=code("05_crossvalidation")
+    threads: S.threads
+    resources: gpu=1, mem_mb=24000, runtime="12h"
+    shell: RUN + " -r variant rt_sm_uf -p fold {wildcards.fold}"
+
+rule ablations:
+    input: folds("predictions.csv", *VARIANTS), notebook=source("06_ablations")
+    output: f"{FIGURES}/table1.csv", f"{OUT}/choice.csv"
+    log: notebook=f"{OUT}/06_ablations.ipynb"
+    params: code=code("06_ablations")
+    threads: S.threads
+    resources: mem_mb=16000, runtime="4h"
+    shell: RUN
+
+rule leaderboard:
+    input: f"{OUT}/choice.csv", folds("network.safetensors", "rt_sm"), notebook=source("07_leaderboard_submission")
+    output: f"{FIGURES}/table2.csv"
+    log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
+    params: code=code("07_leaderboard_submission")
+    threads: S.threads
+    resources: gpu=1, mem_mb=24000, runtime="12h"
+    shell: RUN
+
+rule overview:
+    input: f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv", notebook=source("00_overview")
+    output: touch(f"{OUT}/overview.done")
+    log: notebook=f"{OUT}/00_overview.ipynb"
+    params: code=code("00_overview")
+    shell: RUN

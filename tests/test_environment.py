@@ -1,0 +1,76 @@
+"""One list of packages: pyproject.toml says why, the locks say which, environment.yml repeats nothing."""
+
+import tomllib
+from importlib.metadata import version
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from strokelib.config import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def lock(name):
+    lines = (ROOT / name).read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(pin.name): pin.specifier for pin in pins}
+
+
+RUN, TEST = lock("requirements.lock"), lock("requirements-test.lock")
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def exact(specifier):
+    """Return the version of a specifier like ==1.2.3."""
+    (only,) = specifier
+    assert only.operator == "=="
+    assert not only.version.endswith("*")
+    return only.version
+
+
+@pytest.mark.parametrize("pins", [RUN, TEST], ids=["run", "test"])
+def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins):
+    assert len(pins) > 10
+    for name, specifier in pins.items():
+        assert "+" not in exact(specifier), name
+
+
+def test_locks_do_not_overlap():
+    assert not RUN.keys() & TEST.keys()
+
+
+@pytest.mark.parametrize(
+    ("listed", "pins"),
+    [(PROJECT["dependencies"], RUN), (EXTRAS["workflow"], RUN), (EXTRAS["test"], TEST)],
+    ids=["project", "workflow", "test"],
+)
+def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
+    for requirement in map(Requirement, listed):
+        pin = exact(pins[canonicalize_name(requirement.name)])
+        if requirement.name == "torch":  # the one range: several releases work
+            assert requirement.specifier.contains(pin)
+        else:
+            assert exact(requirement.specifier) == pin
+
+
+def test_no_cuda_package_is_pinned():
+    assert not [name for name in RUN if name.startswith(("nvidia", "triton"))]
+
+
+def test_conda_takes_python_only_and_the_same_locks():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert environment["name"] == PROJECT["name"]
+    assert [item.split("=")[0] for item in conda] == ["python", "pip"]
+    python = Version(conda[0].split("=")[1])
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
+    assert pip == {"pip": ["-r requirements.lock", "-r requirements-test.lock", "-e ."]}
+
+
+def test_the_locked_versions_are_those_running():
+    for name in ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake"):
+        assert Version(version(name)).public == exact(RUN[name])

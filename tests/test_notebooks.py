@@ -1,0 +1,135 @@
+"""The committed notebooks: whole, executed in order, readable, and free of one machine's traces."""
+
+import ast
+import json
+
+import pytest
+
+from strokelib.config import ROOT
+
+NAMES = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
+NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission"]
+each_notebook = pytest.mark.parametrize("name", NAMES)
+
+
+def load(name):
+    return json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+
+
+def code_cells(name):
+    cells = [c for c in load(name)["cells"] if c["cell_type"] == "code"]
+    return [(cell, "".join(cell["source"])) for cell in cells]
+
+
+def outputs(name):
+    return [output for cell, _ in code_cells(name) for output in cell["outputs"]]
+
+
+def parameters(name):
+    """Return name: literal of the tagged cell; fails where it holds anything else."""
+    tagged = [
+        (index, source)
+        for index, (cell, source) in enumerate(code_cells(name))
+        if "parameters" in cell["metadata"].get("tags", [])
+    ]
+    assert [index for index, _ in tagged] == [0], "the parameters are the first code cell"
+    body = ast.parse(tagged[0][1]).body
+    assert all(isinstance(node, ast.Assign) for node in body)
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in body}
+
+
+def test_the_notebooks_are_the_study_and_nothing_else():
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
+
+
+@each_notebook
+def test_first_cell_says_what_it_is_for(name):
+    first = load(name)["cells"][0]
+    text = "".join(first["source"])
+    assert first["cell_type"] == "markdown"
+    assert text.startswith(f"# {name[:2]} ")
+    for label in ("Purpose", "Reads", "Writes", "Time"):
+        assert f"**{label}" in text
+
+
+@each_notebook
+def test_parameters_default_to_the_demo_and_hold_no_equals_sign(name):
+    values = parameters(name)
+    assert values["settings"] == "demo"
+    # papermill cannot read such a line, and then calls the parameter unknown.
+    assert not [v for v in values.values() if "=" in str(v)]
+    for line in code_cells(name)[0][1].splitlines():
+        assert "#" in line, "every parameter says its unit or choices"
+
+
+def test_the_workflow_passes_only_parameters_that_are_there():
+    for name in NAMES:
+        assert "settings" in parameters(name)
+    assert {"variant", "fold"} <= parameters("05_crossvalidation").keys()
+
+
+@each_notebook
+def test_third_cell_checks_the_parameters(name):
+    source = code_cells(name)[1][1]
+    assert "check_parameters(In)" in source
+    assert "start(" in source
+
+
+@each_notebook
+def test_executed_in_order_from_a_fresh_kernel(name):
+    counts = [cell["execution_count"] for cell, _ in code_cells(name)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_cells_are_short_and_plain(name):
+    for _, source in code_cells(name):
+        assert source.strip()
+        lines = source.splitlines()
+        assert len(lines) <= 25, f"{len(lines)} lines: {lines[0]}"
+        tree = ast.parse(source)  # no magics, no shell
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 6, f"move {node.name} to strokelib"
+        for word in ("sys.path", "chdir", "filterwarnings", "tqdm", "ipywidgets"):
+            assert word not in source
+
+
+@each_notebook
+def test_no_error_no_stderr_no_progress_bar_is_left(name):
+    for output in outputs(name):
+        assert output["output_type"] != "error"
+        assert output.get("name") != "stderr"
+        assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+        assert not "".join(output.get("data", {}).get("text/plain", "")).endswith(" left")
+
+
+@each_notebook
+def test_at_most_one_figure_a_cell(name):
+    for cell, source in code_cells(name):
+        images = [o for o in cell["outputs"] if "image/png" in o.get("data", {})]
+        assert len(images) <= 1, source
+
+
+@each_notebook
+def test_text_introduces_code(name):
+    cells = load(name)["cells"]
+    prose = sum(cell["cell_type"] == "markdown" for cell in cells)
+    assert prose >= len(cells) / 3
+
+
+@each_notebook
+def test_metadata_are_of_no_machine_and_no_run(name):
+    book = load(name)
+    assert book["metadata"]["kernelspec"]["name"] == "python3"
+    assert not book["metadata"].keys() - {"kernelspec", "language_info"}
+    for cell in book["cells"]:
+        assert not cell["metadata"].keys() & {"papermill", "execution", "ExecuteTime", "collapsed"}
+    text = json.dumps(book)
+    assert str(ROOT) not in text
+    assert "site-packages" not in text
+
+
+@each_notebook
+def test_small_enough_to_read_on_the_web(name):
+    assert (ROOT / "notebooks" / f"{name}.ipynb").stat().st_size <= 500_000

@@ -1,0 +1,246 @@
+"""The whole study on a tiny cohort, run by the real workflow in a copy of this folder."""
+
+import csv
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from strokelib.config import ROOT, VARIANTS
+
+TINY = "tests/tiny.toml"
+TIMEOUT_S = 900
+
+
+def call(folder, *command):
+    """Run python with these arguments in the copy, which imports the copy's strokelib."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    for name in ("STROKELIB_DATA", "MPLBACKEND"):
+        environment.pop(name, None)
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+
+def copy_project(folder):
+    """Copy what a run needs: no results, no scans, no environment."""
+    for name in ("strokelib", "notebooks", "configs", "profiles", "tools", "figures"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("synthetic", "isles2018")
+    )
+    shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "tests").mkdir()
+    shutil.copy(ROOT / TINY, folder / TINY)
+    return folder
+
+
+def planned(folder, settings=TINY, *targets):
+    """Return {rule: number of jobs} that snakemake would run now."""
+    options = ["-n", "--nolock", "--config", f"settings={settings}", "--", *targets]
+    told = call(folder, "-m", "snakemake", *options)
+    assert told.returncode == 0, told.stderr
+    text = told.stdout + told.stderr
+    if "Nothing to be done" in text:
+        return {}
+    table = text[text.index("Job stats:") :]
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def edited(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def finished(project):
+    """The copy after one whole run, with what that printed."""
+    return project, call(project, "tools/run.py", TINY)
+
+
+@pytest.fixture
+def change(finished):
+    """Edit files of the copy; they are put back after the test."""
+    project, before = finished[0], {}
+
+    def edit(name, old, new):
+        before.setdefault(name, (project / name).read_text())
+        edited(project / name, old, new)
+
+    yield edit
+    for name, text in before.items():
+        (project / name).write_text(text)
+
+
+def test_plan_of_the_full_study(project):
+    jobs = planned(project, "phantom")
+    assert jobs["train"] == 15
+    assert jobs["uncertainty"] == 5, "rt_sm_uf predicts with rt_sm's networks and trains none"
+    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "overview")
+    assert [jobs[rule] for rule in once] == [1] * 7
+    assert jobs["total"] == 15 + 5 + 7 + 1
+
+
+def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
+    told = finished[1]
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    assert "Table 1, synthetic cohort" in told.stdout
+    assert "figures/tiny/fig4.png" in told.stdout
+    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 16 ", line)]
+    assert len(lines) == 16
+    assert all(" left" in line for line in lines[:-1])
+
+
+def test_figures_and_tables_are_there(finished):
+    project, _ = finished
+    for number in (1, 2, 3, 4):
+        assert (project / f"figures/tiny/fig{number}.png").read_bytes().startswith(b"\x89PNG")
+    with open(project / "figures/tiny/table1.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["variant"] for row in rows} >= set(VARIANTS)
+    with open(project / "figures/tiny/table2.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) >= 1
+
+
+def test_every_fold_left_its_networks_and_maps(finished):
+    project, _ = finished
+    for variant in VARIANTS:
+        for fold in (0, 1):
+            folder = project / "results/tiny" / variant / f"fold{fold}"
+            assert list(folder.glob("case_*.nii.gz"))
+            assert (folder / "network.safetensors").exists() == (variant != "rt_sm_uf")
+            assert (folder / "network2.safetensors").exists() == (variant == "baseline")
+
+
+def test_submission_holds_every_testing_scan(finished):
+    project, _ = finished
+    cases = {p.name for p in (project / "data/synthetic/tiny/TESTING").glob("case_*")}
+    (archive,) = (project / "results/tiny/submission").glob("*.zip")
+    with zipfile.ZipFile(archive) as file:
+        names = [name for name in file.namelist() if name.endswith(".nii")]
+    assert len(names) == len(cases) > 0
+
+
+def test_every_executed_notebook_has_its_html_and_holds_no_error(finished):
+    project, _ = finished
+    books = sorted((project / "results/tiny").rglob("*.ipynb"))
+    assert len(books) == 7 + 4 * 2
+    for path in books:
+        assert path.with_suffix(".html").stat().st_size > 10_000
+        for cell in json.loads(path.read_text())["cells"]:
+            for output in cell.get("outputs", []):
+                assert output["output_type"] != "error"
+                assert output.get("name") != "stderr", (path, output)
+                assert not "".join(output.get("data", {}).get("text/plain", "")).endswith(" left")
+
+
+def test_manifest_says_what_made_the_results(finished):
+    project, _ = finished
+    facts = json.loads((project / "results/tiny/manifest.json").read_text())
+    assert facts["settings"] == "tiny"
+    assert facts["packages"]["torch"]
+    assert facts["commit"] is None, "the copy is no repository"
+
+
+def test_a_second_run_runs_nothing(finished):
+    project, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in (project / "results/tiny").rglob("*.ipynb")}
+    told = call(project, "tools/run.py", TINY)
+    assert told.returncode == 0
+    assert "nothing to do" in told.stdout
+    assert "Table 1" in told.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_prose_and_comments_rerun_nothing(finished, change):
+    project, _ = finished
+    for path in (project / "notebooks").glob("*.ipynb"):
+        change(f"notebooks/{path.name}", "**Purpose", "New prose. **Purpose")
+    change("strokelib/losses.py", '"""', '"""New words. ')
+    assert planned(project) == {}
+
+
+def test_a_library_edit_reruns_what_uses_it(finished, change):
+    project, _ = finished
+    change("strokelib/losses.py", '"""\n', '"""\n\nNEW = 1\n')
+    jobs = planned(project)
+    assert (jobs["train"], jobs["uncertainty"]) == (6, 2)
+    assert {"ablations", "leaderboard"} <= jobs.keys()
+    assert not {"cohort", "preprocess"} & jobs.keys()
+
+
+def test_a_settings_edit_reruns_the_stages_that_use_it(finished, change):
+    project, _ = finished
+    change(TINY, "thresholds = [0.3, 0.5]", "thresholds = [0.3, 0.6]")
+    jobs = planned(project)
+    assert {"ablations", "leaderboard"} <= jobs.keys()
+    assert not {"cohort", "preprocess", "sampling", "model"} & jobs.keys()
+
+
+def test_a_lost_fold_alone_is_made_again(finished):
+    project, _ = finished
+    kept = project / "results/tiny/rt/fold1/predictions.csv"
+    moved = kept.rename(kept.with_suffix(".moved"))
+    try:
+        jobs = planned(project, TINY, "results/tiny/rt/fold1/predictions.csv")
+        assert jobs == {"train": 1, "total": 1}
+    finally:
+        moved.rename(kept)
+
+
+def test_a_second_run_at_once_is_refused(finished):
+    project, _ = finished
+    with open(project / "results/tiny/.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        told = call(project, "tools/run.py", TINY)
+    assert told.returncode == 1
+    assert "another run of tiny is active" in told.stderr
+
+
+def test_unknown_settings_are_named(project):
+    told = call(project, "tools/run.py", "demmo")
+    assert told.returncode == 1
+    assert "settings are one of ['demo', 'isles2018', 'phantom']" in told.stderr
+
+
+def test_a_misspelt_parameter_stops_the_notebook(project):
+    paths = ("notebooks/04_model.ipynb", "results/misspelt.ipynb", "--cwd", "notebooks")
+    told = call(project, "-m", "papermill", *paths, "-k", "python3", "-p", "setings", "phantom")
+    assert told.returncode != 0
+    assert "unknown parameter 'setings'; did you mean 'settings'?" in told.stderr
+
+
+def test_notebooks_run_with_their_defaults(project):
+    """Those that need no training, in order; the demo's scans are made by the first."""
+    paths = [p for n in "1234" for p in (project / "notebooks").glob(f"0{n}_*.ipynb")]
+    told = call(project, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:xdist", *paths)
+    assert told.returncode == 0, told.stdout[-3000:]
+    assert re.search(r"\d+ passed", told.stdout)
+
+
+def test_a_failed_notebook_is_kept_and_named_last(finished, change):
+    project, _ = finished
+    name = "06_ablations.ipynb"
+    change(f"notebooks/{name}", "check_parameters(In)", r"raise RuntimeError(\"out of\\npaper\")")
+    told = call(project, "tools/run.py", TINY)
+    assert told.returncode != 0
+    assert told.stdout.splitlines()[-1] == f"failed: results/tiny/{name}: RuntimeError: out of"
+    assert "out of" in (project / "results/tiny" / name).read_text()
+    assert (project / "results/tiny/06_ablations.html").stat().st_size > 0

@@ -1,0 +1,302 @@
+"""Run the workflow for one settings file: python tools/run.py demo
+
+Prints a line for every notebook that finishes, with the time left, then Table 1 and the figures.
+When something fails, the last line names the notebook that holds the error.
+"""
+
+import contextlib
+import csv
+import fcntl
+import json
+import os
+import platform
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from strokelib.config import ROOT, Settings, digest, load_settings, write_whole
+from strokelib.notebook import time_left
+
+# Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
+USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 15, "model": 10, "train": 60}
+USUAL_S |= {"uncertainty": 20, "ablations": 30, "leaderboard": 40, "overview": 8, "html": 10}
+QUIET_S = 60  # after so long without a line, say what is running
+
+
+@dataclass
+class Jobs:
+    """What snakemake has said of its jobs so far."""
+
+    planned: dict[str, int] = field(default_factory=dict)  # by rule
+    running: dict[str, tuple] = field(default_factory=dict)  # by job id: rule, notebook, start
+    seconds: dict[str, list] = field(default_factory=dict)  # by rule, of the finished ones
+    failed: list[str] = field(default_factory=list)  # notebooks
+    error: str = ""  # the last line that looks like one
+    rule: str = ""  # of the block being read
+    log: str = ""
+    fails: bool = False  # the block being read tells of a failure
+
+
+def follow(line: str, jobs: Jobs):
+    """Take in a line of snakemake's output; return (rule, notebook, seconds) of a finished job."""
+    if found := re.match(rf"({'|'.join(USUAL_S)}) +(\d+)$", line):
+        jobs.planned[found[1]] = int(found[2])
+    elif found := re.match(r"(?:local)?rule (\w+):|Error in rule (\w+):", line):
+        jobs.rule, jobs.log, jobs.fails = found[1] or found[2], "", bool(found[2])
+    elif found := re.match(r" +log: (\S+)", line):
+        jobs.log = found[1]
+        if jobs.fails and jobs.log not in jobs.failed:
+            jobs.failed.append(jobs.log)
+    elif (found := re.match(r" +jobid: (\d+)", line)) and not jobs.fails:
+        jobs.running[found[1]] = (jobs.rule, jobs.log, time.monotonic())
+    elif found := re.match(r"Finished jobid: (\d+) \(Rule: (\w+)\)", line):
+        rule, notebook, began = jobs.running.pop(found[1])
+        jobs.seconds.setdefault(rule, []).append(time.monotonic() - began)
+        return rule, notebook, jobs.seconds[rule][-1]
+    elif re.match(r"(?!WorkflowError|CalledProcess|RuleException)[\w.]*(Error|Exception)\b", line):
+        jobs.error = line
+    return None
+
+
+def seconds_left(jobs: Jobs, elapsed_s: float, demo: bool) -> float | None:
+    """Estimate the time left from the finished jobs of each kind; None before one was trained."""
+    now = time.monotonic()
+    finished = sum(map(sum, jobs.seconds.values()))
+    usual = sum(USUAL_S[rule] * len(s) for rule, s in jobs.seconds.items())
+    left = 0.0
+    for rule, count in jobs.planned.items():
+        done = jobs.seconds.get(rule, [])
+        if rule == "train" and not done and not demo:
+            return None
+        each = sum(done) / len(done) if done else USUAL_S[rule] * finished / usual
+        left += each * (count - len(done))
+    spent = sum(now - began for _, _, began in jobs.running.values())
+    at_once = max(1.0, (finished + spent) / elapsed_s)
+    return max(0.0, left - spent) / at_once
+
+
+def short(notebook: str, settings: Settings) -> str:
+    """Name a notebook by its place in the results folder: rt_sm/fold0/05_crossvalidation."""
+    return str(Path(notebook).relative_to(f"results/{settings.name}").with_suffix(""))
+
+
+def outputs(notebook: str) -> list[dict]:
+    """Return all outputs of a notebook; none where it cannot be read (papermill is writing it)."""
+    try:
+        cells = json.loads((ROOT / notebook).read_text())["cells"]
+    except (OSError, ValueError):
+        return []
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
+def first_error(notebook: str) -> str:
+    """Return the first line of the error a notebook stopped at."""
+    for output in outputs(notebook):
+        if output["output_type"] == "error":
+            return f"{output['ename']}: {output['evalue']}".splitlines()[0]
+    return ""
+
+
+def progress_line(notebook: str) -> str:
+    """Return the progress line of a running notebook, as papermill last saved it."""
+    texts = ["".join(o.get("data", {}).get("text/plain", "")) for o in outputs(notebook)]
+    return next((f": {text}" for text in reversed(texts) if text.endswith(" left")), "")
+
+
+def clock(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def lock(settings: Settings):
+    """Open the lock of this results folder and hold it; a second run stops here.
+
+    Its open file becomes the standard input of snakemake and of what that starts, so that the lock
+    lasts as long as any of them lives, and no longer.
+    """
+    settings.results.mkdir(parents=True, exist_ok=True)
+    file = open(settings.results / ".lock", "w")  # noqa: SIM115, closed by the caller
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"another run of {settings.name} is active; wait for it or stop it")
+    return file
+
+
+def gpus() -> int:
+    """Count CUDA devices without importing torch."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    return sum(line.startswith("GPU") for line in listed.stdout.splitlines())
+
+
+def stop(child: subprocess.Popen) -> None:
+    """End snakemake and all it started; the next run redoes what was half written."""
+    below = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
+    child.kill()
+    for process in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float) -> None:
+    """Record what made these results: commit, settings, versions, machine."""
+
+    def git(*words):
+        told = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        return told.stdout.strip() if told.returncode == 0 else None
+
+    packages = ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake")
+    facts = {
+        "settings": settings.name,
+        "digest": digest(settings),
+        "commit": git("rev-parse", "HEAD"),
+        "edited": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpus": gpu_count,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(elapsed_s),
+    }
+    text = json.dumps(facts, indent=1) + "\n"
+    write_whole(settings.results / "manifest.json", lambda path: path.write_text(text))
+
+
+def print_table(path: Path) -> None:
+    """Print a csv file in columns."""
+    with open(path, newline="") as file:
+        rows = [[shown(cell) for cell in row] for row in csv.reader(file)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def shown(cell: str) -> str:
+    """Shorten a number with many digits."""
+    try:
+        return cell if len(cell) <= 5 else f"{float(cell):.4g}"
+    except ValueError:
+        return cell
+
+
+def run(name: str, settings: Settings) -> int:
+    """Run snakemake under the lock, following its output; return its exit code."""
+    began = time.monotonic()
+    gpu_count = gpus()
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--nocolor"]
+    command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
+    # One network at a time on a GPU; without one, as many notebooks as there are cores.
+    command += ["--resources", "gpu=1"] if gpu_count else []
+    jobs, lines, last = Jobs(), queue.Queue(), began
+    with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log:
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        child = subprocess.Popen(command, cwd=ROOT, stdin=held, **pipe)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop(child))
+        reader = threading.Thread(target=lambda: [*map(lines.put, child.stdout), lines.put(None)])
+        reader.start()
+        while True:
+            try:
+                line = lines.get(timeout=5)
+            except queue.Empty:
+                line = ""
+            if line is None:
+                break
+            log.write(line)
+            log.flush()
+            elapsed = time.monotonic() - began
+            if done := follow(line.rstrip(), jobs):
+                say_finished(done, jobs, elapsed, settings)
+                last = time.monotonic()
+            elif time.monotonic() - last > QUIET_S:
+                say_running(jobs, elapsed, settings)
+                last = time.monotonic()
+        code = child.wait()
+        if code == 0:
+            if jobs.seconds:
+                write_manifest(settings, gpu_count, time.monotonic() - began)
+            else:
+                print("nothing to do: all results are there and up to date")
+            say_results(settings)
+        else:
+            say_failure(code, jobs, settings)
+    return code if code >= 0 else 128 - code
+
+
+def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
+    rule, notebook, seconds = done
+    count, total = sum(map(len, jobs.seconds.values())), sum(jobs.planned.values())
+    left = seconds_left(jobs, elapsed_s, settings.name == "demo")
+    if count == total:
+        rest = ""
+    elif left is None:
+        rest = ", time left known after the first fold"
+    else:
+        rest = f", {time_left(left)}"
+    label = short(notebook, settings) if notebook else rule
+    print(
+        f"{count:3d} of {total}  {label:<35} {clock(seconds):>7}   after {clock(elapsed_s)}{rest}",
+        flush=True,
+    )
+
+
+def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
+    for _, notebook, began in list(jobs.running.values()):
+        if notebook:
+            spent = clock(time.monotonic() - began)
+            print(
+                f"   running  {short(notebook, settings)} for {spent}{progress_line(notebook)}",
+                flush=True,
+            )
+
+
+def say_results(settings: Settings) -> None:
+    table = settings.figures / "table1.csv"
+    print(f"\nTable 1, {settings.label} ({table.relative_to(ROOT)})")
+    print_table(table)
+    print("\nFigures")
+    for path in sorted(settings.figures.glob("*.png")):
+        print(f"  {path.relative_to(ROOT)}")
+    print(f"Notebooks as they ran, with HTML: results/{settings.name}/")
+
+
+def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
+    """Convert the failed notebooks to HTML and end with the first of them and its error."""
+    there = [notebook for notebook in jobs.failed if (ROOT / notebook).is_file()]
+    if there:
+        convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
+        subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
+    for notebook in reversed(jobs.failed):
+        print(f"failed: {notebook}: {first_error(notebook) or jobs.error}")
+    if code < 0:
+        print("stopped; the same command goes on from here")
+    elif not jobs.failed:
+        print(f"stopped: {jobs.error or 'snakemake failed'} (results/{settings.name}/snakemake.log)")
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python tools/run.py SETTINGS, a name in configs/ or a .toml file")
+    name = sys.argv[1]
+    try:
+        settings = load_settings(name)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
+    return run(str(Path(name).resolve()) if name.endswith(".toml") else name, settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
