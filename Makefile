@@ -15,7 +15,7 @@ demo phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.toml; 
 test: .venv/.test  ## the tests, with a small run of the whole workflow
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 
-lab: .venv/.run  ## read and run the notebooks in JupyterLab
+lab: .venv/.lab  ## read and run the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
@@ -37,14 +37,14 @@ install = $(PY) -m pip install -q --disable-pip-version-check --no-compile
 .venv/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
 	  "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d; name one: make PYTHON=python3.12 ..." % v[:2])'
-	@echo "installing into .venv, 1 to 3 minutes and 1.6 GB"
+	@echo "installing into .venv: 1 to 3 minutes, 1.5 GB"
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(install) -r requirements.lock
 	@$(install) --no-deps --no-build-isolation -e .
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@
 
-.venv/.test: requirements-test.lock .venv/.run
-	@$(install) -r requirements-test.lock
+.venv/.test .venv/.lab: .venv/.%: requirements-%.lock .venv/.run
+	@$(install) -r $<
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@

@@ -20,7 +20,7 @@ def lock(name):
     return {canonicalize_name(pin.name): pin.specifier for pin in pins}
 
 
-RUN, TEST = lock("requirements.lock"), lock("requirements-test.lock")
+RUN, LAB, TEST = (lock(f"requirements{part}.lock") for part in ("", "-lab", "-test"))
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -32,7 +32,7 @@ def exact(specifier):
     return only.version
 
 
-@pytest.mark.parametrize("pins", [RUN, TEST], ids=["run", "test"])
+@pytest.mark.parametrize("pins", [RUN, LAB, TEST], ids=["run", "lab", "test"])
 def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins):
     assert len(pins) > 10
     for name, specifier in pins.items():
@@ -40,13 +40,18 @@ def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins):
 
 
 def test_locks_do_not_overlap():
-    assert not RUN.keys() & TEST.keys()
+    assert len(RUN | LAB | TEST) == len(RUN) + len(LAB) + len(TEST)
 
 
 @pytest.mark.parametrize(
     ("listed", "pins"),
-    [(PROJECT["dependencies"], RUN), (EXTRAS["workflow"], RUN), (EXTRAS["test"], TEST)],
-    ids=["project", "workflow", "test"],
+    [
+        (PROJECT["dependencies"], RUN),
+        (EXTRAS["workflow"], RUN),
+        (EXTRAS["lab"], LAB),
+        (EXTRAS["test"], TEST),
+    ],
+    ids=["project", "workflow", "lab", "test"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):
@@ -68,7 +73,8 @@ def test_conda_takes_python_only_and_the_same_locks():
     assert [item.split("=")[0] for item in conda] == ["python", "pip"]
     python = Version(conda[0].split("=")[1])
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
-    assert pip == {"pip": ["-r requirements.lock", "-r requirements-test.lock", "-e ."]}
+    locks = [f"-r requirements{part}.lock" for part in ("", "-lab", "-test")]
+    assert pip == {"pip": [*locks, "-e ."]}
 
 
 def test_the_locked_versions_are_those_running():

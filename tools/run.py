@@ -178,18 +178,10 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float) -> None
 def print_table(path: Path) -> None:
     """Print a csv file in columns."""
     with open(path, newline="") as file:
-        rows = [[shown(cell) for cell in row] for row in csv.reader(file)]
+        rows = list(csv.reader(file))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
-
-
-def shown(cell: str) -> str:
-    """Shorten a number with many digits."""
-    try:
-        return cell if len(cell) <= 5 else f"{float(cell):.4g}"
-    except ValueError:
-        return cell
 
 
 def run(name: str, settings: Settings) -> int:
