@@ -60,7 +60,7 @@ rule cohort:
 
 rule preprocess:
     input: f"{OUT}/cohort.csv", notebook=source("02_preprocessing")
-    output: f"{OUT}/registration.csv"
+    output: f"{OUT}/registration.csv", f"{FIGURES}/fig1.png"
     log: notebook=f"{OUT}/02_preprocessing.ipynb"
     params: code=code("02_preprocessing")
     threads: S.threads
@@ -103,7 +103,8 @@ rule uncertainty:
 
 rule ablations:
     input: folds("predictions.csv", *VARIANTS), notebook=source("06_ablations")
-    output: f"{FIGURES}/table1.csv", f"{OUT}/choice.csv"
+    output: [f"{FIGURES}/{name}" for name in ("table1.csv", "tests_of_significance.csv", "fig4.png")],
+        [f"{OUT}/{name}" for name in ("choice.csv", "metrics.csv")]
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
     threads: S.threads
@@ -111,7 +112,7 @@ rule ablations:
     shell: RUN
 
 rule leaderboard:
-    input: f"{OUT}/choice.csv", folds("network.safetensors", "rt_sm"), notebook=source("07_leaderboard_submission")
+    input: f"{OUT}/choice.csv", f"{OUT}/metrics.csv", folds("network.safetensors", "rt_sm"), notebook=source("07_leaderboard_submission")
     output: f"{FIGURES}/table2.csv"
     log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
     params: code=code("07_leaderboard_submission")
@@ -120,7 +121,8 @@ rule leaderboard:
     shell: RUN
 
 rule overview:
-    input: f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv", notebook=source("00_overview")
+    input: [f"{FIGURES}/{name}" for name in ("table1.csv", "tests_of_significance.csv", "fig4.png", "table2.csv")],
+        f"{OUT}/cohort.csv", notebook=source("00_overview")
     output: touch(f"{OUT}/overview.done")
     log: notebook=f"{OUT}/00_overview.ipynb"
     params: code=code("00_overview")

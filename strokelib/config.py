@@ -144,7 +144,7 @@ class Prediction:
     step: int  # voxels between patch centers in x and y
     passes: int  # stochastic passes of uncertainty filtering
     dropout: float  # voxel-wise, in the deepest resolution steps
-    batch_size: int  # patches; free to choose, changes no result beyond rounding
+    batch_size: int  # patches at a time; dropout is drawn batch by batch, so stochastic passes depend on it
 
     def __post_init__(self):
         _require(self.step >= 1, f"prediction.step must be >= 1, got {self.step}")

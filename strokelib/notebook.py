@@ -87,6 +87,7 @@ def start(settings_name: str, device: str = "auto"):
     # Sums depend on the number of threads: torch's own, and those of numpy's linear algebra.
     torch.set_num_threads(settings.threads)
     threadpoolctl.threadpool_limits(settings.threads)
+    _show_figures_as_jpeg()
     contents = dataclasses.replace(settings, name="")
     print(
         f"settings {settings.name} ({digest(contents)}), seed {settings.seed}, {settings.label} | "
@@ -94,6 +95,15 @@ def start(settings_name: str, device: str = "auto"):
         f"torch {torch.__version__}, numpy {np.__version__}"
     )
     return settings, place
+
+
+def _show_figures_as_jpeg() -> None:
+    """Embed what a notebook shows as JPEG: scans are noisy, and as PNG they make notebooks of a megabyte."""
+    ipython = sys.modules.get("IPython")
+    if ipython and hasattr(ipython.get_ipython(), "kernel"):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("jpeg")
 
 
 def progress(items, label: str):
@@ -166,8 +176,8 @@ def save_figure(figure, path) -> None:
     plt.close(figure)
 
 
-def save_table(table, path, label: str) -> None:
-    """Save a frame as csv to six significant digits, with a column `cohort` that says whose numbers they are."""
+def save_table(table, path, label) -> None:
+    """Save a frame as csv to six significant digits; its column `cohort`, a text or one a row, says whose numbers."""
     table = table.assign(cohort=label)
     write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.6g"))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -46,9 +47,7 @@ NAMES = {
 MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}
 METRICS = {"dsc": "DSC", "ppv": "PPV", "sensitivity": "sensitivity", "hd_mm": "HD (mm)"}
 # Seaborn's palette for color-blind readers.
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GRAY = (
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494"
-)  # fmt: skip
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GRAY = sns.color_palette("colorblind", 8).as_hex()
 COLORS = {"conventional": GRAY, "baseline": BLUE, "rt": ORANGE, "rt_sm": GREEN, "rt_sm_uf": PURPLE}
 # The paper's colors of Fig. 4.
 OUTCOMES = {
@@ -593,7 +592,7 @@ def metric_boxes(frame, label: str):
             words = NAMES[variant].replace(" + ", "\n+ ").replace(" and ", "\nand ")
             left_out = len(values) - len(finite)
             ticks.append(f"{words}\n({left_out} not finite)" if left_out else words)
-        ax.set_xticks(range(len(variants)), ticks)
+        ax.set_xticks(range(len(variants)), ticks, fontsize="x-small")
         ax.set(ylabel=name, ylim=(0, None) if metric == "hd_mm" else (-0.02, 1.02))
     return _finish(fig, label)
 

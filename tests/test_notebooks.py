@@ -107,7 +107,8 @@ def test_no_error_no_stderr_no_progress_bar_is_left(name):
 @each_notebook
 def test_at_most_one_figure_a_cell(name):
     for cell, source in code_cells(name):
-        images = [o for o in cell["outputs"] if "image/png" in o.get("data", {})]
+        kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
+        images = [kind for kind in kinds if kind.startswith("image/")]
         assert len(images) <= 1, source
 
 

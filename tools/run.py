@@ -28,8 +28,8 @@ from strokelib.config import ROOT, Settings, digest, load_settings, write_whole
 from strokelib.notebook import time_left
 
 # Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
-USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 15, "model": 10, "train": 60}
-USUAL_S |= {"uncertainty": 20, "ablations": 30, "leaderboard": 40, "overview": 8, "html": 10}
+USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
+USUAL_S |= {"uncertainty": 25, "ablations": 30, "leaderboard": 80, "overview": 8, "html": 12}
 QUIET_S = 60  # after so long without a line, say what is running
 
 
@@ -271,8 +271,9 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
     if there:
         convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
+    killed = f"ended from outside, see results/{settings.name}/snakemake.log"
     for notebook in reversed(jobs.failed):
-        print(f"failed: {notebook}: {first_error(notebook) or jobs.error}")
+        print(f"failed: {notebook}: {first_error(notebook) or jobs.error or killed}")
     if code < 0:
         print("stopped; the same command goes on from here")
     elif not jobs.failed:
