@@ -111,7 +111,7 @@ def test_the_table_holds_94_and_62_scans_of_63_and_40_patients():
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         (lambda a: a[:, :, :2], "must agree"),
         (lambda a: np.where(a == a.max(), np.nan, a).astype(np.float32), "NaN or infinite"),
@@ -133,7 +133,7 @@ def test_a_truncated_file_and_a_foreign_label_are_named(tmp_path):
     paths = write_case(tmp_path, suffix=".nii.gz")
     whole = paths["MTT"].read_bytes()
     paths["MTT"].write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(cases.CaseError, match="cannot read .*CT_MTT"):
+    with pytest.raises(cases.CaseError, match=r"cannot read .*CT_MTT"):
         cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
     paths["MTT"].write_bytes(whole)
     nib.Nifti1Image(np.full(SHAPE, 3, np.uint8), None, nib.load(paths["OT"]).header).to_filename(paths["OT"])
@@ -181,7 +181,7 @@ def test_contiguous_folds_of_the_real_cases_move_58_to_its_patient():
 def test_small_cohorts_fill_every_fold_or_say_why_not():
     assert cases.assign_folds(list("abc"), 3).tolist() == [0, 1, 2]
     assert cases.assign_folds(list("aaaaab"), 2).tolist() == [0] * 5 + [1]
-    with pytest.raises(ValueError, match="there are 2; lower folds.count"):
+    with pytest.raises(ValueError, match=r"there are 2; lower folds.count"):
         cases.assign_folds(list("aab"), 3)
     with pytest.raises(ValueError, match="scheme must be"):
         cases.assign_folds(list("abc"), 3, "random")

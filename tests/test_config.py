@@ -54,7 +54,7 @@ def test_a_missing_key_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "old, new, message",
+    ("old", "new", "message"),
     [
         ("seed = 2018", 'seed = "x"', "seed must be int"),
         ("inner_split = false", "inner_split = 0", "inner_split must be bool"),
@@ -73,7 +73,7 @@ def test_bad_values_are_one_clear_error(tmp_path, old, new, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="demo.*isles2018.*phantom"):
+    with pytest.raises(FileNotFoundError, match=r"demo.*isles2018.*phantom"):
         config.load_settings("dmeo")
 
 

@@ -42,7 +42,7 @@ def plainly(networks, images, mask, step, size, passes=None):
     return np.where(mask, mean, 0)
 
 
-@pytest.mark.parametrize("step, size, batch", [(9, 32, 7), (16, 48, 64)])
+@pytest.mark.parametrize(("step", "size", "batch"), [(9, 32, 7), (16, 48, 64)])
 def test_prediction_is_the_plain_method(scan, step, size, batch):
     nets = [network(0), network(1)]
     ours = inference.predict_case(nets, *scan, step, patch_size=size, batch_size=batch)
@@ -116,7 +116,8 @@ def test_networks_come_back_from_disk_bit_for_bit(tmp_path, scan):
     path = inference.save_network(tmp_path / "n.safetensors", saved, {"digest": "abc"})
     loaded, facts = inference.load_network(path)
     assert facts["digest"] == "abc" and inference.read_facts(path) == facts
-    assert all(torch.equal(a, b) for a, b in zip(saved.state_dict().values(), loaded.state_dict().values(), strict=True))
+    pairs = zip(saved.state_dict().values(), loaded.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
     again = inference.save_network(tmp_path / "m.safetensors", saved, {"digest": "abc"})
     assert path.read_bytes() == again.read_bytes()
 

@@ -26,7 +26,7 @@ def test_cross_entropy_is_torchs_own(batch):
     assert torch.allclose(losses.cross_entropy(logits, target), functional.cross_entropy(logits, target.long()))
 
 
-@pytest.mark.parametrize("weights, monai", [("volume", "simple"), ("squared", "square")])
+@pytest.mark.parametrize(("weights", "monai"), [("volume", "simple"), ("squared", "square")])
 def test_generalized_dice_agrees_with_monai(batch, weights, monai):
     logits, target = batch
     oracle = GeneralizedDiceLoss(softmax=True, to_onehot_y=True, batch=True, w_type=monai, smooth_nr=0, smooth_dr=0)

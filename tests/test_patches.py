@@ -47,7 +47,7 @@ def test_steps_are_regular_and_cover_every_slice_alike():
         assert 10 <= here <= 13
 
 
-@pytest.mark.parametrize("voxels, target", [(7, 50), (50, 50), (51, 50), (1, 3)])
+@pytest.mark.parametrize(("voxels", "target"), [(7, 50), (50, 50), (51, 50), (1, 3)])
 def test_only_missing_lesion_voxels_repeat_and_only_repeats_deform(voxels, target):
     lesion, mask = scan(voxels)
     found = patches.sample_centers(lesion, mask, 2 * target, 16, rng(2))

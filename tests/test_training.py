@@ -67,7 +67,7 @@ def test_it_learns_and_reports_every_epoch(trained):
 
 def test_the_saved_weights_are_the_best_epochs(world, trained):
     """Their monitored value, measured anew, is the least of the history."""
-    scans, stack, (_, stop_set) = world
+    _scans, stack, (_, stop_set) = world
     todo, _ = trained
     network, _ = inference.load_network(todo.network_file)
     every = np.arange(len(stop_set))
@@ -132,7 +132,7 @@ def test_early_stopping_keeps_the_best_epoch():
 
 
 def test_elastic_copies_are_drawn_for_repeats_alone(world):
-    scans, stack, (train_set, _) = world
+    _scans, stack, (train_set, _) = world
     marked = dataclasses.replace(train_set, deform=np.arange(len(train_set)) % 2 == 0)
     chosen = np.arange(8)
     variant = dataclasses.replace(config.variant("rt"), patch_size=32)
