@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from strokelib.config import VARIANTS, load_settings
+from strokelib.config import VARIANTS, WEIGHTS, load_settings
 from strokelib.notebook import stage_digest
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
@@ -41,11 +41,14 @@ def folds(file, *variants):
     return expand(f"{FOLD}/{file}", variant=variants, fold=range(S.folds.count))
 
 
+# Asked for by name, so that one that goes missing is made again although what came of it is still there.
+BETWEEN = [f"{OUT}/{name}.csv" for name in ("cohort", "registration", "sampling")]
+BETWEEN += folds("network.safetensors", *dict.fromkeys(WEIGHTS.values())) + folds("predictions.csv", *VARIANTS)
 EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS)
 
 
 rule html:
-    input: EXECUTED, f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv"
+    input: EXECUTED, BETWEEN, f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv"
     output: [name.replace(".ipynb", ".html") for name in EXECUTED]
     params: notebooks=EXECUTED
     shell: f"{shlex.quote(sys.executable)} -m nbconvert --to html {{params.notebooks}}"
