@@ -3,7 +3,7 @@ SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo phantom isles2018 test lab report notebooks bench clean
+.PHONY: help demo phantom isles2018 test lab report notebooks clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -24,9 +24,6 @@ report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
 	for n in notebooks/0*.ipynb; do $(PY) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
-
-bench: .venv/.test  ## speed beside other tools, as ratios
-	for b in benchmarks/bench_*.py; do $(PY) $$b || exit 1; done
 
 clean:  ## remove results/SETTINGS and its synthetic scans (SETTINGS=demo)
 	rm -rf results/$(SETTINGS) data/synthetic/$(SETTINGS)
