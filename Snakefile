@@ -19,10 +19,8 @@ OUT, FIGURES = f"results/{S.name}", f"figures/{S.name}"
 FOLD = f"{OUT}/{{variant}}/fold{{fold}}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission"]
-# glibc gives large buffers back to the system after each operation, which costs a tenth of a training step.
-KEEP_MEMORY = "MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4294967296"
 RUN = (
-    f"{KEEP_MEMORY} OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} -m papermill {{input.notebook}}"
+    f"OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} -m papermill {{input.notebook}}"
     " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
     f" -r settings {shlex.quote(NAME)}"
 )

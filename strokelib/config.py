@@ -140,17 +140,38 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Compute:
+    """How the work is laid on the device; the tables are made with exact float32."""
+
+    resident: str  # type of the scans in memory: "float32" or "float16", half the size
+    precision: str  # of convolutions: "float32", "tf32" (CUDA) or "bf16" (mixed, in training only)
+    compile: bool  # compile the training step; on CUDA as a captured graph. Takes up to a minute a network
+    folds_at_once: int  # notebooks that share one GPU
+
+    def __post_init__(self):
+        _require(
+            self.resident in ("float32", "float16"),
+            f"compute.resident must be 'float32' or 'float16', got {self.resident!r}",
+        )
+        _require(
+            self.precision in ("float32", "tf32", "bf16"),
+            f"compute.precision must be 'float32', 'tf32' or 'bf16', got {self.precision!r}",
+        )
+        _require(self.folds_at_once >= 1, f"compute.folds_at_once must be >= 1, got {self.folds_at_once}")
+
+
+@dataclass(frozen=True)
 class Prediction:
     step: int  # voxels between patch centers in x and y
     passes: int  # stochastic passes of uncertainty filtering
     dropout: float  # voxel-wise, in the deepest resolution steps
-    batch_size: int  # patches at a time; dropout is drawn batch by batch, so stochastic passes depend on it
+    batch_size: int  # patches at a time, 0 for what suits the device; changes speed and memory alone
 
     def __post_init__(self):
         _require(self.step >= 1, f"prediction.step must be >= 1, got {self.step}")
         _require(self.passes >= 1, f"prediction.passes must be >= 1, got {self.passes}")
         _require(0 <= self.dropout < 1, "prediction.dropout must be in [0, 1)")
-        _require(self.batch_size >= 1, "prediction.batch_size must be >= 1")
+        _require(self.batch_size >= 0, "prediction.batch_size must be >= 0")
 
 
 @dataclass(frozen=True)
@@ -220,6 +241,7 @@ class Settings:
     folds: Folds
     sampling: Sampling
     training: Training
+    compute: Compute
     prediction: Prediction
     postprocess: Postprocess
 
@@ -349,6 +371,28 @@ def choose_device(name: str = "auto"):
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda' was asked for but torch sees no GPU; use device='cpu'")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def prepare_torch(threads: int, precision: str = "float32") -> None:
+    """Set what torch takes from the process: threads, precision of convolutions on CUDA, and how memory is kept.
+
+    Exact float32 has to be asked for: on CUDA torch convolves in TF32 by default.
+    """
+    import ctypes
+
+    import threadpoolctl
+    import torch
+
+    # Sums depend on the number of threads: torch's own, and those of numpy's linear algebra.
+    torch.set_num_threads(threads)
+    threadpoolctl.threadpool_limits(threads)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.benchmark = True  # batches are of one size: the fastest algorithm is looked for once
+    # glibc gives large buffers back to the system after every operation, which costs a tenth of a training step.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt:
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the most it takes
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def write_whole(path: Path, write) -> Path:

@@ -13,6 +13,7 @@ from strokelib.config import rng, write_whole
 from strokelib.network import Network
 
 CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion for its second one to count
+AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory
 
 
 def predict_case(
@@ -23,10 +24,11 @@ def predict_case(
     passes: int = 1,
     dropout: float = 0.1,
     patch_size: int = 64,
-    batch_size: int = 32,
+    batch_size: int = 0,
     generator=None,
     needed=None,
     mode: str = "patches",
+    shifts: int = 1,
 ):
     """Predict the lesion probability of one scan.
 
@@ -38,10 +40,12 @@ def predict_case(
     step : int, voxels between patch centers; the paper predicts at 3
     passes : int, 1 predicts without dropout, more average that many stochastic passes (uncertainty filtering)
     dropout : float, rate of the voxel-wise prediction dropout in the deepest resolution steps
-    batch_size : int, patches at a time
-    generator : torch.Generator on the networks' device; required for more than one pass
-    needed : bool (x, y, slice) or None, predict these voxels alone, 0 elsewhere; what is predicted stays the same
-    mode : "patches", the paper's, or "slices", an approximation that passes whole slices, cut to the brain's box
+    batch_size : int, patches at a time, which changes nothing but speed and memory; 0 takes what suits the device
+    generator : numpy.random.Generator; required for more than one pass
+    needed : bool (x, y, slice) or None, predict these voxels alone, 0 elsewhere; without dropout their values are
+        those of a whole prediction
+    mode : "patches", the paper's, or "slices", an approximation that passes whole slices
+    shifts : int, in mode "slices" the average of so many positions of the slice
 
     Returns
     -------
@@ -54,6 +58,38 @@ def predict_case(
 
     Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging).
     """
+    networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, needed)
+    if mode == "slices":
+        return _predict_slices(networks, images, mask, rates, generator, needed, shifts)
+    if mode != "patches":
+        raise ValueError(f"mode must be 'patches' or 'slices', got {mode!r}")
+    return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed)[0]
+
+
+def predict_spread(
+    networks, images, mask, generator, step: int = 3, passes: int = 3, dropout: float = 0.1, patch_size: int = 64
+):
+    """Predict a scan together with how far its stochastic passes lie apart.
+
+    Parameters
+    ----------
+    as `predict_case`; at least two passes
+
+    Returns
+    -------
+    probability, spread : float32 (x, y, slice), 0 outside the brain. The probability is that of `predict_case` with
+        the same generator; the spread is the standard deviation between the passes of a patch (divisor: passes),
+        averaged over the patches that hold the voxel.
+
+    Our choice: the spread within a patch. The mean of hundreds of patches hardly differs from pass to pass.
+    """
+    if passes < 2:
+        raise ValueError(f"a spread needs two passes at least, got {passes}")
+    networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, None)
+    return _predict_patches(networks, images, mask, step, rates, patch_size, 0, generator, needed)
+
+
+def _checked(networks, images, mask, passes, dropout, generator, needed):
     networks = list(networks)
     if not networks:
         raise ValueError("predict_case needs at least one network")
@@ -64,28 +100,30 @@ def predict_case(
     for network in networks:
         network.eval().to(memory_format=torch.channels_last)
     rates = (0.0,) if passes == 1 else (dropout,) * passes
-    needed = mask if needed is None else needed & mask
-    try:
-        if mode == "patches":
-            return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed)
-        if mode == "slices":
-            return _predict_slices(networks, images, mask, rates, generator, needed)
-    except torch.cuda.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"the GPU's memory is too small for {batch_size} patches at a time; lower prediction.batch_size"
-        ) from error
-    raise ValueError(f"mode must be 'patches' or 'slices', got {mode!r}")
+    return networks, mask if needed is None else needed & mask, rates
 
 
-def _lesion_probability(networks, batch, rates, generator):
-    """Average the lesion probability of a batch over networks and passes, (n, h, w)."""
-    total = 0
-    for network in networks:
+def _keys(networks, rates, count: int, generator, device):
+    """Draw what decides the dropout: (network, pass, patch) int32, or None where there is none."""
+    if not any(rates):
+        return None
+    keys = generator.integers(-(2**31), 2**31, (len(networks), len(rates), count), dtype=np.int32)
+    return torch.from_numpy(keys).to(device)
+
+
+def _lesion_probability(networks, batch, rates, keys):
+    """Average the lesion probability of a batch over networks and passes; also the spread of the passes, (n, h, w)."""
+    total, spread = 0, 0
+    for i, network in enumerate(networks):
         state = network.deterministic(batch)  # computed once for all passes
-        for rate in rates:
-            logits = network.stochastic(state, rate, generator)
-            total = total + torch.sigmoid(logits[:, 1] - logits[:, 0])
-    return total / (len(networks) * len(rates))
+        values = []
+        for j, rate in enumerate(rates):
+            logits = network.stochastic(state, rate, None if keys is None else keys[i, j])
+            values.append(torch.sigmoid(logits[:, 1] - logits[:, 0]))
+        total = total + sum(values[1:], values[0])
+        if len(values) > 1:
+            spread = spread + torch.std(torch.stack(values), dim=0, correction=0)
+    return total / (len(networks) * len(rates)), spread / len(networks)
 
 
 def _stack(images, pad: int, device):
@@ -96,50 +134,70 @@ def _stack(images, pad: int, device):
 
 @torch.inference_mode()
 def _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed):
+    """Return probability and spread; the spread of a single pass is 0."""
     device = next(networks[0].parameters()).device
+    batch_size = batch_size or AT_ONCE[device.type]
     pad = patch_size // 2
     stack = _stack(images, pad, device)
     starts = patches.patch_grid(mask, step, patch_size, needed)
-    total = torch.zeros(stack.shape[:3], device=device)
-    for begin in range(0, len(starts), batch_size):
-        part = starts[begin : begin + batch_size]
-        batch = patches.gather(stack, part, patch_size)
-        patches.accumulate(total, part, _lesion_probability(networks, batch, rates, generator))
+    keys = _keys(networks, rates, len(starts), generator, device)
+    corners = patches.on_device(starts, device)
+    totals = torch.zeros((2 if keys is not None else 1, *stack.shape[:3]), device=device)
+    try:
+        for begin in range(0, len(starts), batch_size):
+            part = slice(begin, begin + batch_size)
+            batch = patches.gather(stack, corners[part], patch_size)
+            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part])
+            for total, values in zip(totals, found, strict=False):
+                patches.accumulate(total, corners[part], values)
+    except torch.cuda.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the GPU's memory is too small for {batch_size} patches at a time; set prediction.batch_size lower"
+        ) from error
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
-    count = patches.coverage(starts, tuple(total.shape), patch_size)[inside]
-    mean = total[inside].cpu().numpy() / np.maximum(count, 1)
-    return np.where(needed, np.moveaxis(mean, 0, 2), 0).astype(np.float32)
+    count = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), patch_size)[inside], 1)
+    maps = [np.where(needed, np.moveaxis(t[inside].cpu().numpy() / count, 0, 2), 0).astype(np.float32) for t in totals]
+    return maps[0], maps[1] if len(maps) > 1 else np.zeros_like(maps[0])
 
 
 @torch.inference_mode()
-def _predict_slices(networks, images, mask, rates, generator, needed, margin: int = 16):
-    """Pass the box of the brain, a slice at a time.
+def _predict_slices(networks, images, mask, rates, generator, needed, shifts: int):
+    """Pass the box of the brain, a slice at a time, in one or more positions on the network's grid of 16 voxels.
 
-    Differs: the network sees whole slices where the paper averages patches. Much faster; another estimator.
+    Differs: the network sees whole slices where the paper averages patches. Hundreds of times faster; another
+    estimator, as near to the exact one as `benchmarks/slices.py` says.
     """
+    if shifts < 1:
+        raise ValueError(f"shifts must be >= 1, got {shifts}")
     device = next(networks[0].parameters()).device
-    probability = np.zeros(mask.shape, np.float32)
-    if not mask.any():
-        return probability
-    box = []
-    for axis in (0, 1):
-        found = np.flatnonzero(mask.any(axis=(1 - axis, 2)))
-        low = found[0]
-        box.append((low, -(-(found[-1] + 1 - low + 2 * margin) // 16) * 16))
-    (x, width), (y, height) = box
-    room = width + height  # a generous pad, so that the box always fits
-    stack = _stack(images, room, device)
-    x, y = x - margin + room, y - margin + room
-    stack = stack[:, x : x + width, y : y + height].permute(0, 3, 1, 2)
-    for k in np.flatnonzero(mask.any(axis=(0, 1))):
-        batch = stack[k : k + 1].contiguous(memory_format=torch.channels_last)
-        full = np.zeros((mask.shape[0] + 2 * room, mask.shape[1] + 2 * room), np.float32)
-        full[x : x + width, y : y + height] = _lesion_probability(networks, batch, rates, generator)[0].cpu()
-        probability[:, :, k] = full[room:-room, room:-room]
+    pad = 32  # the box is at most 16 voxels wider than the brain, and moves by less than 16
+    stack = _stack(images, pad, device).permute(0, 3, 1, 2)
+    total = torch.zeros((stack.shape[0], *stack.shape[2:]), device=device)
+    inside = np.flatnonzero(mask.any(axis=(0, 1)))
+    keys = _keys(networks, rates, len(inside) * shifts, generator, device)
+    for number, k in enumerate(inside):
+        sides = [np.flatnonzero(mask[:, :, k].any(axis=axis)) for axis in (1, 0)]
+        for shift in range(shifts):
+            box = [
+                _box(side[0], side[-1] + 1, 16 * step // shifts, pad)
+                for side, step in zip(sides, (shift, -shift % shifts), strict=True)
+            ]
+            batch = stack[k : k + 1, :, *box].contiguous(memory_format=torch.channels_last)
+            part = slice(number * shifts + shift, number * shifts + shift + 1)
+            found, _ = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part])
+            total[k, *box] += found[0] / shifts
+    probability = np.moveaxis(total[:, pad:-pad, pad:-pad].cpu().numpy(), 0, 2)
     return np.where(needed, probability, 0).astype(np.float32)
 
 
-def predict_cascade(first, second, images, mask, step: int, patch_size: int, batch_size: int = 32):
+def _box(begin: int, end: int, offset: int, pad: int) -> slice:
+    """Widen a range, moved back by `offset`, to a multiple of 16."""
+    length = -(-(end - begin + offset) // 16) * 16
+    low = begin - offset - (length - offset - (end - begin)) // 2 + pad
+    return slice(low, low + length)
+
+
+def predict_cascade(first, second, images, mask, step: int, patch_size: int, batch_size: int = 0):
     """Predict with the baseline's two networks in cascade.
 
     The second network's probability counts where the first one's is above 0.1; elsewhere it is 0.
@@ -159,10 +217,9 @@ def predict_cascade(first, second, images, mask, step: int, patch_size: int, bat
     )
 
 
-def dropout_generator(seed: int, fold: int, number: int, device="cpu") -> torch.Generator:
+def dropout_generator(seed: int, fold: int, number: int) -> np.random.Generator:
     """Make the generator of one scan's stochastic passes, a function of seed, fold and case alone."""
-    generator = torch.Generator(device=device)
-    return generator.manual_seed(int(rng(seed, "prediction dropout", fold, number).integers(2**62)))
+    return rng(seed, "prediction dropout", fold, number)
 
 
 def save_tensors(path, tensors: dict, facts: dict) -> Path:

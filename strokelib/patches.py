@@ -1,5 +1,6 @@
 """Patches: balanced centers, elastic deformation, gathering a batch, the grid of overlapping patches."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,13 +152,21 @@ def sample_set(cases, indices, first_slice, pad: int, count: int, patch_size: in
     return patch_list(centers, [first_slice[i] for i in indices], pad, patch_size)
 
 
+def on_device(starts, device):
+    """Bring patch corners to where their stack lies, once, so that no batch waits for the transfer.
+
+    On the CPU they stay a numpy array.
+    """
+    return starts if torch.device(device).type == "cpu" else torch.as_tensor(starts, device=device)
+
+
 def gather(stack, starts, patch_size: int):
     """Cut patches out of a resident stack.
 
     Parameters
     ----------
     stack : torch tensor (slice, x, y) or (slice, x, y, modality), contiguous
-    starts : int array (n, 3) of slice, x, y corners
+    starts : int (n, 3) of slice, x, y corners, as `on_device` returns them
 
     Returns
     -------
@@ -169,7 +178,7 @@ def gather(stack, starts, patch_size: int):
         view = np.moveaxis(view, (-2, -1), (3, 4)) if stack.ndim == 4 else view
         batch = torch.from_numpy(view[starts[:, 0], starts[:, 1], starts[:, 2]])
     else:
-        corner = torch.as_tensor(starts, device=stack.device)
+        corner = on_device(starts, stack.device)
         side = torch.arange(patch_size, device=stack.device)
         batch = stack[
             corner[:, 0, None, None],
@@ -179,17 +188,29 @@ def gather(stack, starts, patch_size: int):
     return batch if stack.ndim == 3 else batch.permute(0, 3, 1, 2)
 
 
-def displacement(count: int, side: int, rng, alpha: float = 2.5, gamma: float = 0.12) -> np.ndarray:
-    """Draw smooth random displacement fields, voxels, (count, 2, side, side) float32.
+def displacement(count: int, side: int, rng, alpha: float = 2.5, gamma: float = 0.12, device="cpu"):
+    """Draw smooth random displacement fields, voxels, float32 tensor (count, 2, side, side).
 
     Uniform noise in (-1, 1), smoothed by a Gaussian of sigma gamma * side, times alpha * side.
 
     Source: Simard et al. 2003, with the factors of Clèrigues et al. 2019, sec. 3.1; that they are factors of the
     patch side is how the authors' release reads them. Our choice: no noise beyond the patch.
     """
-    noise = rng.random((count, 2, side, side), dtype=np.float32) * 2 - 1
-    smooth = ndimage.gaussian_filter1d(np.eye(side), gamma * side, axis=0, mode="constant").astype(np.float32)
-    return (alpha * side) * (smooth @ noise @ smooth.T)
+    shape = (count, 2, side, side)
+    if torch.device(device).type == "cpu":
+        noise = torch.from_numpy(rng.random(shape, dtype=np.float32))
+    else:  # drawn where it is needed; copying it there would make the device wait
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+        noise = torch.rand(shape, generator=generator, device=device)
+    smooth = _gaussian(side, gamma * side).to(device)
+    return (alpha * side) * (smooth @ (noise * 2 - 1) @ smooth.T)
+
+
+@functools.lru_cache
+def _gaussian(side: int, sigma: float) -> torch.Tensor:
+    """Return the matrix that smooths a line of `side` voxels."""
+    rows = ndimage.gaussian_filter1d(np.eye(side), sigma, axis=0, mode="constant")
+    return torch.from_numpy(rows.astype(np.float32))
 
 
 def elastic_deform(images, labels, rng, alpha: float = 2.5, gamma: float = 0.12):
@@ -208,8 +229,7 @@ def elastic_deform(images, labels, rng, alpha: float = 2.5, gamma: float = 0.12)
     Source: Clèrigues et al. 2019, sec. 3.1. Our choice: nearest neighbor for the labels.
     """
     n, _, side, _ = images.shape
-    field = torch.from_numpy(displacement(n, side, rng, alpha, gamma)).to(images.device)
-    return warp(images, labels, field)
+    return warp(images, labels, displacement(n, side, rng, alpha, gamma, images.device))
 
 
 def warp(images, labels, field):
@@ -271,7 +291,7 @@ def accumulate(total, starts, values) -> None:
         for (k, i, j), patch in zip(starts.tolist(), values, strict=True):
             target[k, i : i + side, j : j + side] += patch
         return
-    corner = torch.as_tensor(starts, device=total.device)
+    corner = on_device(starts, total.device)
     line = torch.arange(side, device=total.device)
     index = (corner[:, 0] * total.shape[1] + corner[:, 1])[:, None] + line
     index = (index * total.shape[2] + corner[:, 2:])[:, :, None] + line

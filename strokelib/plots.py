@@ -46,6 +46,7 @@ NAMES = {
 }
 MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}
 METRICS = {"dsc": "DSC", "ppv": "PPV", "sensitivity": "sensitivity", "hd_mm": "HD (mm)"}
+GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}
 # Seaborn's palette for color-blind readers.
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GRAY = sns.color_palette("colorblind", 8).as_hex()
 COLORS = {"conventional": GRAY, "baseline": BLUE, "rt": ORANGE, "rt_sm": GREEN, "rt_sm_uf": PURPLE}
@@ -396,7 +397,7 @@ def _arrow(ax, start, end, color="0.25") -> None:
     ax.annotate("", end, start, arrowprops=style)
 
 
-def _box(ax, row: dict, x: float, y: float) -> None:
+def _stage(ax, row: dict, x: float, y: float) -> None:
     """Draw a stage, and where prediction dropout acts in it."""
     kind, (wide, high) = row["kind"], _HALF
     corner, paint = (x - wide, y - high), {"facecolor": _STAGES[kind][0], "edgecolor": "0.4"}
@@ -423,7 +424,7 @@ def network_diagram(layers: list[dict], in_channels: int, label: str = ""):
     places = [_place(row["kind"], row["level"], deepest) for row in layers]
     wide, high = _HALF
     for row, (x, y) in zip(layers, places, strict=True):
-        _box(ax, row, x, y)
+        _stage(ax, row, x, y)
         if row["kind"] == "decoder":  # the long skip: over the stairs, into a sum before the block
             start, total = _place("encoder", row["level"], deepest)[0], x - _STAIRS[1] / 2
             over = y + 0.48
@@ -498,6 +499,20 @@ def probability(ct, probability, lesion, k: int, label: str):
     return _finish(fig, label, "" if lesion is None else LESION_NOTE)
 
 
+def _outcomes(ax, ct, truth, mask) -> None:
+    """Draw an (x, y) slice of CT under what a mask has right, too much or missed."""
+    _slice(ax, ct[:, :, None], 0)
+    colors = np.zeros((*truth.shape, 4))  # transparent where both masks are empty
+    for where, color in zip((mask & truth, mask & ~truth, truth & ~mask), OUTCOMES.values(), strict=True):
+        colors[where] = (*color, 1)
+    _picture(ax, colors)
+
+
+def _outcome_legend(fig) -> None:
+    handles = [Patch(color=color, label=name) for name, color in OUTCOMES.items()]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
 @_styled
 def segmentations(ct_slices, truths, predictions, row_titles, column_titles, label: str):
     """Draw Fig. 4: predicted lesions of a few scans, by what is right, too much or missed.
@@ -513,19 +528,94 @@ def segmentations(ct_slices, truths, predictions, row_titles, column_titles, lab
     scans = zip(axes, ct_slices, truths, predictions, row_titles, strict=True)
     for row, ct, truth, masks, title in scans:
         for ax, mask in zip(row, masks, strict=True):
-            _slice(ax, ct[:, :, None], 0)
-            colors = np.zeros((*truth.shape, 4))  # transparent where both masks are empty
-            outcomes = (mask & truth, mask & ~truth, truth & ~mask)
-            for where, color in zip(outcomes, OUTCOMES.values(), strict=True):
-                colors[where] = (*color, 1)
-            _picture(ax, colors)
+            _outcomes(ax, ct, truth, mask)
         _zoom(row, ct)
         row[0].set_ylabel(title)
     for ax, title in zip(axes[0], column_titles, strict=True):
         ax.set_title(title)
-    handles = [Patch(color=color, label=name) for name, color in OUTCOMES.items()]
-    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    _outcome_legend(fig)
     return _finish(fig, label, "CT, 0 to 80 HU")
+
+
+@_styled
+def worst_cases(ct_slices, maps, truths, predictions, row_titles, label: str, modality: str = "CBF"):
+    """Draw a row a scan: CT, one perfusion map, the true lesion on the CT, and what the prediction made of it.
+
+    Parameters
+    ----------
+    ct_slices, maps : an (x, y) slice of CT (HU) and of the modality (file units) a row
+    truths, predictions : a bool (x, y) mask a row
+    """
+    fig, axes = _panels(len(ct_slices), 4, 8.5, 2.2 * len(ct_slices) + 0.9)
+    for row, ct, image, truth, mask, title in zip(
+        axes, ct_slices, maps, truths, predictions, row_titles, strict=True
+    ):
+        _slice(row[0], ct[:, :, None], 0)
+        shown = _slice(row[1], image[:, :, None], 0, modality)
+        _slice(row[2], ct[:, :, None], 0, "CT", truth[:, :, None])
+        _outcomes(row[3], ct, truth, mask)
+        _zoom(row, ct)
+        row[0].set_ylabel(title)
+    for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
+        ax.set_title(title)
+    _scale(fig, shown, axes[:, 1], f"{modality} ({WINDOWS[modality].unit})", "bottom", "max")
+    _outcome_legend(fig)
+    return _finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
+
+
+@_styled
+def uncertainty(ct, probability, spread, truth, prediction, k: int, label: str):
+    """Draw a slice's lesion probability, the spread of its stochastic passes, and its errors, on the CT (HU).
+
+    Parameters
+    ----------
+    probability, spread : float volumes; mean and SD of the passes, both in units of probability
+    truth, prediction : bool volumes; the truth is outlined on the first two panels
+    """
+    fig, axes = _panels(1, 3, 10, 4.4)
+    highest = max(float(spread[:, :, k].max()), 1e-6)
+    for ax, volume, top, title, text in (
+        (axes[0, 0], probability, 1, "mean of the passes", "probability of lesion"),
+        (axes[0, 1], spread, highest, "spread of the passes", "SD (units of probability)"),
+    ):
+        _slice(ax, ct, k)
+        seen = np.ma.masked_less(volume[:, :, k], 0.05 * top)
+        shown = _picture(ax, seen, cmap="inferno", vmin=0, vmax=top)
+        _outline(ax, truth[:, :, k])
+        ax.set_title(title)
+        _scale(fig, shown, ax, text, "bottom")
+    _outcomes(axes[0, 2], ct[:, :, k], truth[:, :, k], prediction[:, :, k])
+    axes[0, 2].set_title("prediction against truth")
+    _zoom(axes, ct[:, :, k])
+    _outcome_legend(fig)
+    return _finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
+
+
+@_styled
+def reliability(curves, errors, label: str):
+    """Draw how often lesion was there against how probable it was called, and how the voxels spread over the bins.
+
+    Parameters
+    ----------
+    curves : dict of variant to a frame of stats.reliability
+    errors : dict of variant to its expected calibration error, 0 to 1
+    """
+    fig, axes = _panels(1, 2, 9, 4.2)
+    curve, share = axes[0]
+    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
+    for variant, frame in curves.items():
+        _require(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
+        name, color = NAMES[variant], COLORS[variant]
+        some, percent = frame.dropna(), 100 * frame["share"]
+        text = f"{name}\nexpected error {errors[variant]:.3f}"
+        curve.plot(some["mean_probability"], some["lesion_fraction"], "o-", ms=4, color=color, label=text)
+        share.stairs(percent, [*frame["low"], frame["high"].iloc[-1]], color=color, label=name, lw=1.5)
+    curve.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted probability", ylabel="lesion fraction")
+    share.set(xlim=(0, 1), yscale="log", xlabel="predicted probability", ylabel="voxels in the bin (%)")
+    share.yaxis.set_major_formatter("{x:g}")
+    for ax in axes[0]:
+        ax.legend()
+    return _finish(fig, label)
 
 
 @_styled
@@ -563,6 +653,58 @@ def grid_heatmaps(grid_mean, choice, label: str, title: str = ""):
     return _finish(fig, label, f"red: chosen, {chosen}")
 
 
+def _box(ax, place: float, values, color: str, width: float = 0.6) -> int:
+    """Draw the finite ones of some values as a box under its points; return how many are not."""
+    finite = values[np.isfinite(values)]
+    spread = (np.arange(len(finite)) * 0.618) % 1 - 0.5  # even, and the same every time
+    ax.plot(place + width * spread * 2 / 3, finite, ".", color=color, markersize=3.5)
+    paint = {
+        "boxprops": {"facecolor": (*to_rgb(color), 0.35), "edgecolor": "0.3"},
+        "medianprops": {"color": "black"},
+    }
+    ax.boxplot(finite, positions=[place], widths=width, sym="", patch_artist=True, **paint)
+    return len(values) - len(finite)
+
+
+def _scored(ax, metric: str) -> None:
+    ax.set(ylabel=METRICS[metric], ylim=(0, None) if metric == "hd_mm" else (-0.02, 1.02))
+
+
+@_styled
+def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
+    """Draw metrics within groups of scans, variant beside variant, with the number of scans under each group.
+
+    Parameters
+    ----------
+    frame : a row a (variant, scan), columns variant, case, the metrics and `column`, a categorical
+        such as stats.volume_groups makes
+    """
+    variants = _variants(frame)
+    _require(frame, "case", column, *metrics)
+    groups = frame[column].cat.categories
+    fig, axes = _panels(len(metrics), 1, 9, 2.9 * len(metrics) + 0.7)
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ticks = []
+        for place, group in enumerate(groups):
+            scans = frame[frame[column] == group]
+            left_out = 0
+            for v, variant in enumerate(variants):
+                values = scans.loc[scans["variant"] == variant, metric].to_numpy(float)
+                middle = place + 0.8 * ((v + 0.5) / len(variants) - 0.5)
+                left_out += _box(ax, middle, values, COLORS[variant], 0.66 / len(variants))
+            ticks.append(f"{group}\nn = {scans['case'].nunique()}")
+            ticks[-1] += f"\n({left_out} not finite)" if left_out else ""
+        ax.set_xticks(range(len(groups)), ticks)
+        ax.set_xlim(-0.5, len(groups) - 0.5)
+        for edge in range(1, len(groups)):
+            ax.axvline(edge - 0.5, color="0.85", linewidth=0.8)
+        _scored(ax, metric)
+    axes[-1, 0].set_xlabel(GROUPS.get(column, column))
+    handles = [Patch(facecolor=(*to_rgb(COLORS[v]), 0.35), edgecolor=COLORS[v], label=NAMES[v]) for v in variants]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(variants))
+    return _finish(fig, label, "n: scans")
+
+
 @_styled
 def metric_boxes(frame, label: str):
     """Draw each metric's distribution over the scans, variant beside variant.
@@ -577,23 +719,15 @@ def metric_boxes(frame, label: str):
     variants = _variants(frame)
     _require(frame, *METRICS)
     fig, axes = _panels(2, 2, 9, 6.8)
-    for ax, (metric, name) in zip(axes.flat, METRICS.items(), strict=True):
+    for ax, metric in zip(axes.flat, METRICS, strict=True):
         ticks = []
         for place, variant in enumerate(variants):
             values = frame.loc[frame["variant"] == variant, metric].to_numpy(float)
-            finite = values[np.isfinite(values)]
-            spread = (np.arange(len(finite)) * 0.618) % 1 - 0.5  # even, and the same every time
-            ax.plot(place + 0.4 * spread, finite, ".", color=COLORS[variant], markersize=3.5)
-            paint = {
-                "boxprops": {"facecolor": (*to_rgb(COLORS[variant]), 0.35), "edgecolor": "0.3"},
-                "medianprops": {"color": "black"},
-            }
-            ax.boxplot(finite, positions=[place], widths=0.6, sym="", patch_artist=True, **paint)
+            left_out = _box(ax, place, values, COLORS[variant])
             words = NAMES[variant].replace(" + ", "\n+ ").replace(" and ", "\nand ")
-            left_out = len(values) - len(finite)
             ticks.append(f"{words}\n({left_out} not finite)" if left_out else words)
         ax.set_xticks(range(len(variants)), ticks, fontsize="x-small")
-        ax.set(ylabel=name, ylim=(0, None) if metric == "hd_mm" else (-0.02, 1.02))
+        _scored(ax, metric)
     return _finish(fig, label)
 
 
@@ -622,6 +756,47 @@ def volumes(frame, r2, label: str):
         ax.set(xlim=(0, largest), ylim=(0, largest), aspect="equal", xlabel="true volume (mL)")
     axes[0, 0].set_ylabel("predicted volume (mL)")
     return _finish(fig, label)
+
+
+@_styled
+def bland_altman(frame, agreement, label: str):
+    """Draw predicted against true lesion volume, and below it their difference against their mean.
+
+    Parameters
+    ----------
+    frame : a row a (variant, scan), columns variant, volume_ml, truth_volume_ml
+    agreement : dict of variant to what stats.bland_altman finds
+
+    Volumes are on a logarithmic axis that is linear from 0 to 1 mL, so that an empty prediction has its
+    place; differences are not, since their limits are numbers of mL.
+    """
+    variants = _variants(frame)
+    _require(frame, "volume_ml", "truth_volume_ml")
+    fig, axes = _panels(2, len(variants), min(10, 2.6 * len(variants) + 0.9), 6.2, share_x=True, share_y="row")
+    largest = 1.3 * frame[["volume_ml", "truth_volume_ml"]].to_numpy().max()
+    for (above, below), variant in zip(axes.T, variants, strict=True):
+        own, found, color = frame[frame["variant"] == variant], agreement[variant], COLORS[variant]
+        predicted, true = own["volume_ml"], own["truth_volume_ml"]
+        above.plot([0, largest], [0, largest], color="0.6", linewidth=1)
+        above.scatter(true, predicted, s=12, color=color, alpha=0.8)
+        below.scatter((predicted + true) / 2, predicted - true, s=12, color=color, alpha=0.8)
+        for name, style in (("lower", "--"), ("bias", "-"), ("upper", "--")):
+            below.axhspan(found[f"{name}_low_ml"], found[f"{name}_high_ml"], color="0.85", zorder=0)
+            below.axhline(found[f"{name}_ml"], color="0.2", linestyle=style, linewidth=1)
+        numbers = f"bias {found['bias_ml']:.1f} mL\nlimits {found['lower_ml']:.0f} to {found['upper_ml']:.0f} mL"
+        below.set_title(numbers.replace("-", "−"), fontsize=8)
+        above.set_title(NAMES[variant].replace(" and ", "\nand "), fontsize=8)
+        above.set_xlabel("true volume (mL)")
+        below.set_xlabel("mean of both (mL)")
+        above.tick_params(labelbottom=True)
+    axes[0, 0].set_xscale("symlog", linthresh=1)
+    axes[0, 0].set_yscale("symlog", linthresh=1)
+    axes[0, 0].set(xlim=(-0.1, largest), ylim=(-0.1, largest))
+    for axis in (axes[0, 0].xaxis, axes[0, 0].yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes[0, 0].set_ylabel("predicted volume (mL)")
+    axes[1, 0].set_ylabel("predicted − true (mL)")
+    return _finish(fig, label, "dashed: 95 % limits of agreement; gray bands: 95 % intervals")
 
 
 @_styled
@@ -679,3 +854,39 @@ def leaderboard(table, label: str):
     ax.set(xlabel="DSC, mean ± SD over the testing scans", xlim=(0, 1))
     ax.set_ylim(len(table) - 0.4, -0.6)
     return _finish(fig, label)
+
+
+@_styled
+def seeds(values, spread, metric: str, label: str):
+    """Draw a metric's mean for every seed and variant, and beside it the differences between variants.
+
+    Parameters
+    ----------
+    values : frame of stats.seed_values, a point a row
+    spread : frame of stats.seed_spread of these values: means, and intervals of the differences
+    """
+    _require(values, "kind", "name", "metric", "seed", "value")
+    _require(spread, "kind", "name", "metric", "mean", "low", "high")
+    values, spread = values[values["metric"] == metric], spread[spread["metric"] == metric]
+    means, differences = (spread[spread["kind"] == kind] for kind in ("variant", "difference"))
+    markers = dict(zip(sorted(values["seed"].unique()), itertools.cycle("os^Dv<>"), strict=False))
+    fig, axes = _panels(1, 2, 10, 1.8 + 0.5 * max(len(means), len(differences)))
+    for ax, rows in zip(axes[0], (means, differences), strict=True):
+        for place, row in enumerate(rows.itertuples()):
+            color = COLORS.get(row.name, BLUE)
+            if row.kind == "difference":
+                ax.plot([row.low, row.high], [place, place], color="0.75", linewidth=5, solid_capstyle="butt")
+            ax.plot([row.mean, row.mean], [place - 0.28, place + 0.28], color="black", linewidth=1.5)
+            for point in values[values["name"] == row.name].itertuples():
+                ax.plot(point.value, place, markers[point.seed], color=color, ms=5, mfc="none", mew=1.3)
+        words = ["\n− ".join(NAMES.get(part, part) for part in name.split(" over ")) for name in rows["name"]]
+        ax.set_yticks(range(len(rows)), words)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.margins(x=0.1)
+    axes[0, 1].axvline(0, color="0.6", linewidth=1, zorder=0)
+    axes[0, 0].set_xlabel(f"mean {METRICS[metric]}")
+    axes[0, 1].set_xlabel(f"difference in mean {METRICS[metric]}")
+    for seed, marker in markers.items():
+        axes[0, 0].plot([], [], marker, color="0.3", ms=5, mfc="none", mew=1.3, label=f"seed {seed}")
+    fig.legend(loc="outside upper center", ncols=8)
+    return _finish(fig, label, "line: mean of the seeds; gray: its 95 % interval")

@@ -38,7 +38,7 @@ class Preprocessed:
 class Resident:
     """All slices of a cohort in one place, padded so that a patch at the border always fits.
 
-    `images` (slice, x + 2 pad, y + 2 pad, modality) float32 and `labels` (slice, x + 2 pad,
+    `images` (slice, x + 2 pad, y + 2 pad, modality) float32 or float16 and `labels` (slice, x + 2 pad,
     y + 2 pad) uint8 are contiguous tensors; voxel (x, y, s) of case i is at
     [first_slice[i] + s, x + pad, y + pad]. `first_slice` and `numbers` hold one entry a case.
     """
@@ -184,7 +184,7 @@ def load_preprocessed(path) -> Preprocessed:
     )
 
 
-def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0) -> Resident:
+def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: str = "float32") -> Resident:
     """Put the preprocessed scans of a cohort into one tensor, channels last, on the device.
 
     Scans given by path are read one after the other straight into their place, so that no more
@@ -195,6 +195,7 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0) -> Resid
     cases : sequence of Preprocessed, or of paths that `save_preprocessed` wrote.
     mirrored : all ten modalities, or the first five only.
     pad : voxels of 0 added on all four sides of a slice; half a patch fits every center.
+    dtype : "float32", or "float16" for half the memory: normalized values keep three digits.
 
     Returns
     -------
@@ -217,7 +218,7 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0) -> Resid
     modalities = len(MODALITIES) * (2 if mirrored else 1)
 
     place = config.choose_device(device)
-    images = torch.zeros(*size, modalities, dtype=torch.float32, device=place)
+    images = torch.zeros(*size, modalities, dtype=getattr(torch, dtype), device=place)
     labels = torch.zeros(size, dtype=torch.uint8, device=place)
     numbers = []
     for case, shape, first in zip(cases, shapes, first_slice, strict=False):

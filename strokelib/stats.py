@@ -1,4 +1,8 @@
-"""Paired tests between variants, the paper's claims on our numbers, R², and the rows of Table 1."""
+"""Numbers about the scores of many scans.
+
+Paired tests between variants, the paper's claims on our numbers, R², the rows of Table 1; groups of
+scans, agreement of volumes, calibration of probabilities, and the spread between seeds.
+"""
 
 from dataclasses import dataclass
 
@@ -11,6 +15,8 @@ from strokelib.config import ROOT, rng
 UNITS = ("scan", "patient")
 RESAMPLES = 10_000
 TABLE1_METRICS = ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels")
+VOLUME_GROUPS = ("< 5", "5–20", "20–60", "> 60")  # mL
+SLICE_GROUPS = ("≤ 2", "3–4", "5–8", "> 8")
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,7 @@ def _differences(frame, metric, new, old, unit):
     """Return new - old of every scan (or patient) with two finite values, and how many scans had not."""
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {UNITS}, got {unit!r}")
-    missing = {"variant", "case", "patient", metric} - set(frame.columns)
-    if missing:
-        raise ValueError(f"the frame lacks the columns {sorted(missing)}; it has {list(frame.columns)}")
+    _require(frame, "variant", "case", "patient", metric)
     values = {}
     for name in (new, old):
         rows = frame[frame["variant"] == name]
@@ -128,6 +132,12 @@ def _differences(frame, metric, new, old, unit):
         patients = frame.drop_duplicates("case").set_index("case")["patient"]
         differences = differences.groupby(patients.reindex(differences.index)).mean()
     return differences.to_numpy(), len(both) - len(finite)
+
+
+def _require(frame, *columns) -> None:
+    missing = set(columns) - set(frame.columns)
+    if missing:
+        raise ValueError(f"the frame lacks the columns {sorted(missing)}; it has {list(frame.columns)}")
 
 
 def holm(p_values) -> np.ndarray:
@@ -322,3 +332,300 @@ def mean_sd(mean, sd, digits=1) -> str:
 
 def _number(value, digits) -> str:
     return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def volume_groups(volume_ml) -> pd.Categorical:
+    """Sort true lesion volumes into VOLUME_GROUPS: [0, 5), [5, 20), [20, 60] and (60, ∞) mL.
+
+    Parameters
+    ----------
+    volume_ml : sequence of n numbers, mL; a missing one gets no group
+
+    Returns
+    -------
+    ordered categorical, (n,), which has every group, also one without a scan
+
+    Raises
+    ------
+    ValueError : a negative volume.
+
+    Our choice: the groups. 5 mL are no longer "< 5", and 60 mL not yet "> 60".
+    """
+    volume = np.asarray(volume_ml, float)
+    return _labeled(volume, VOLUME_GROUPS, volume >= 5, volume >= 20, volume > 60)
+
+
+def slice_groups(slices) -> pd.Categorical:
+    """Sort scans by their number of slices into SLICE_GROUPS; as `volume_groups`.
+
+    Our choice: the groups. ISLES 2018 has scans of 2, 4, 8, 16 and 22 slices; the last two share one.
+    """
+    slices = np.asarray(slices, float)
+    return _labeled(slices, SLICE_GROUPS, slices > 2, slices > 4, slices > 8)
+
+
+def _labeled(values, labels, *above) -> pd.Categorical:
+    """Label each value by the number of conditions that it fulfills."""
+    if (values < 0).any():
+        raise ValueError(f"expected numbers of 0 or more, got {np.nanmin(values):g}")
+    codes = np.where(np.isnan(values), -1, np.sum(above, axis=0))
+    return pd.Categorical.from_codes(codes, labels, ordered=True)
+
+
+def by_group(frame, column, metrics=("dsc", "hd_mm")) -> pd.DataFrame:
+    """Summarize metrics within groups of scans, variant by variant.
+
+    Parameters
+    ----------
+    frame : a row per (variant, case), with the columns variant, `column` and the metrics
+    column : str, the groups' column, such as one made by `volume_groups`; all groups of a
+        categorical count, also those without a scan
+    metrics : sequence of str
+
+    Returns
+    -------
+    frame, a row per (variant, group, metric), in the order of the variants and of the groups: scans,
+    undefined (of them, with a value that is missing or not finite), mean, sd and median of the
+    others, NaN where there are none.
+
+    Raises
+    ------
+    ValueError : an unknown column.
+
+    Our choice: population SD, see `summarize`.
+    """
+    _require(frame, "variant", column, *metrics)
+    groups = pd.Categorical(frame[column]).categories
+    rows = []
+    for variant in frame["variant"].unique():
+        for group in groups:
+            scans = frame[(frame["variant"] == variant) & (frame[column] == group)]
+            for metric in metrics:
+                mean, sd, undefined = summarize(scans[metric])
+                finite = scans.loc[np.isfinite(scans[metric]), metric]
+                row = {"variant": variant, "group": group, "metric": metric, "scans": len(scans)}
+                rows.append(row | {"undefined": undefined, "mean": mean, "sd": sd, "median": finite.median()})
+    table = pd.DataFrame(rows)
+    table["group"] = pd.Categorical(table["group"], groups, ordered=True)
+    return table
+
+
+def bland_altman(predicted, true) -> dict[str, float]:
+    """Compute bias and 95 % limits of agreement of volumes, each with its 95 % interval.
+
+    Parameters
+    ----------
+    predicted, true : sequences of n volumes, mL; pairs that are not finite are left out
+
+    Returns
+    -------
+    dict : n (pairs), bias_ml (mean of predicted - true), sd_ml (of the differences, divided by
+    n - 1), lower_ml and upper_ml (bias ± 1.96 SD), and of these three ..._low_ml and ..._high_ml.
+    NaN where undefined: all but the bias need two pairs.
+
+    Raises
+    ------
+    ValueError : sequences of different lengths.
+
+    Source: Bland and Altman, Stat. Methods Med. Res. 8 (1999) 135-160, sec. 2 and 4; the variance of a
+    limit is s² (1/n + 1.96² / (2 (n - 1))). They take one bias and one scatter for all sizes; errors
+    of a volume grow with it, so the limits are too wide for small lesions and too narrow for large.
+    """
+    predicted, true = _finite_pairs(predicted, true)
+    difference = predicted - true
+    n, found = len(difference), {"bias_ml": float("nan"), "sd_ml": float("nan")}
+    if n:
+        found["bias_ml"] = float(difference.mean())
+    if n > 1:
+        found["sd_ml"] = float(difference.std(ddof=1))
+    bias, sd, dof = found["bias_ml"], found["sd_ml"], max(n - 1, 1)
+    error = sd / np.sqrt(max(n, 1))
+    wide = sd * np.sqrt(1 / max(n, 1) + 1.96**2 / (2 * dof))
+    lines = {"bias": (bias, error), "lower": (bias - 1.96 * sd, wide), "upper": (bias + 1.96 * sd, wide)}
+    for name, (line, standard_error) in lines.items():
+        reach = stats.t.ppf(0.975, dof) * standard_error
+        found |= {f"{name}_ml": line, f"{name}_low_ml": line - reach, f"{name}_high_ml": line + reach}
+    return {"n": n} | {name: float(value) for name, value in found.items()}
+
+
+def reliability_counts(probability, truth, mask=None, bins=10) -> np.ndarray:
+    """Count what a reliability curve needs of one scan; the counts of several scans may be added.
+
+    Parameters
+    ----------
+    probability : float array, 0 to 1, any shape
+    truth : bool array of that shape, the lesion
+    mask : bool array of that shape, the voxels that count; all by default
+    bins : int, of equal width; the last one includes 1
+
+    Returns
+    -------
+    float64 array, (3, bins) : voxels, sum of their probabilities, lesion voxels
+
+    Raises
+    ------
+    ValueError : different shapes, or a probability that is missing or not from 0 to 1.
+    """
+    values, lesion = _inside(mask, probability, truth)
+    if not ((values > -1e-5) & (values < 1 + 1e-5)).all():  # a mean of float32 may pass 1 by rounding
+        raise ValueError(f"probabilities must lie from 0 to 1, got {values.min():g} to {values.max():g}")
+    values, lesion = np.clip(values.astype(np.float64), 0, 1), lesion.astype(bool)
+    voxels = np.histogram(values, bins, (0, 1))[0]
+    sums = np.histogram(values, bins, (0, 1), weights=values)[0]
+    return np.stack([voxels, sums, np.histogram(values[lesion], bins, (0, 1))[0]]).astype(np.float64)
+
+
+def _inside(mask, *arrays) -> list[np.ndarray]:
+    """Return the values of arrays of one shape within a mask, or all of them."""
+    arrays = [np.asarray(array) for array in arrays]
+    shapes = {array.shape for array in arrays} | (set() if mask is None else {np.shape(mask)})
+    if len(shapes) > 1:
+        raise ValueError(f"expected arrays and a mask of one shape, got {sorted(shapes)}")
+    return [array.ravel() if mask is None else array[np.asarray(mask, bool)] for array in arrays]
+
+
+def reliability(counts) -> pd.DataFrame:
+    """Make the reliability curve of counts: what was predicted and what was there, bin by bin.
+
+    Parameters
+    ----------
+    counts : array, (3, bins), of `reliability_counts`, or a sum of such arrays
+
+    Returns
+    -------
+    frame, a row a bin : low, high (its edges), voxels, share (of all voxels), mean_probability and
+    lesion_fraction, NaN in an empty bin.
+    """
+    voxels, probability, lesion = np.asarray(counts, float)
+    edges = np.linspace(0, 1, len(voxels) + 1)
+    curve = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "voxels": voxels.astype(int)})
+    curve["share"] = curve["voxels"] / curve["voxels"].sum()
+    some = np.where(voxels > 0, voxels, np.nan)
+    return curve.assign(mean_probability=probability / some, lesion_fraction=lesion / some)
+
+
+def expected_calibration_error(counts) -> float:
+    """Compute the mean distance between probability and lesion fraction, each bin by its voxels.
+
+    Parameters
+    ----------
+    counts : array, (3, bins), of `reliability_counts`, or a sum of such arrays. Most of a brain is
+        healthy beyond doubt, so its lowest bin outweighs the rest; counts[:, 1:] leaves it out.
+
+    Returns
+    -------
+    float, 0 to 1; NaN without a voxel.
+
+    Source: Guo et al., ICML 2017, eq. 3, with the probability of lesion in place of the confidence.
+    """
+    voxels, probability, lesion = np.asarray(counts, float)
+    return float(np.abs(probability - lesion).sum() / voxels.sum()) if voxels.any() else float("nan")
+
+
+def error_detection(score, wrong, mask=None) -> dict[str, float]:
+    """Ask of one scan whether a voxel-wise score, such as the spread of passes, marks the errors.
+
+    Parameters
+    ----------
+    score : float array, any shape; higher means less certain
+    wrong : bool array of that shape, where prediction and truth differ
+    mask : bool array of that shape, the voxels that count; all by default. Over a whole brain the
+        score has only to tell the lesion's surroundings from the rest, so take a narrower one, too.
+
+    Returns
+    -------
+    dict : voxels, wrong (their number), auc (the chance that a wrong voxel has a higher score than a
+    right one, a tie counting half; NaN where all are wrong or all are right), score_wrong and
+    score_right (mean scores).
+
+    Raises
+    ------
+    ValueError : different shapes, or a score that is missing.
+
+    Source: the Mann-Whitney U statistic over the number of pairs, which is the area under the ROC curve.
+    """
+    score, wrong = _inside(mask, score, wrong)
+    score, wrong = score.astype(np.float64), wrong.astype(bool)
+    if np.isnan(score).any():
+        raise ValueError(f"{np.isnan(score).sum()} of {score.size} scores are missing; narrow the mask")
+    positive, negative = np.count_nonzero(wrong), np.count_nonzero(~wrong)
+    found = {"voxels": wrong.size, "wrong": positive}
+    found |= dict.fromkeys(("auc", "score_wrong", "score_right"), float("nan"))
+    if positive and negative:
+        above = stats.rankdata(score)[wrong].sum() - positive * (positive + 1) / 2
+        found["auc"] = float(above / positive / negative)
+    for name, those in (("score_wrong", score[wrong]), ("score_right", score[~wrong])):
+        found[name] = float(those.mean()) if those.size else float("nan")
+    return found
+
+
+def seed_values(frame, metric, pairs) -> pd.DataFrame:
+    """Average a metric over the scans for each seed: of each variant, and of differences between two.
+
+    Parameters
+    ----------
+    frame : a row per (variant, seed, case), with the columns variant, seed, case, patient and the
+        metric
+    metric : str, a column
+    pairs : sequence of (new, old) variants; differences are new - old within a seed and a scan
+
+    Returns
+    -------
+    frame, a row per (name, seed) : kind ("variant" or "difference"), name (the variant, or "rt over
+    baseline"), new and old (of a difference), metric, seed, n (scans), n_dropped (without a finite
+    value), value. Differences come from the seeds that both variants have.
+
+    Raises
+    ------
+    ValueError : an unknown column or variant, a scan twice, seeds of a variant that differ in their
+        scans, or a pair without a seed in common.
+    """
+    _require(frame, "variant", "seed", "case", "patient", metric)
+    if frame.duplicated(["variant", "seed", "case"]).any():
+        raise ValueError("a variant holds a case twice in one seed; give one row per (variant, seed, case)")
+    rows, seeds = [], {}
+    for variant, own in frame.groupby("variant", sort=False):
+        scans = own.groupby("seed")["case"].agg(frozenset)
+        if scans.nunique() > 1:
+            raise ValueError(f"the seeds of {variant!r} differ in their scans; predict all scans with each seed")
+        seeds[variant] = set(scans.index)
+        for seed, values in own.groupby("seed")[metric]:
+            mean, _, undefined = summarize(values)
+            row = {"kind": "variant", "name": variant, "new": None, "old": None, "seed": seed}
+            rows.append(row | {"n": len(values) - undefined, "n_dropped": undefined, "value": mean})
+    for new, old in pairs:
+        common = sorted(seeds.get(new, set()) & seeds.get(old, set()))
+        if not common:
+            raise ValueError(f"{new!r} and {old!r} have no seed in common; the frame has {seeds}")
+        for seed in common:
+            differences, dropped = _differences(frame[frame["seed"] == seed], metric, new, old, "scan")
+            row = {"kind": "difference", "name": f"{new} over {old}", "new": new, "old": old, "seed": seed}
+            mean = differences.mean() if len(differences) else float("nan")
+            rows.append(row | {"n": len(differences), "n_dropped": dropped, "value": mean})
+    return pd.DataFrame(rows).assign(metric=metric)
+
+
+def seed_spread(values) -> pd.DataFrame:
+    """Summarize `seed_values` over the seeds.
+
+    Parameters
+    ----------
+    values : frame of `seed_values`, of one metric or several
+
+    Returns
+    -------
+    frame, a row per (metric, kind, name) : seeds (their number), mean, sd (between seeds, divided by
+    n - 1), low and high (95 % interval of the mean by Student's t), lowest and highest. SD and
+    interval are NaN for a single seed.
+
+    Our choice: the interval is about other seeds on the same scans; that of `paired_tests` is about
+    other scans with the same networks. Neither contains the other.
+    """
+    rows = []
+    for (metric, kind, name), own in values.groupby(["metric", "kind", "name"], sort=False):
+        value = own["value"].dropna()
+        n, mean, sd = len(value), value.mean(), value.std(ddof=1)
+        reach = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n) if n > 1 else float("nan")
+        row = {"metric": metric, "kind": kind, "name": name, "seeds": n, "mean": mean, "sd": sd}
+        rows.append(row | {"low": mean - reach, "high": mean + reach, "lowest": value.min(), "highest": value.max()})
+    return pd.DataFrame(rows)

@@ -1,5 +1,6 @@
 """One fold of one set of weights: the loop, early stopping, checkpoint and resume."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from strokelib import losses, metrics, patches
-from strokelib.config import ROOT, Training, Variant, digest, rng
+from strokelib.config import ROOT, Compute, Training, Variant, digest, rng
 from strokelib.inference import predict_case, read_facts, save_network, save_tensors
 from strokelib.network import Network
 from strokelib.patches import PatchList
@@ -30,6 +31,7 @@ class Job:
     seed: int
     variant: Variant
     training: Training
+    compute: Compute
     elastic: tuple[float, float]  # alpha, gamma
     data: str  # digest of the preprocessed scans, the split and the sampling
 
@@ -44,7 +46,9 @@ class Job:
     @property
     def digest(self) -> str:
         code = [(ROOT / "strokelib" / f"{module}.py").read_text() for module in _CODE]
-        return digest(self.name, self.fold, self.seed, self.variant, self.training, self.elastic, self.data, code)
+        compute = dataclasses.replace(self.compute, folds_at_once=1)  # which changes no network
+        method = (self.variant, self.training, compute, self.elastic)
+        return digest(self.name, self.fold, self.seed, *method, self.data, code)
 
 
 def train_fold(
@@ -76,6 +80,7 @@ def train_fold(
     settings, variant = job.training, job.variant
     state = _start(job, stack, device)
     network, optimizer = state["network"], state["optimizer"]
+    forward = _forward(network, job)
     per_epoch = min(settings.patches_per_epoch or len(training_set), len(training_set))
     steps = per_epoch // settings.batch_size
     if steps == 0:
@@ -93,17 +98,16 @@ def train_fold(
         torch.manual_seed(int(rng(job.seed, "dropout", job.fold, epoch).integers(2**62)))
         network.train()
         sums, loss_sum = 0, 0
-        for step in range(steps):
-            chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            images, labels = _batch(stack, training_set, chosen, variant, generator, job.elastic)
-            logits = network(images)
-            loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
+        order = order[: steps * settings.batch_size]
+        batches = _batches(stack, training_set, order, settings.batch_size, variant, generator, job.elastic)
+        for step, (images, labels) in enumerate(batches):
+            loss, errors = forward(images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             with torch.no_grad():  # summed on the device: nothing waits for it before the epoch's end
                 loss_sum = loss_sum + loss.detach()
-                sums = sums + losses.error_sums(logits.detach(), labels)
+                sums = sums + errors
             yield (epoch - 1) * steps + step + 1, settings.max_epochs * steps
         row = {"epoch": epoch, "loss": float(loss_sum) / steps, "accuracy": losses.monitored(sums)["accuracy"]}
         row |= _validate(network, stack, stopping_set, watched, variant, settings)
@@ -129,16 +133,47 @@ def _finished(history: list[dict], settings: Training) -> bool:
     return len(history) > settings.patience and not any(r["best"] for r in history[-settings.patience :])
 
 
-def _batch(stack: Resident, patch_set: PatchList, chosen, variant: Variant, generator, elastic):
-    """Gather patches and deform those that are repeats."""
-    starts = patch_set.starts[chosen]
-    images = patches.gather(stack.images, starts, variant.patch_size)
-    labels = patches.gather(stack.labels, starts, variant.patch_size)
-    repeats = np.flatnonzero(patch_set.deform[chosen])
-    if generator is not None and len(repeats):
-        rows = torch.from_numpy(repeats).to(images.device)
-        images[rows], labels[rows] = patches.elastic_deform(images[rows], labels[rows], generator, *elastic)
-    return images, labels
+def _forward(network, job: Job):
+    """Make the function from a batch to its loss and error sums, in the precision and form that the job asks for."""
+    settings, variant, compute = job.training, job.variant, job.compute
+
+    def forward(images, labels):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=compute.precision == "bf16"):
+            logits = network(images)
+        logits = logits.float()
+        loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
+        return loss, losses.error_sums(logits.detach(), labels)
+
+    if not compute.compile:
+        return forward
+    # "reduce-overhead" captures a graph on CUDA, where launching small kernels takes longer than running them.
+    compiled = torch.compile(forward, mode="reduce-overhead" if torch.cuda.is_available() else "default")
+
+    def captured(images, labels):
+        torch.compiler.cudagraph_mark_step_begin()
+        loss, errors = compiled(images, labels)
+        return loss, errors.clone()  # the graph's own memory is written again by the next step
+
+    return captured
+
+
+def _batches(stack: Resident, patch_set: PatchList, order, batch_size: int, variant: Variant, generator, elastic):
+    """Cut the patches of `order` batch by batch; deform those that are repeats, unless generator is None.
+
+    What an epoch needs to know of its patches is brought to the device before the first batch.
+    """
+    corners = patches.on_device(patch_set.starts[order], stack.images.device)
+    begins = range(0, len(order), batch_size)
+    repeats = [np.flatnonzero(patch_set.deform[order[begin : begin + batch_size]]) for begin in begins]
+    rows = torch.from_numpy(np.concatenate(repeats)).to(stack.images.device).split([len(r) for r in repeats])
+    for begin, deformed in zip(begins, rows, strict=True):
+        part = corners[begin : begin + batch_size]
+        images = patches.gather(stack.images, part, variant.patch_size).float()
+        labels = patches.gather(stack.labels, part, variant.patch_size)
+        if generator is not None and len(deformed):
+            bent = patches.elastic_deform(images[deformed], labels[deformed], generator, *elastic)
+            images[deformed], labels[deformed] = bent
+        yield images, labels
 
 
 def _watched(stopping_set: PatchList, n_training: int, per_epoch: int) -> np.ndarray:
@@ -151,12 +186,11 @@ def _watched(stopping_set: PatchList, n_training: int, per_epoch: int) -> np.nda
 def _validate(network, stack, stopping_set, watched, variant, settings, batch_size: int = 64) -> dict[str, float]:
     network.eval()
     sums, loss_sum = 0, 0
-    for begin in range(0, len(watched), batch_size):
-        chosen = watched[begin : begin + batch_size]
-        # The stopping set holds no deformed copies: they would measure the augmentation.
-        images, labels = _batch(stack, stopping_set, chosen, variant, None, None)
+    # No generator: deformed repeats would measure the augmentation.
+    for images, labels in _batches(stack, stopping_set, watched, batch_size, variant, None, None):
         logits = network(images)
-        loss_sum = loss_sum + losses.training_loss(logits, labels, variant.loss, settings.gdl_weights) * len(chosen)
+        loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
+        loss_sum = loss_sum + loss * len(images)
         sums = sums + losses.error_sums(logits, labels)
     values = losses.monitored(sums)
     return {

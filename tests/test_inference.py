@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from strokelib import inference
+from strokelib import inference, patches
 from strokelib.network import Network
 
 
@@ -61,7 +61,7 @@ def test_needed_voxels_are_the_same_and_the_rest_is_zero(scan):
 
 def test_stochastic_passes_are_seeded_and_average_towards_each_other(scan):
     def run(seed, passes):
-        generator = torch.Generator().manual_seed(seed)
+        generator = np.random.default_rng(seed)
         return inference.predict_case(
             [network(0)], *scan, 16, passes=passes, dropout=0.3, patch_size=32, generator=generator
         )
@@ -88,15 +88,64 @@ def test_the_cascade_counts_the_second_where_the_first_sees_lesion(scan):
     assert np.allclose(both[counts], p2[counts], atol=1e-6) and (both[~counts] == 0).all()
 
 
-def test_slices_pass_whole_slices(scan):
+def test_a_stochastic_prediction_does_not_depend_on_the_batch_size(scan):
+    one, two = (
+        inference.predict_case(
+            [network(0), network(1)], *scan, 16, 3, 0.3, 32, batch, np.random.default_rng(3)
+        )
+        for batch in (0, 5)
+    )
+    assert np.abs(one - two).max() < 1e-5
+
+
+def test_the_spread_is_that_of_the_passes_of_each_patch(scan):
+    """Patches that do not overlap: the spread over the map is the spread between its single passes."""
+    images, mask = scan
+    generator = np.random.default_rng(4)
+    probability, spread = inference.predict_spread([network(0)], images, mask, generator, 32, 3, 0.3, 32)
+    same = inference.predict_case([network(0)], images, mask, 32, 3, 0.3, 32, 0, np.random.default_rng(4))
+    assert np.array_equal(probability, same)
+    starts = patches.patch_grid(mask, 32, 32)
+    drawn = inference._keys([0], (0.3,) * 3, len(starts), np.random.default_rng(4), "cpu")[0]
+    stack = inference._stack(images, 16, "cpu")
+    with torch.no_grad():
+        batch = patches.gather(stack, starts, 32)
+        passes = torch.stack([network(0)(batch, 0.3, key).softmax(1)[:, 1] for key in drawn]).numpy()
+    k, i, j = starts[1]
+    x, y = slice(max(i - 16, 0), i + 16), slice(max(j - 16, 0), j + 16)
+    inside = passes[:, 1, max(16 - i, 0) :, max(16 - j, 0) :][:, : mask[x, y].shape[0], : mask[x, y].shape[1]]
+    expected = np.where(mask[x, y, k], inside.std(axis=0), 0)
+    assert np.abs(spread[x, y, k] - expected).max() < 1e-5 and spread[mask].min() > 0
+    with pytest.raises(ValueError, match="two passes at least"):
+        inference.predict_spread([network(0)], images, mask, generator, passes=1)
+
+
+def test_slices_pass_the_box_of_the_brain(scan):
     images, mask = scan
     ours = inference.predict_case([network(0)], images, mask, mode="slices")
-    # The box of this mask with a margin of 16 is x from -6 and y from -8, 96 x 80.
-    padded = np.pad(images, ((0, 0), (6, 18), (8, 8), (0, 0)))
+    # The box of this mask is x 10 to 60 and y 8 to 50, widened to 64 x 48: 7 voxels before x, 3 before y.
     with torch.no_grad():
-        plain = network(0)(torch.from_numpy(padded[None, ..., 0])).softmax(1)[0, 1].numpy()[6:78, 8:72]
-    assert np.abs(ours[..., 0] - np.where(mask[..., 0], plain, 0)).max() < 1e-5
+        plain = network(0)(torch.from_numpy(images[None, :, 3:67, 5:53, 0].copy())).softmax(1)[0, 1].numpy()
+    assert np.abs(ours[10:60, 8:50, 0] - plain[7:57, 3:45]).max() < 1e-5 and not ours[~mask].any()
     assert not inference.predict_case([network(0)], images, np.zeros_like(mask), mode="slices").any()
+
+
+@pytest.mark.parametrize("shifts", [2, 3, 4, 16])
+def test_shifted_slices_come_back_to_their_place(scan, shifts):
+    """A network that passes its input on: each position then gives the same, whatever the shift."""
+    images, mask = scan
+
+    class Copy(Network):
+        def deterministic(self, x):
+            return x
+
+        def stochastic(self, state, rate=0.0, keys=None):
+            return torch.cat([torch.zeros_like(state[:, :1]), state[:, :1]], dim=1)
+
+    ours = inference.predict_case([Copy(5)], images, mask, mode="slices", shifts=shifts)
+    assert np.allclose(ours, np.where(mask, 1 / (1 + np.exp(-images[0])), 0), atol=1e-6)
+    with pytest.raises(ValueError, match="shifts must be"):
+        inference.predict_case([Copy(5)], images, mask, mode="slices", shifts=0)
 
 
 def test_bad_arguments_are_named(scan):
@@ -134,7 +183,7 @@ def test_missing_and_damaged_networks_say_what_to_do(tmp_path):
 
 def test_dropout_generators_differ_by_case_and_fold():
     draws = [
-        torch.rand(3, generator=inference.dropout_generator(*key)).tolist()
+        inference.dropout_generator(*key).random(3).tolist()
         for key in ((1, 0, 1), (1, 0, 2), (1, 1, 1), (2, 0, 1), (1, 0, 1))
     ]
     assert draws[0] == draws[4] and len({str(d) for d in draws}) == 4

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from strokelib.network import Network, PReLU, count_parameters, layer_table
+from strokelib.network import Network, PReLU, _drop_voxels, count_parameters, layer_table
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,48 @@ def test_other_sides_and_channels_are_refused(network):
         network(torch.zeros(1, 5, 64, 64))
 
 
+def keys(seed, n):
+    return torch.randint(-(2**31), 2**31, (n,), generator=torch.Generator().manual_seed(seed), dtype=torch.int32)
+
+
+def test_dropped_voxels_are_as_random_as_they_should_be():
+    """Rate, scale, and independence of patches, places, neighbors and maps, to what 2000 patches can tell."""
+    ones = torch.ones(2000, 8, 6, 6).to(memory_format=torch.channels_last)
+    for rate in (0.1, 0.5):
+        values = _drop_voxels(ones, rate, keys(0, 2000), 2)
+        assert values.unique().tolist() == [0, pytest.approx(1 / (1 - rate))]
+        dropped = (values == 0).float()
+        variance = rate * (1 - rate)
+        assert abs(dropped.mean() - rate) < 4 * (variance / dropped.numel()) ** 0.5
+        for axes, count in (((0,), 2000), ((1, 2, 3), 288)):  # a voxel over patches, a patch over voxels
+            spread = dropped.mean(axes).std()
+            assert spread == pytest.approx((variance / count) ** 0.5, rel=0.15)
+        centered = dropped - rate
+        other = (_drop_voxels(ones, rate, keys(0, 2000), 3) == 0).float() - rate
+        for a, b in (
+            (centered[:-1], centered[1:]),
+            (centered[:, :-1], centered[:, 1:]),
+            (centered[..., :-1], centered[..., 1:]),
+            (centered, other),
+        ):
+            assert abs((a * b).mean() / variance) < 5 / a.numel() ** 0.5
+
+
+def test_what_is_dropped_does_not_depend_on_the_batch(network):
+    x, key = torch.randn(6, 10, 32, 32, generator=torch.Generator().manual_seed(1)), keys(5, 6)
+    with torch.no_grad():
+        whole = network(x, 0.3, key)
+        parts = torch.cat([network(x[i : i + 2], 0.3, key[i : i + 2]) for i in (0, 2, 4)])
+    assert torch.allclose(whole, parts, atol=1e-5)
+
+
 def test_prediction_dropout_is_off_at_rate_0_and_seeded_otherwise(network):
     x = torch.randn(2, 10, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(network(x), network(x))
 
         def draw(seed, rate=0.1):
-            return network(x, rate, torch.Generator().manual_seed(seed))
+            return network(x, rate, keys(seed, 2))
 
         assert torch.equal(draw(1), draw(1))
         assert not torch.equal(draw(1), draw(2))
@@ -55,13 +90,13 @@ def test_shared_state_gives_the_same_passes_bit_for_bit(network):
     x = torch.randn(2, 10, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         state = network.deterministic(x)
-        shared = [network.stochastic(state, 0.1, torch.Generator().manual_seed(s)) for s in (1, 2, 3)]
-        alone = [network(x, 0.1, torch.Generator().manual_seed(s)) for s in (1, 2, 3)]
+        shared = [network.stochastic(state, 0.1, keys(s, 2)) for s in (1, 2, 3)]
+        alone = [network(x, 0.1, keys(s, 2)) for s in (1, 2, 3)]
     assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
 
 
 def test_prediction_dropout_leaves_the_shallow_levels_alone(network):
-    """Levels 1 and 2 take no dropout: the state holds them, and no rate or generator enters there."""
+    """Levels 1 and 2 take no dropout: the state holds them, and no rate enters there."""
     x = torch.randn(1, 10, 64, 64, generator=torch.Generator().manual_seed(2))
     seen = {}
     hooks = [
@@ -69,7 +104,7 @@ def test_prediction_dropout_leaves_the_shallow_levels_alone(network):
         for name, module in (("deep", network.decoder[2]), ("shallow", network.decoder[1]))
     ]
     with torch.no_grad():
-        network(x, 0.5, torch.Generator().manual_seed(1))
+        network(x, 0.5, keys(1, 1))
     for hook in hooks:
         hook.remove()
     assert seen["deep"][0][1] == 0.5 and seen["shallow"][0][1] == 0.0

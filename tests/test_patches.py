@@ -137,10 +137,10 @@ def test_warp_agrees_with_scipy_and_keeps_labels_binary():
     images = torch.rand(4, 3, 32, 32, generator=generator)
     labels = (torch.rand(4, 32, 32, generator=generator) > 0.7).to(torch.uint8)
     field = patches.displacement(4, 32, rng(7))
-    warped, moved = patches.warp(images, labels, torch.from_numpy(field))
+    warped, moved = patches.warp(images, labels, field)
     grid = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"))
     for n in range(4):
-        place = grid + field[n]
+        place = grid + field[n].numpy()
         for c in range(3):
             # Zero beyond the patch, as in torch: scipy's grid-constant interpolates towards it.
             expected = ndimage.map_coordinates(images[n, c].numpy(), place, order=1, mode="grid-constant")

@@ -8,6 +8,8 @@ import torch
 
 from strokelib import config, inference, patches, preprocess, training
 
+DEMO = config.load_settings("demo")
+
 
 def scan(number, seed):
     """A small scan whose lesion is plainly visible in the first modality."""
@@ -37,11 +39,10 @@ def world():
 
 
 def job(folder, **changes):
-    demo = config.load_settings("demo").training
     base = {"batch_size": 16, "patches_per_epoch": 0, "max_epochs": 3, "patience": 10}
-    settings = dataclasses.replace(demo, **base | changes)
+    settings = dataclasses.replace(DEMO.training, **base | changes)
     variant = dataclasses.replace(config.variant("rt"), patch_size=32)
-    return training.Job("network", folder, 0, 1, variant, settings, (2.5, 0.12), "scans")
+    return training.Job("network", folder, 0, 1, variant, settings, DEMO.compute, (2.5, 0.12), "scans")
 
 
 def train(world, todo):
@@ -134,12 +135,35 @@ def test_early_stopping_keeps_the_best_epoch():
 def test_elastic_copies_are_drawn_for_repeats_alone(world):
     _scans, stack, (train_set, _) = world
     marked = dataclasses.replace(train_set, deform=np.arange(len(train_set)) % 2 == 0)
-    chosen = np.arange(8)
     variant = dataclasses.replace(config.variant("rt"), patch_size=32)
-    plain, _ = training._batch(stack, marked, chosen, variant, None, None)
-    bent, labels = training._batch(stack, marked, chosen, variant, config.rng(0), (2.5, 0.12))
-    changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
-    assert changed == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
+
+    def cut(generator):
+        return list(training._batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
+
+    for (plain, _), (bent, labels) in zip(cut(None), cut(config.rng(0)), strict=True):
+        changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
+        assert changed == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"resident": "float16"}])
+def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_path, change):
+    scans, _stack, (train_set, stop_set) = world
+    exact, _ = trained
+    todo = dataclasses.replace(exact, folder=tmp_path, compute=dataclasses.replace(exact.compute, **change))
+    assert todo.digest != exact.digest
+    stack = preprocess.resident(scans, False, "cpu", 16, todo.compute.resident)
+    assert stack.images.dtype == getattr(torch, todo.compute.resident)
+    list(training.train_fold(todo, stack, train_set, stop_set, scans[4:]))
+    ours, theirs = (training.read_history(j.network_file) for j in (todo, exact))
+    assert np.abs(ours.loss / theirs.loss - 1).max() < 0.05 and not np.array_equal(ours.loss, theirs.loss)
+    weights = inference.load_network(todo.network_file)[0].state_dict().values()
+    assert all(w.dtype in (torch.float32, torch.int64) for w in weights)
+
+
+def test_the_number_of_folds_at_once_is_no_part_of_a_network(tmp_path):
+    todo = job(tmp_path)
+    several = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, folds_at_once=4))
+    assert several.digest == todo.digest
 
 
 def test_fewer_patches_an_epoch_watch_a_share_of_the_stopping_set():

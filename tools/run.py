@@ -190,8 +190,8 @@ def run(name: str, settings: Settings) -> int:
     gpu_count = gpus()
     command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--nocolor"]
     command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
-    # One network at a time on a GPU; without one, as many notebooks as there are cores.
-    command += ["--resources", "gpu=1"] if gpu_count else []
+    # Without a GPU, as many notebooks as there are cores.
+    command += ["--resources", f"gpu={settings.compute.folds_at_once}"] if gpu_count else []
     jobs, lines, last = Jobs(), queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log:
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
