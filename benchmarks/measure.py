@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from strokelib.config import prepare_torch
+
 
 def peer(module: str, distribution: str | None = None):
     """Import a peer and return (module, "name version"); (None, why not) where it is not installed."""
@@ -125,11 +127,7 @@ def main(compare) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="times each contender is measured (5)")
     parser.add_argument("--out", type=Path, help="write the rows as JSON here")
     arguments = parser.parse_args()
-    import threadpoolctl
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    threadpoolctl.threadpool_limits(arguments.threads)
+    prepare_torch(arguments.threads)
     found = compare(arguments.repeats)
     print(table(found))
     if arguments.out:

@@ -156,8 +156,10 @@ class Flow:
         return np.clip(60 * self.cbv / np.maximum(self.cbf, 0.3), 1.5, 38)
 
 
-def draw_patient(key, quantile: float, knobs: Knobs) -> Patient:
-    """Draw a patient; `quantile` (0 to 1) is the place of the core volume in the cohort.
+def draw_patient(key, quantile: float, reperfusion: float, knobs: Knobs) -> Patient:
+    """Draw a patient; `quantile` and `reperfusion` (0 to 1) are the patient's place in the cohort.
+
+    The one is that of the core volume; where the other is below p_recanalized, flow is back before the scan.
 
     Every concern has a stream of its own, so that one knob reshuffles nothing else.
     """
@@ -168,13 +170,12 @@ def draw_patient(key, quantile: float, knobs: Knobs) -> Patient:
     occlusion = choices[stroke.integers(len(choices))]
     theta = float(np.clip(knobs.theta_mu * np.exp(knobs.theta_sd * stroke.standard_normal()), 0.12, 0.6))
     severity, delay_max = stroke.uniform(0.86, 0.97), stroke.uniform(3.5, 9)
-    recanalized = bool(stroke.random() < knobs.p_recanalized)
     ct_drop = float(np.clip(stroke.normal(knobs.ct_drop, 1.6), 0, 7)) if knobs.ct_drop else 0.0
     flow = config.rng(*key, "flow")
     cbf_scale = float(np.exp(knobs.flow_sd * flow.standard_normal()))
     cbv_scale = cbf_scale**0.6 * float(np.exp(0.1 * flow.standard_normal()))
     return Patient(
-        side, volume, occlusion, theta, severity, delay_max, recanalized, ct_drop,
+        side, volume, occlusion, theta, severity, delay_max, reperfusion < knobs.p_recanalized, ct_drop,
         (flow.normal(58, 5), flow.normal(23, 2.5)), (flow.normal(4.6, 0.35), flow.normal(2.6, 0.25)),
         cbf_scale, cbv_scale, *_draw_confounders(key, knobs),
     )  # fmt: skip

@@ -66,6 +66,7 @@ class CasePlan:
     dz_mm: float
     field_of_view_mm: float  # the smallest over the patient's slabs
     quantile: float  # of the core volume in the cohort, 0 to 1
+    reperfusion: float  # 0 to 1; below the knobs' p_recanalized, flow is back before the scan
 
     @property
     def name(self) -> str:
@@ -110,7 +111,8 @@ def plan_cohort(cohort: Cohort) -> list[CasePlan]:
 
     Patients come from the table of real scans. Case order there is by center and protocol, so equal
     steps through it keep the mix of protocols. Core volumes are stratified: each patient of a split
-    gets one of n equal parts.
+    gets one of n equal parts. So is reperfusion: in a small split one patient more or less whose core
+    the maps do not show would decide the result.
 
     Raises
     ------
@@ -134,6 +136,8 @@ def plan_cohort(cohort: Cohort) -> list[CasePlan]:
             )
         chosen = [fit[int((n + 0.5) * len(fit) / count)] for n in range(count)]
         strata = config.rng(cohort.seed, split, "volumes").permutation(count)
+        reperfusion = config.rng(cohort.seed, split, "reperfusion")
+        reperfusion = (reperfusion.permutation(count) + reperfusion.random(count)) / count
         number = 0
         for patient, rows in enumerate(chosen, start=1):
             view = min(SIDE * float(r["spacing_x_mm"]) for r in rows)
@@ -143,7 +147,7 @@ def plan_cohort(cohort: Cohort) -> list[CasePlan]:
                     CasePlan(
                         split, number, patient, row["slab"], len(rows) > 1, int(row["slices"]),
                         int(row["timepoints"]), float(row["spacing_x_mm"]), float(row["spacing_z_mm"]), view,
-                        float(strata[patient - 1] + 0.5) / count,
+                        float(strata[patient - 1] + 0.5) / count, float(reperfusion[patient - 1]),
                     )
                 )  # fmt: skip
     return plans
@@ -175,7 +179,7 @@ def _make(plan: CasePlan, seed: int, knobs: Knobs, keep_series: bool) -> Synthet
     key = (seed, plan.split, plan.patient)
     slab_key = (*key, plan.slab)
     head = draw_head(config.rng(*key, "head"), plan.field_of_view_mm)
-    patient = pathology.draw_patient(key, plan.quantile, knobs)
+    patient = pathology.draw_patient(key, plan.quantile, plan.reperfusion, knobs)
     slab = Slab(plan.px_mm, plan.slices, plan.dz_mm, _center_z(plan, key))
     anatomy = build_anatomy(key, head, slab, knobs.symmetry)
     volume = patient.volume_ml
@@ -469,5 +473,5 @@ def _read_record(root: Path, plan: CasePlan) -> dict:
 
 def _public(record: dict) -> dict:
     """Leave the lesion out of a testing case's record: its truth is for scoring only."""
-    hidden = ("lesion", "quantile") if record["split"] == "TESTING" else ()
+    hidden = ("lesion", "quantile", "reperfusion") if record["split"] == "TESTING" else ()
     return {name: value for name, value in record.items() if name not in hidden}

@@ -80,7 +80,7 @@ def train_fold(
     settings, variant = job.training, job.variant
     state = _start(job, stack, device)
     network, optimizer = state["network"], state["optimizer"]
-    forward = _forward(network, job)
+    forward = forward_pass(network, job)
     per_epoch = min(settings.patches_per_epoch or len(training_set), len(training_set))
     steps = per_epoch // settings.batch_size
     if steps == 0:
@@ -99,8 +99,8 @@ def train_fold(
         network.train()
         sums, loss_sum = 0, 0
         order = order[: steps * settings.batch_size]
-        batches = _batches(stack, training_set, order, settings.batch_size, variant, generator, job.elastic)
-        for step, (images, labels) in enumerate(batches):
+        cut = batches(stack, training_set, order, settings.batch_size, variant, generator, job.elastic)
+        for step, (images, labels) in enumerate(cut):
             loss, errors = forward(images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -133,7 +133,7 @@ def _finished(history: list[dict], settings: Training) -> bool:
     return len(history) > settings.patience and not any(r["best"] for r in history[-settings.patience :])
 
 
-def _forward(network, job: Job):
+def forward_pass(network, job: Job):
     """Make the function from a batch to its loss and error sums, in the precision and form that the job asks for."""
     settings, variant, compute = job.training, job.variant, job.compute
 
@@ -157,7 +157,14 @@ def _forward(network, job: Job):
     return captured
 
 
-def _batches(stack: Resident, patch_set: PatchList, order, batch_size: int, variant: Variant, generator, elastic):
+def make_optimizer(network, settings: Training, foreach: bool = True):
+    """Make Adadelta; with `foreach` it updates all parameters together, not one after the other."""
+    return torch.optim.Adadelta(
+        network.parameters(), lr=settings.learning_rate, rho=settings.rho, foreach=foreach
+    )
+
+
+def batches(stack: Resident, patch_set: PatchList, order, batch_size: int, variant: Variant, generator, elastic):
     """Cut the patches of `order` batch by batch; deform those that are repeats, unless generator is None.
 
     What an epoch needs to know of its patches is brought to the device before the first batch.
@@ -187,7 +194,7 @@ def _validate(network, stack, stopping_set, watched, variant, settings, batch_si
     network.eval()
     sums, loss_sum = 0, 0
     # No generator: deformed repeats would measure the augmentation.
-    for images, labels in _batches(stack, stopping_set, watched, batch_size, variant, None, None):
+    for images, labels in batches(stack, stopping_set, watched, batch_size, variant, None, None):
         logits = network(images)
         loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
         loss_sum = loss_sum + loss * len(images)
@@ -215,7 +222,7 @@ def _start(job: Job, stack: Resident, device) -> dict:
     torch.manual_seed(int(rng(job.seed, "weights", job.name, job.fold).integers(2**62)))
     network = Network(stack.images.shape[-1], dropout=settings.dropout, momentum=settings.batch_norm_momentum)
     network = network.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adadelta(network.parameters(), lr=settings.learning_rate, rho=settings.rho)
+    optimizer = make_optimizer(network, settings)
     state = {"network": network, "optimizer": optimizer, "history": [], "best": None}
     facts = read_facts(job.checkpoint_file)
     if facts.get("digest") != job.digest:

@@ -71,11 +71,14 @@ def test_a_smaller_cohort_keeps_the_mix_the_limit_and_whole_patients():
         for patient in range(1, count + 1):
             slabs = [p for p in own if p.patient == patient]
             assert [p.slab for p in slabs] == ["A", "B"][: len(slabs)]
-            assert len({(p.slices, p.quantile, p.two_slabs) for p in slabs}) == 1
+            assert len({(p.slices, p.quantile, p.reperfusion, p.two_slabs) for p in slabs}) == 1
             assert slabs[0].two_slabs == (len(slabs) == 2)
         # Each patient has a volume stratum of its own.
         strata = sorted({p.quantile for p in own})
         np.testing.assert_allclose(strata, (np.arange(count) + 0.5) / count)
+        # So is the chance of reperfusion: a tenth of a split has it, give or take one patient.
+        chance = sorted({p.reperfusion for p in own})
+        np.testing.assert_array_equal(np.floor(np.array(chance) * count), np.arange(count))
 
 
 def test_too_many_patients_are_refused():
@@ -151,7 +154,7 @@ def test_ids_are_unique_and_of_no_real_case():
 def test_testing_truth_lies_apart(root, summary):
     assert not [p for p in (root / "TESTING").rglob("*") if ".OT." in p.name]
     testing = [c for c in summary["cases"] if c["split"] == "TESTING"]
-    assert testing and not any("lesion" in c or "quantile" in c for c in testing)
+    assert testing and not any(key in c for key in ("lesion", "quantile", "reperfusion") for c in testing)
     assert all("lesion" in c for c in summary["cases"] if c["split"] == "TRAINING")
     for files in cases.find_cases(root, "TESTING"):
         label = np.asarray(nib.load(cases.hidden_truth(root, files.number)).dataobj)

@@ -138,7 +138,7 @@ def test_elastic_copies_are_drawn_for_repeats_alone(world):
     variant = dataclasses.replace(config.variant("rt"), patch_size=32)
 
     def cut(generator):
-        return list(training._batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
+        return list(training.batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
 
     for (plain, _), (bent, labels) in zip(cut(None), cut(config.rng(0)), strict=True):
         changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
