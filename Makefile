@@ -3,7 +3,7 @@ SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo phantom isles2018 test lab report notebooks clean
+.PHONY: help demo phantom isles2018 test lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -25,6 +25,9 @@ notebooks: demo  ## run the committed notebooks in place, in order, with the dem
 	for n in notebooks/0*.ipynb; do $(PY) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 
+bench: .venv/.bench  ## this project beside other tools on the same work, into figures/benchmarks
+	$(PY) benchmarks/run.py
+
 clean:  ## remove results/SETTINGS and its synthetic scans (SETTINGS=demo)
 	rm -rf results/$(SETTINGS) data/synthetic/$(SETTINGS)
 
@@ -41,7 +44,8 @@ install = $(PY) -m pip install -q --disable-pip-version-check --no-compile
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@
 
-.venv/.test .venv/.lab: .venv/.%: requirements-%.lock .venv/.run
+.venv/.bench: .venv/.test
+.venv/.test .venv/.lab .venv/.bench: .venv/.%: requirements-%.lock .venv/.run
 	@$(install) -r $<
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@

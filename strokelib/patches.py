@@ -85,12 +85,21 @@ def _ordered(mask) -> np.ndarray:
     Neighbors on that curve are neighbors in the slice, so regular steps along it spread evenly over the area; along
     rows they would fall into lines.
     """
-    x, y, k = np.nonzero(mask)
+    nx, ny, slices = mask.shape
+    order = _curve(nx, ny)
+    k, place = np.nonzero(mask.reshape(nx * ny, slices)[order].T)
+    x, y = np.divmod(order[place], ny)
+    return np.column_stack([x, y, k])
+
+
+@functools.lru_cache
+def _curve(nx: int, ny: int) -> np.ndarray:
+    """List the voxels of a slice, x * ny + y, along the curve; sorted once for each size of slice."""
+    x, y = np.divmod(np.arange(nx * ny), ny)
     curve = np.zeros_like(x)
-    for bit in range(max(mask.shape[:2]).bit_length()):
+    for bit in range(max(nx, ny).bit_length()):
         curve |= (x >> bit & 1) << (2 * bit + 1) | (y >> bit & 1) << (2 * bit)
-    order = np.lexsort([curve, k])
-    return np.column_stack([x, y, k])[order]
+    return np.argsort(curve)
 
 
 def _regular_steps(voxels: np.ndarray, count: int, rng) -> tuple[np.ndarray, np.ndarray]:

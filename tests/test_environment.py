@@ -20,7 +20,7 @@ def lock(name):
     return {canonicalize_name(pin.name): pin.specifier for pin in pins}
 
 
-RUN, LAB, TEST = (lock(f"requirements{part}.lock") for part in ("", "-lab", "-test"))
+RUN, LAB, TEST, BENCH = (lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench"))
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -32,7 +32,7 @@ def exact(specifier):
     return only.version
 
 
-@pytest.mark.parametrize("pins", [RUN, LAB, TEST], ids=["run", "lab", "test"])
+@pytest.mark.parametrize("pins", [RUN, LAB, TEST, BENCH], ids=["run", "lab", "test", "bench"])
 def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins):
     assert len(pins) > 10
     for name, specifier in pins.items():
@@ -40,7 +40,7 @@ def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins):
 
 
 def test_locks_do_not_overlap():
-    assert len(RUN | LAB | TEST) == len(RUN) + len(LAB) + len(TEST)
+    assert len(RUN | LAB | TEST | BENCH) == len(RUN) + len(LAB) + len(TEST) + len(BENCH)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,9 @@ def test_locks_do_not_overlap():
         (EXTRAS["workflow"], RUN),
         (EXTRAS["lab"], LAB),
         (EXTRAS["test"], TEST),
+        (EXTRAS["bench"], BENCH),
     ],
-    ids=["project", "workflow", "lab", "test"],
+    ids=["project", "workflow", "lab", "test", "bench"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):
