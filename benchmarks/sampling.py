@@ -24,7 +24,7 @@ from strokelib import patches
 from strokelib.config import rng
 from strokelib.preprocess import Preprocessed, resident
 
-SCANS, PER_SCAN, BATCH, SIDE = 2, 4000, 64, 64  # patches a scan as in the paper
+SCANS, PER_SCAN, BATCH, SIDE = 2, 4096, 64, 64  # whole batches, and near the 4000 a scan of the paper
 SHAPE = (256, 256, 8)
 EPOCH = f"{SCANS * PER_SCAN} patches of 10 x 64 x 64 with labels from {SCANS} scans of 10 x 256 x 256 x 8"
 TARGETS = {"torchio": 12, "monai": 50}

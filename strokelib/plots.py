@@ -546,7 +546,7 @@ def worst_cases(ct_slices, maps, truths, predictions, row_titles, label: str, mo
     ct_slices, maps : an (x, y) slice of CT (HU) and of the modality (file units) a row
     truths, predictions : a bool (x, y) mask a row
     """
-    fig, axes = _panels(len(ct_slices), 4, 8.5, 2.2 * len(ct_slices) + 0.9)
+    fig, axes = _panels(len(ct_slices), 4, 8.5, 2.1 * len(ct_slices) + 1.2)
     for row, ct, image, truth, mask, title in zip(
         axes, ct_slices, maps, truths, predictions, row_titles, strict=True
     ):
@@ -558,7 +558,8 @@ def worst_cases(ct_slices, maps, truths, predictions, row_titles, label: str, mo
         row[0].set_ylabel(title)
     for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
         ax.set_title(title)
-    _scale(fig, shown, axes[:, 1], f"{modality} ({WINDOWS[modality].unit})", "bottom", "max")
+    bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(ct_slices)}
+    fig.colorbar(shown, ax=axes, label=f"{modality} ({WINDOWS[modality].unit})", **bar)
     _outcome_legend(fig)
     return _finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
 
@@ -572,7 +573,7 @@ def uncertainty(ct, probability, spread, truth, prediction, k: int, label: str):
     probability, spread : float volumes; mean and SD of the passes, both in units of probability
     truth, prediction : bool volumes; the truth is outlined on the first two panels
     """
-    fig, axes = _panels(1, 3, 10, 4.4)
+    fig, axes = _panels(1, 3, 10, 3.9)
     highest = max(float(spread[:, :, k].max()), 1e-6)
     for ax, volume, top, title, text in (
         (axes[0, 0], probability, 1, "mean of the passes", "probability of lesion"),
@@ -583,7 +584,7 @@ def uncertainty(ct, probability, spread, truth, prediction, k: int, label: str):
         shown = _picture(ax, seen, cmap="inferno", vmin=0, vmax=top)
         _outline(ax, truth[:, :, k])
         ax.set_title(title)
-        _scale(fig, shown, ax, text, "bottom")
+        _scale(fig, shown, ax, text)
     _outcomes(axes[0, 2], ct[:, :, k], truth[:, :, k], prediction[:, :, k])
     axes[0, 2].set_title("prediction against truth")
     _zoom(axes, ct[:, :, k])
@@ -600,22 +601,24 @@ def reliability(curves, errors, label: str):
     curves : dict of variant to a frame of stats.reliability
     errors : dict of variant to its expected calibration error, 0 to 1
     """
+    for frame in curves.values():
+        _require(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
     fig, axes = _panels(1, 2, 9, 4.2)
     curve, share = axes[0]
     curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
-    for variant, frame in curves.items():
-        _require(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
+    for (variant, frame), style in zip(curves.items(), itertools.cycle(("-", "--", ":")), strict=False):
         name, color = NAMES[variant], COLORS[variant]
         some, percent = frame.dropna(), 100 * frame["share"]
-        text = f"{name}\nexpected error {errors[variant]:.3f}"
-        curve.plot(some["mean_probability"], some["lesion_fraction"], "o-", ms=4, color=color, label=text)
-        share.stairs(percent, [*frame["low"], frame["high"].iloc[-1]], color=color, label=name, lw=1.5)
+        paint = {"color": color, "linestyle": style}
+        text = f"{name}, ECE {errors[variant]:.3f}"
+        curve.plot(some["mean_probability"], some["lesion_fraction"], marker="o", ms=4, label=text, **paint)
+        share.stairs(percent, [*frame["low"], frame["high"].iloc[-1]], label=name, lw=1.5, **paint)
     curve.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted probability", ylabel="lesion fraction")
     share.set(xlim=(0, 1), yscale="log", xlabel="predicted probability", ylabel="voxels in the bin (%)")
     share.yaxis.set_major_formatter("{x:g}")
     for ax in axes[0]:
         ax.legend()
-    return _finish(fig, label)
+    return _finish(fig, label, "ECE: expected calibration error")
 
 
 @_styled
@@ -693,7 +696,7 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
                 middle = place + 0.8 * ((v + 0.5) / len(variants) - 0.5)
                 left_out += _box(ax, middle, values, COLORS[variant], 0.66 / len(variants))
             ticks.append(f"{group}\nn = {scans['case'].nunique()}")
-            ticks[-1] += f"\n({left_out} not finite)" if left_out else ""
+            ticks[-1] += f"\nnot finite: {left_out}" if left_out else ""
         ax.set_xticks(range(len(groups)), ticks)
         ax.set_xlim(-0.5, len(groups) - 0.5)
         for edge in range(1, len(groups)):
@@ -772,7 +775,7 @@ def bland_altman(frame, agreement, label: str):
     """
     variants = _variants(frame)
     _require(frame, "volume_ml", "truth_volume_ml")
-    fig, axes = _panels(2, len(variants), min(10, 2.6 * len(variants) + 0.9), 6.2, share_x=True, share_y="row")
+    fig, axes = _panels(2, len(variants), min(10, 1.9 * len(variants) + 2.4), 6.2, share_x=True, share_y="row")
     largest = 1.3 * frame[["volume_ml", "truth_volume_ml"]].to_numpy().max()
     for (above, below), variant in zip(axes.T, variants, strict=True):
         own, found, color = frame[frame["variant"] == variant], agreement[variant], COLORS[variant]
@@ -796,7 +799,7 @@ def bland_altman(frame, agreement, label: str):
         axis.set_major_formatter("{x:g}")
     axes[0, 0].set_ylabel("predicted volume (mL)")
     axes[1, 0].set_ylabel("predicted − true (mL)")
-    return _finish(fig, label, "dashed: 95 % limits of agreement; gray bands: 95 % intervals")
+    return _finish(fig, label, "dashed: limits of agreement; gray: 95 % intervals")
 
 
 @_styled
@@ -866,7 +869,7 @@ def seeds(values, spread, metric: str, label: str):
     spread : frame of stats.seed_spread of these values: means, and intervals of the differences
     """
     _require(values, "kind", "name", "metric", "seed", "value")
-    _require(spread, "kind", "name", "metric", "mean", "low", "high")
+    _require(spread, "kind", "name", "metric", "mean", "sd", "low", "high")
     values, spread = values[values["metric"] == metric], spread[spread["metric"] == metric]
     means, differences = (spread[spread["kind"] == kind] for kind in ("variant", "difference"))
     markers = dict(zip(sorted(values["seed"].unique()), itertools.cycle("os^Dv<>"), strict=False))
@@ -877,11 +880,13 @@ def seeds(values, spread, metric: str, label: str):
             if row.kind == "difference":
                 ax.plot([row.low, row.high], [place, place], color="0.75", linewidth=5, solid_capstyle="butt")
             ax.plot([row.mean, row.mean], [place - 0.28, place + 0.28], color="black", linewidth=1.5)
+            text = "one seed" if np.isnan(row.sd) else f"SD {row.sd:.2g}"
+            ax.text(row.mean, place - 0.3, text, ha="center", va="bottom", fontsize=7)
             for point in values[values["name"] == row.name].itertuples():
                 ax.plot(point.value, place, markers[point.seed], color=color, ms=5, mfc="none", mew=1.3)
         words = ["\n− ".join(NAMES.get(part, part) for part in name.split(" over ")) for name in rows["name"]]
         ax.set_yticks(range(len(rows)), words)
-        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_ylim(len(rows) - 0.4, -0.75)
         ax.margins(x=0.1)
     axes[0, 1].axvline(0, color="0.6", linewidth=1, zorder=0)
     axes[0, 0].set_xlabel(f"mean {METRICS[metric]}")

@@ -427,7 +427,7 @@ def bland_altman(predicted, true) -> dict[str, float]:
     ------
     ValueError : sequences of different lengths.
 
-    Source: Bland and Altman, Stat. Methods Med. Res. 8 (1999) 135-160, sec. 2 and 4; the variance of a
+    Source: Bland and Altman, Stat. Methods Med. Res. 8 (1999) 135-160, sec. 2; the variance of a
     limit is s² (1/n + 1.96² / (2 (n - 1))). They take one bias and one scatter for all sizes; errors
     of a volume grow with it, so the limits are too wide for small lesions and too narrow for large.
     """
@@ -516,7 +516,7 @@ def expected_calibration_error(counts) -> float:
     -------
     float, 0 to 1; NaN without a voxel.
 
-    Source: Guo et al., ICML 2017, eq. 3, with the probability of lesion in place of the confidence.
+    Source: Guo et al., ICML 2017, sec. 2, with the probability of lesion in place of the confidence.
     """
     voxels, probability, lesion = np.asarray(counts, float)
     return float(np.abs(probability - lesion).sum() / voxels.sum()) if voxels.any() else float("nan")

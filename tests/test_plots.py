@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from strokelib import network, plots, submission
+from strokelib import network, plots, stats, submission
 from strokelib.config import VARIANTS
 from strokelib.postprocess import Pair
 
@@ -109,6 +109,18 @@ def scores():
     return frame
 
 
+def grouped():
+    """Sort the six scans of `scores`, 0 to 45 mL, into groups; the last one stays empty."""
+    frame = scores().rename(columns={"number": "case"})
+    return frame.assign(volume_group=stats.volume_groups(frame["truth_volume_ml"]))
+
+
+def by_seed():
+    rows = [("variant", v, s, 0.5 + 0.1 * i + 0.01 * s) for i, v in enumerate(("rt", "rt_sm")) for s in (1, 2, 4)]
+    rows += [("difference", "rt_sm over rt", s, 0.1 + 0.001 * s) for s in (1, 2, 4)]
+    return pd.DataFrame(rows, columns=["kind", "name", "seed", "value"]).assign(metric="dsc")
+
+
 def differences():
     rows = [
         ("rt - baseline", "dsc", 0.04, 0.01, 0.07, 0.02),
@@ -141,6 +153,12 @@ TIME = np.arange(10.0)
 TISSUE = {"healthy": TIME, "core": 0.2 * TIME}
 R2 = dict.fromkeys(plots.NAMES, (0.8, 0.7))
 MASKS = [LESION[:, :, K], np.roll(LESION[:, :, K], 3, axis=0)]
+AGREEMENT = dict.fromkeys(plots.NAMES, stats.bland_altman([9.0, 25.0, 60.0], [10.0, 20.0, 40.0]))
+COUNTS = np.array([[900.0, 0, 60, 40], [20.0, 0, 36, 36], [9.0, 0, 30, 38]])
+CURVES = dict.fromkeys(("rt_sm", "rt_sm_uf"), stats.reliability(COUNTS))
+ECE = {"rt_sm": 0.0193, "rt_sm_uf": 0.25}
+PROBABILITY, SPREAD = np.where(LESION, 0.8, 0.01), np.where(LESION, 0.2, 0.005)
+WORST = ([CT[:, :, K]] * 5, [IMAGES[1][:, :, K]] * 5, MASKS[:1] * 5, MASKS[1:] * 5)
 LAYERS = network.layer_table(network.Network(10))
 
 # figure: how it is drawn, its axes with those of color bars, units that stand on it
@@ -189,6 +207,20 @@ FIGURES = {
         6,
         ["HU"],
     ),
+    "worst_cases": (
+        lambda: plots.worst_cases(*WORST, ["scan 1, 3.2 mL\nDSC 0.12, found 12.3 mL"] * 5, LABEL),
+        21,
+        ["HU", "(mL/100 g/min)", "mL\nDSC"],
+    ),
+    "uncertainty": (
+        lambda: plots.uncertainty(CT, PROBABILITY, SPREAD, LESION, LESION, K, LABEL),
+        5,
+        ["HU", "(units of probability)"],
+    ),
+    "reliability": (lambda: plots.reliability(CURVES, ECE, LABEL), 2, ["(%)", "probability"]),
+    "by_group": (lambda: plots.by_group(grouped(), "volume_group", LABEL), 2, ["(mL)", "(mm)"]),
+    "bland_altman": (lambda: plots.bland_altman(scores(), AGREEMENT, LABEL), 10, ["(mL)"]),
+    "seeds": (lambda: plots.seeds(by_seed(), stats.seed_spread(by_seed()), "dsc", LABEL), 2, ["DSC"]),
     "grid_heatmaps": (
         lambda: plots.grid_heatmaps(grid(), Pair(0.2, 200), LABEL),
         4,
@@ -472,6 +504,66 @@ def test_segmentations_reach_the_png_in_those_colors():
         assert (abs(pixels - color).max(-1) < 0.01).sum() > 20
 
 
+def test_worst_cases_show_the_scan_then_the_map_then_the_truth_then_the_outcome():
+    tmax = [100.0 * (LESION[:, :, K] + 1)] * 2
+    ct, _, truths, masks = (part[:2] for part in WORST)
+    fig = plots.worst_cases(ct, tmax, truths, masks, ["first", "second"], LABEL, "Tmax")
+    rows = np.reshape(fig.axes[:8], (2, 4))
+    assert [ax.get_title() for ax in rows[0]] == ["CT", "Tmax", "true lesion", "prediction"]
+    assert [row[0].get_ylabel() for row in rows] == ["first", "second"]
+    for row in rows:
+        assert row[1].images[0].get_clim() == plots.WINDOWS["Tmax"][:2]
+        assert picture(row[1]).max() == 200  # in s, as in the file
+        assert [len(ax.collections) for ax in row] == [0, 0, 1, 0]  # the outline
+        assert [len(ax.images) for ax in row] == [1, 1, 1, 2]
+        shown = picture(row[3], 1)[..., 3]
+        np.testing.assert_array_equal(shown > 0, np.rot90(truths[0] | masks[0]))
+    assert fig.axes[8].get_xlabel() == "Tmax (s)"
+    with pytest.raises(ValueError, match="zip"):
+        plots.worst_cases(ct, tmax, truths, masks, ["first"], LABEL)
+
+
+def test_worst_case_without_a_prediction_is_all_missed():
+    nothing = [np.zeros_like(MASKS[0])] * 2
+    fig = plots.worst_cases(*(part[:2] for part in WORST[:3]), nothing, ["a", "b"], LABEL)
+    colors = picture(fig.axes[3], 1)
+    found = np.unique(colors[colors[..., 3] > 0], axis=0)
+    np.testing.assert_array_equal(found, [(*plots.OUTCOMES["false negative"], 1)])
+
+
+def test_uncertainty_is_shown_on_its_own_scale_in_the_place_of_the_lesion():
+    fig = plots.uncertainty(CT, PROBABILITY, SPREAD, LESION, np.roll(LESION, 3, axis=0), K, LABEL)
+    mean, spread, outcome = fig.axes[:3]
+    assert mean.images[1].get_clim() == (0, 1) and spread.images[1].get_clim() == (0, 0.2)
+    for ax in (mean, spread):
+        np.testing.assert_array_equal(~ax.images[1].get_array().mask, np.rot90(LESION[:, :, K]))
+        assert to_hex(ax.collections[0].get_edgecolor()[0]) == plots.LESION
+    assert np.count_nonzero(picture(outcome, 1)[..., 3]) == np.count_nonzero(MASKS[0] | MASKS[1])
+    bars = [ax.get_ylabel() for ax in fig.axes[3:]]
+    assert bars == ["probability of lesion", "SD (units of probability)"]
+
+
+def test_a_slice_without_spread_or_lesion_is_drawn(recwarn):
+    nothing = np.zeros_like(LESION)
+    fig = plots.uncertainty(CT, 0.0 * CT, 0.0 * CT, nothing, nothing, K, LABEL)
+    assert fig.axes[1].images[1].get_array().mask.all() and not recwarn.list
+
+
+def test_reliability_stands_beside_the_share_of_voxels():
+    fig = plots.reliability(CURVES, ECE, LABEL)
+    curve, share = fig.axes
+    assert curve.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+    for line, variant in zip(curve.lines[1:], CURVES, strict=True):
+        # The second bin is empty.
+        np.testing.assert_allclose(line.get_xydata(), [[1 / 45, 0.01], [0.6, 0.5], [0.9, 0.95]])
+        assert line.get_color() == plots.COLORS[variant]
+    steps = share.patches[0].get_data()
+    assert steps.values.tolist() == pytest.approx([90, 0, 6, 4]) and steps.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert share.get_yscale() == "log"
+    seen = texts(fig)
+    assert "Single + RT + SM, ECE 0.019" in seen and "Single + RT + SM + UF, ECE 0.250" in seen
+
+
 def test_heatmaps_mark_the_chosen_pair_and_show_the_better_brighter():
     fig = plots.grid_heatmaps(grid(), Pair(0.2, 200), LABEL, "Single + RT")
     dsc, hd = fig.axes[:2]
@@ -506,6 +598,81 @@ def test_boxes_leave_out_and_count_what_is_not_finite():
     assert hd.get_ylim()[0] == 0
     median = [line for line in dsc.lines if line.get_color() == "black"][-1]
     assert median.get_ydata()[0] == pytest.approx(0.2 + 0.4 + 0.125)
+
+
+def test_groups_have_their_scans_counted_below():
+    fig = plots.by_group(grouped(), "volume_group", LABEL)
+    dsc, hd = fig.axes
+    # 0, 9, 18, 27, 36 and 45 mL; the second scan of rt and the first have no HD.
+    assert [t.get_text() for t in dsc.get_xticklabels()] == ["< 5\nn = 1", "5–20\nn = 2", "20–60\nn = 3", "> 60\nn = 0"]
+    assert hd.get_xticklabels()[0].get_text() == "< 5\nn = 1\nnot finite: 1"
+    assert hd.get_xticklabels()[2].get_text() == "20–60\nn = 3"
+    assert (dsc.get_ylabel(), hd.get_ylabel()) == ("DSC", "HD (mm)")
+    assert hd.get_xlabel() == "true lesion volume (mL)"
+    points = [line for line in dsc.lines if line.get_marker() == "." and len(line.get_xdata())]
+    assert [line.get_color() for line in points] == list(plots.COLORS.values()) * 3
+    for n, line in enumerate(points):  # each within its group, variants from left to right
+        assert (abs(line.get_xdata() - n // 5) < 0.5).all()
+    middles = [line.get_xdata().mean() for line in points]
+    assert middles == sorted(middles)
+    drawn = np.concatenate([line.get_ydata() for line in points])
+    assert sorted(drawn) == pytest.approx(sorted(grouped()["dsc"]))
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == list(plots.NAMES.values())
+
+
+def test_groups_of_another_kind_are_named_by_their_column():
+    frame = grouped().assign(slice_group=stats.slice_groups([2] * 30), scanner=pd.Categorical(["a"] * 30))
+    assert plots.by_group(frame, "slice_group", LABEL, ("ppv",)).axes[0].get_xlabel() == "slices a scan"
+    assert plots.by_group(frame, "scanner", LABEL, ("ppv",)).axes[0].get_xlabel() == "scanner"
+
+
+def test_bland_altman_draws_the_limits_below_the_volumes():
+    fig = plots.bland_altman(scores(), AGREEMENT, LABEL)
+    above, below = fig.axes[:5], fig.axes[5:]
+    found = AGREEMENT["rt"]
+    for ax in above:
+        assert ax.get_xscale() == ax.get_yscale() == "symlog"
+        low, high = ax.get_xlim()
+        assert low < 0 < 60 < high  # an empty prediction has its place
+        np.testing.assert_allclose(ax.collections[0].get_offsets()[3], (27, 30))
+    for ax in below:
+        assert ax.get_xscale() == "symlog" and ax.get_yscale() == "linear"
+        np.testing.assert_allclose(ax.collections[0].get_offsets()[3], (28.5, 3))
+        levels = [line.get_ydata()[0] for line in ax.lines]
+        assert levels == [found["lower_ml"], found["bias_ml"], found["upper_ml"]]
+        bands = [(patch.get_y(), patch.get_y() + patch.get_height()) for patch in ax.patches]
+        assert bands[0] == pytest.approx((found["lower_low_ml"], found["lower_high_ml"]))
+    assert "bias 8.0 mL\nlimits −13 to 29 mL" in texts(fig)
+
+
+def test_bland_altman_of_one_variant_has_room_for_its_note():
+    fig = plots.bland_altman(scores().query("variant == 'rt'"), AGREEMENT, LABEL)
+    fig.draw_without_rendering()
+    assert len(fig.axes) == 2
+    assert fig.get_tightbbox().x0 > -0.02
+
+
+def test_seeds_are_told_apart_and_stand_beside_their_differences():
+    spread = stats.seed_spread(by_seed())
+    fig = plots.seeds(by_seed(), spread, "dsc", LABEL)
+    means, gap = fig.axes
+    assert [t.get_text() for t in means.get_yticklabels()] == ["Single + RT", "Single + RT + SM"]
+    assert [t.get_text() for t in gap.get_yticklabels()] == ["Single + RT + SM\n− Single + RT"]
+    points = [line for line in means.lines if line.get_marker() in "os^" and len(line.get_xdata())]
+    assert [line.get_xdata()[0] for line in points] == pytest.approx([0.51, 0.52, 0.54, 0.61, 0.62, 0.64])
+    assert len({line.get_marker() for line in points}) == 3
+    assert [line.get_color() for line in points] == [plots.COLORS["rt"]] * 3 + [plots.COLORS["rt_sm"]] * 3
+    row = spread.query("kind == 'difference'").iloc[0]
+    assert gap.lines[0].get_xdata().tolist() == [row["low"], row["high"]]
+    assert (means.get_xlabel(), gap.get_xlabel()) == ("mean DSC", "difference in mean DSC")
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["seed 1", "seed 2", "seed 4"]
+    assert f"SD {row['sd']:.2g}" in texts(fig)
+
+
+def test_a_single_seed_is_drawn_without_a_spread(recwarn):
+    values = by_seed().query("seed == 1")
+    assert "one seed" in texts(plots.seeds(values, stats.seed_spread(values), "dsc", LABEL))
+    assert not recwarn.list
 
 
 def test_variants_come_in_the_paper_s_order_and_unknown_ones_are_refused():
@@ -569,6 +736,10 @@ def test_leaderboard_sets_our_entries_apart():
         (lambda f: plots.metric_boxes(f, LABEL), scores(), "hd_mm"),
         (lambda f: plots.volumes(f, R2, LABEL), scores(), "truth_volume_ml"),
         (lambda f: plots.paired_differences(f, LABEL), differences(), "p_holm"),
+        (lambda f: plots.by_group(f, "volume_group", LABEL), grouped(), "volume_group"),
+        (lambda f: plots.bland_altman(f, AGREEMENT, LABEL), scores(), "truth_volume_ml"),
+        (lambda f: plots.reliability({"rt": f}, {"rt": 0.1}, LABEL), stats.reliability(COUNTS), "share"),
+        (lambda f: plots.seeds(f, stats.seed_spread(by_seed()), "dsc", LABEL), by_seed(), "seed"),
         (lambda f: plots.leaderboard(f, LABEL), entries(), "source"),
     ],
 )
