@@ -37,7 +37,7 @@ install = $(PY) -m pip install -q --disable-pip-version-check --no-compile
 .venv/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
 	  "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d; name one: make PYTHON=python3.12 ..." % v[:2])'
-	@echo "installing into .venv: 1 to 3 minutes, 1.5 GB"
+	@echo "installing into .venv: minutes, and 1.5 to 5.6 GB, most of it torch"
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(install) -r requirements.lock
 	@$(install) --no-deps --no-build-isolation -e .

@@ -160,6 +160,29 @@ def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_p
     assert all(w.dtype in (torch.float32, torch.int64) for w in weights)
 
 
+def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
+    """Traced and differentiated as for any compiler, but run as it stands, which needs neither one nor a minute."""
+    _scans, stack, (train_set, _) = world
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, mode: compiler(function, backend="aot_eager"))
+    found = []
+    for compiled in (False, True):
+        todo = job(tmp_path)
+        todo = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, compile=compiled))
+        torch.manual_seed(0)
+        network = training.Network(5).to(memory_format=torch.channels_last)
+        optimizer, forward = training.make_optimizer(network, todo.training), training.forward_pass(network, todo)
+        torch.manual_seed(1)
+        for images, labels in training.batches(stack, train_set, np.arange(32), 16, todo.variant, None, None):
+            loss, errors = forward(images, labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            found.append((float(loss), errors))
+    for (loss, errors), (other, others) in zip(found[:2], found[2:], strict=True):
+        assert loss == pytest.approx(other, rel=1e-5) and torch.allclose(errors, others, rtol=1e-4)
+
+
 def test_the_number_of_folds_at_once_is_no_part_of_a_network(tmp_path):
     todo = job(tmp_path)
     several = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, folds_at_once=4))
