@@ -1,9 +1,10 @@
 """Exact prediction at the paper's step of 3 voxels with three stochastic passes, one slice of a synthetic scan.
 
 A scan of 8 slices is 8 times this work. Ours covers the brain; MONAI's sliding window knows no brain and covers the
-whole slice, or the brain's box with half a window around it, where it is given that. All run our network with its prediction dropout, channels last,
-with the batch that suits each. "The plain way" covers the brain, too, patch by patch through the whole network,
-contiguous, in batches of 64, as the authors' release does. `agreement` says how many windows each one passes.
+whole slice, or the brain's box with half a window around it, where it is given that. All run our network with its
+prediction dropout, channels last, with the batch that suits each. "The plain way" covers the brain, too, patch by
+patch through the whole network, contiguous, in batches of 64, as the authors' release does. `agreement` says how many
+windows each one passes.
 """
 
 import measure

@@ -67,7 +67,15 @@ def predict_case(
 
 
 def predict_spread(
-    networks, images, mask, generator, step: int = 3, passes: int = 3, dropout: float = 0.1, patch_size: int = 64
+    networks,
+    images,
+    mask,
+    generator,
+    step: int = 3,
+    passes: int = 3,
+    dropout: float = 0.1,
+    patch_size: int = 64,
+    batch_size: int = 0,
 ):
     """Predict a scan together with how far its stochastic passes lie apart.
 
@@ -86,7 +94,7 @@ def predict_spread(
     if passes < 2:
         raise ValueError(f"a spread needs two passes at least, got {passes}")
     networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, None)
-    return _predict_patches(networks, images, mask, step, rates, patch_size, 0, generator, needed)
+    return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed)
 
 
 def _checked(networks, images, mask, passes, dropout, generator, needed):

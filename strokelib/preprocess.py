@@ -2,16 +2,19 @@
 
 import dataclasses
 import hashlib
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from strokelib import config, registration
-from strokelib.cases import MODALITIES, CaseError
+from strokelib.cases import MODALITIES, SPLITS, CaseError, case_table, list_cases, load_case
 
 MIRRORED = tuple(f"mirrored {modality}" for modality in MODALITIES)
+SMALLEST_BRAIN = 0.01  # of the voxels; in ISLES 2018 it is about 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,102 @@ def brain_mask(images) -> np.ndarray:
     return images[1:].sum(axis=0) != 0
 
 
+def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
+    """Read every scan and tell those that can be used from those that cannot.
+
+    Training scans of another size in plane than most are among the latter, since they share one tensor. Where the
+    scans are those of ISLES 2018, so is every one of its cases that has no folder.
+
+    Parameters
+    ----------
+    root : path of the folder that holds TRAINING/ and TESTING/
+
+    Returns
+    -------
+    list of cases.CaseFiles by split, in numeric order; and the bad cases, a frame with a row for each: split, number
+    and problem, the message of the error with which `cases.load_case` or `check_case` refuses it.
+
+    Raises
+    ------
+    FileNotFoundError : no such folder, or no case_N folder in it.
+    """
+    usable, rows = {}, []
+    for split in SPLITS:
+        found, problems = list_cases(root, split)
+        known = {key: int(row["case"]) for key, row in case_table().items() if key[0] == split}
+        if any((split, files.ids.get("CT")) in known for files in found):  # then all of them must be there
+            every = {*known.values(), *problems, *(files.number for files in found)}
+            found, problems = list_cases(root, split, every)
+        sides = {}
+        for files in found:
+            try:
+                case = load_case(files)
+                sides[files.number] = check_case(case).shape[:2]
+            except CaseError as error:
+                problems[files.number] = str(error)
+        if split == "TRAINING" and sides:
+            most = statistics.mode(sides.values())
+            for number, side in sides.items():
+                if side != most:
+                    problems[number] = (
+                        f"case_{number}: its slices have {side} voxels, those of most training scans {most}; resample "
+                        "the scan, or remove it"
+                    )
+        usable[split] = [files for files in found if files.number not in problems]
+        rows += [(split, number, problems[number]) for number in sorted(problems)]
+    bad = pd.DataFrame(rows, columns=["split", "number", "problem"])
+    # A file name may hold bytes that are no text, which neither a table nor a notebook can hold.
+    bad["problem"] = [text.encode(errors="replace").decode() for text in bad.problem]
+    return usable, bad
+
+
+def check_case(case) -> np.ndarray:
+    """Refuse a scan that cannot be preprocessed; return the brain mask of one that can.
+
+    Parameters
+    ----------
+    case : cases.Case, of any intensity units; only the CT must be in HU.
+
+    Returns
+    -------
+    (x, y, slice) bool.
+
+    Raises
+    ------
+    CaseError : a value is not finite, the slices or the brain mask are too small, a modality is constant over the
+        brain, the CT there is mostly not between 0 and 100 HU, or the lesion is wholly outside of it.
+    """
+    images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
+    for modality, image in zip(MODALITIES, images, strict=True):
+        if not np.isfinite(image).all():
+            raise CaseError(f"{name}: {modality} holds NaN or infinite values; replace the file")
+    if min(images.shape[1:3]) < registration.SMALLEST_SIDE:
+        raise CaseError(
+            f"{name}: its slices have {images.shape[1:3]} voxels, expected sides of at least "
+            f"{registration.SMALLEST_SIDE}; replace the scan by a whole one"
+        )
+    mask = brain_mask(images)
+    if mask.mean() < SMALLEST_BRAIN:
+        raise CaseError(
+            f"{name}: the brain mask is empty or nearly so ({mask.sum()} of {mask.size} voxels), because CBF, CBV, MTT "
+            "and Tmax are 0 almost everywhere; check these four files"
+        )
+    for modality, image in zip(MODALITIES, images, strict=True):
+        _values(image, mask, modality, name)
+    (low, high), typical = registration.WINDOW_HU, np.median(images[0][mask])
+    if not low < typical < high:
+        raise CaseError(
+            f"{name}: CT has a median of {typical:g} in the brain, expected {low:g} to {high:g} HU; check its unit, "
+            "and that it belongs to these maps"
+        )
+    if case.lesion is not None and case.lesion.any() and not (case.lesion & mask).any():
+        raise CaseError(
+            f"{name}: none of the {case.lesion.sum()} lesion voxels lies in the brain; check that the outline (OT) "
+            "belongs to this scan"
+        )
+    return mask
+
+
 def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preprocessed:
     """Strip the skull, add the mirrored modalities and normalize.
 
@@ -89,38 +188,25 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
 
     Raises
     ------
-    CaseError : a value is not finite, the brain mask is empty, or a modality is constant over it.
+    CaseError : `check_case` refuses the scan, or it cannot be aligned with its mirror image.
 
     Source: Clèrigues et al. 2019, sec. 2.1.1.
     Our choice: the normalization, on which the paper is silent, and the treatment of voxels in one
     of the two masks only.
     """
-    images = np.asarray(case.images, dtype=np.float32)
-    name = f"case_{case.number}"
-    for modality, image in zip(MODALITIES, images, strict=True):
-        if not np.isfinite(image).all():
-            raise CaseError(f"{name}: {modality} holds NaN or infinite values; replace the file")
-    mask = brain_mask(images)
-    if not mask.any():
-        raise CaseError(
-            f"{name}: the brain mask is empty, because CBF, CBV, MTT and Tmax are 0 everywhere; check these four files"
-        )
+    images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
+    mask = check_case(case)
     try:
         alignment = registration.align_flipped(images[0], kind, device)
     except ValueError as error:
-        raise CaseError(f"{name}: {error}") from error
+        raise CaseError(f"{name}: the CT cannot be aligned with its mirror image ({error}); check the file") from error
     mirrored = registration.mirror(images, alignment, device)
     mirrored_mask = brain_mask(mirrored)
 
     normalized = np.zeros((2 * len(MODALITIES), *mask.shape), np.float32)
     for m, modality in enumerate(MODALITIES + MIRRORED):
         source, inside = (images, mask) if m < len(MODALITIES) else (mirrored, mirrored_mask)
-        values = source[m % len(MODALITIES)][inside].astype(np.float64)
-        if not values.size or values.min() == values.max():
-            raise CaseError(
-                f"{name}: {modality} is constant over its brain mask of {values.size} voxels, so "
-                "it cannot be normalized; check the file"
-            )
+        values = _values(source[m % len(MODALITIES)], inside, modality, name)
         normalized[m][inside] = (values - values.mean()) / values.std()
     return Preprocessed(
         images=normalized,
@@ -133,6 +219,17 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
         score=alignment.score,
         flip_score=alignment.flip_score,
     )
+
+
+def _values(image, inside, modality: str, name: str) -> np.ndarray:
+    """Return the values of a modality inside its brain mask, which must not be all the same."""
+    values = image[inside].astype(np.float64)
+    if not values.size or values.min() == values.max():
+        raise CaseError(
+            f"{name}: {modality} is constant over its brain mask of {values.size} voxels, so it cannot be normalized; "
+            "check the file"
+        )
+    return values
 
 
 def save_preprocessed(path, p: Preprocessed) -> str:

@@ -86,7 +86,7 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto") -> Alignment:
         candidates.append(_ascend(levels[2], candidates[-1], 2, "affine")[1])
 
     scores = [_correlation(windowed, _warp(flipped, matrix)) for matrix in candidates]
-    chosen = int(np.argmax(scores))  # the first of equals: the plain flip
+    chosen = int(np.argmax(np.round(scores, 6)))  # the first of equals: the plain flip
     return Alignment(candidates[chosen], scores[chosen], scores[0], kind)
 
 
@@ -263,7 +263,7 @@ def _search(fixed: torch.Tensor, moving: torch.Tensor) -> list[np.ndarray]:
     return starts
 
 
-def _ascend(level, start, factor: int, kind: str, steps: int = 20, tolerance: float = 1e-3):
+def _ascend(level, start, factor: int, kind: str, steps: int = 20, tolerance: float = 5e-3):
     """Climb the normalized cross-correlation from `start`; return (correlation, matrix).
 
     Gauss-Newton on the difference of the two images after each is brought to zero mean and unit

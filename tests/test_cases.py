@@ -82,6 +82,21 @@ def test_a_duplicate_modality_is_refused(tmp_path):
         cases.find_cases(tmp_path, "TRAINING")
 
 
+def test_every_bad_folder_is_in_one_message_and_the_good_ones_can_be_had(tmp_path):
+    for number in (1, 2, 3, 12):
+        paths = write_case(tmp_path, number)
+        if number in (2, 12):
+            paths["CBV"].unlink()
+    found, problems = cases.list_cases(tmp_path, "TRAINING")
+    assert [f.number for f in found] == [1, 3] and sorted(problems) == [2, 12]
+    with pytest.raises(cases.CaseError, match=r"(?s)^case_2 has no CBV image .*\ncase_12 has no CBV image [^\n]*$"):
+        cases.find_cases(tmp_path, "TRAINING")
+    assert cases.find_cases(tmp_path, "TRAINING", np.array([3, 1])) == found
+    with pytest.raises(cases.CaseError, match=r"^case_4 needs one folder case_4 in .*, found none; "):
+        cases.find_cases(tmp_path, "TRAINING", [1, 4])
+    assert cases.find_cases(tmp_path, "TRAINING", []) == []
+
+
 def test_missing_folders_say_what_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder TRAINING"):
         cases.find_cases(tmp_path, "TRAINING")
@@ -139,6 +154,35 @@ def test_a_truncated_file_and_a_foreign_label_are_named(tmp_path):
     nib.Nifti1Image(np.full(SHAPE, 3, np.uint8), None, nib.load(paths["OT"]).header).to_filename(paths["OT"])
     with pytest.raises(cases.CaseError, match="values other than 0 and 1"):
         cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
+
+
+def test_the_raw_series_is_read_or_named(tmp_path):
+    write_case(tmp_path)
+    frames = np.random.default_rng(0).normal(50, 9, (*SHAPE, 5)).astype(np.float32)
+    path = write_image(tmp_path / "TRAINING" / "case_1", "CT_4DPWI", 4, frames, spacing=SPACING)
+
+    def write(array, step):
+        image = nib.Nifti1Image(array, None)
+        image.header["pixdim"][1:5] = (*SPACING, step)
+        image.to_filename(path)
+
+    (found,) = cases.find_cases(tmp_path, "TRAINING")
+    write(frames, 1.5)
+    series, step = cases.load_series(found)
+    assert np.array_equal(series, frames) and series.dtype == np.float32 and step == 1.5
+    for array, step, message in (
+        (frames[:-1], 1.5, "expected the CT's"),
+        (frames, 0.0, "a positive time"),
+        (frames, np.nan, "a positive time"),
+        (frames[..., 0], 1.5, r"expected \(x, y, slice, time\)"),
+        (frames * np.nan, 1.5, "NaN"),
+    ):
+        write(array, step)
+        with pytest.raises(cases.CaseError, match=rf"case_1: .*CT_4DPWI.*{message}"):
+            cases.load_series(found)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(cases.CaseError, match=r"case_1: cannot read .*CT_4DPWI"):
+        cases.load_series(found)
 
 
 def test_a_saved_map_keeps_the_header(tmp_path):

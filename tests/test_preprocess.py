@@ -10,6 +10,7 @@ from strokelib import preprocess, registration
 from strokelib.cases import MODALITIES, Case, CaseError
 from strokelib.preprocess import (
     brain_mask,
+    check_case,
     load_preprocessed,
     preprocess_case,
     resident,
@@ -139,7 +140,7 @@ def test_the_case_is_not_changed():
     [
         ("CBV", lambda cbv: np.where(cbv > 0, 3.0, 0.0), "case_7: CBV is constant"),
         ("MTT", lambda mtt: mtt * 0, "case_7: MTT is constant"),
-        ("CT", lambda ct: ct * 0 + 35, "case_7: ct is constant"),
+        ("CT", lambda ct: ct * 0 + 35, "case_7: CT is constant"),
         ("CT", lambda ct: np.where(ct > 35, np.nan, ct), "case_7: CT holds NaN"),
         ("Tmax", lambda tmax: np.where(tmax > 2, np.inf, tmax), "case_7: Tmax holds NaN"),
     ],
@@ -154,6 +155,28 @@ def test_an_empty_brain_is_an_error():
     images = case.images * np.array([1, 0, 0, 0, 0], np.float32).reshape(-1, 1, 1, 1)
     with pytest.raises(CaseError, match="case_7: the brain mask is empty"):
         preprocess_case(dataclasses.replace(case, images=images))
+
+
+def test_what_is_checked_first_is_what_preprocessing_refuses():
+    case = make_case()
+    np.testing.assert_array_equal(check_case(case), brain_mask(case.images))
+    outside = np.zeros_like(case.lesion)
+    outside[:2, :2] = True
+    small = make_case(side=24)
+    wrong = {
+        "none of the 8 lesion voxels lies in the brain": dataclasses.replace(case, lesion=outside),
+        "CT has a median of .* expected 0 to 100 HU": change(case, "CT", lambda ct: ct + 1024),
+        "slices have .* expected sides of at least 32": small,
+        "the brain mask is empty or nearly so": dataclasses.replace(
+            case, images=np.where(np.arange(96)[:, None, None] < 20, case.images, 0)
+        ),
+    }
+    for message, bad in wrong.items():
+        for refuse in (check_case, preprocess_case):
+            with pytest.raises(CaseError, match=f"case_7: .*{message}"):
+                refuse(bad)
+    for lesion in (None, np.zeros_like(case.lesion), outside | case.lesion):
+        check_case(dataclasses.replace(case, lesion=lesion))
 
 
 @pytest.mark.parametrize("labelled", [True, False])
