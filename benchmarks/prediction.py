@@ -63,7 +63,7 @@ def plainly(network, images, mask, device):
 
 
 def compare(repeats: int) -> list:
-    repeats = min(repeats, 3)  # half a minute each
+    repeats = 1  # half a minute each, after as long a warm-up
     device = config.choose_device("auto")
     torch.manual_seed(0)
     network = Network(10).eval().to(device, memory_format=torch.channels_last)

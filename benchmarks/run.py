@@ -29,7 +29,7 @@ SUBJECTS = (
     "registration",
     "elastic",
     "cohort",
-    "memory",
+    "fold",
 )
 COLUMNS = ["subject", "work", "contender", "seconds", "ratio", "target", "met", "agreement", "threads"]
 FOLDER = ROOT / "figures" / "benchmarks"

@@ -57,8 +57,11 @@ def follow(line: str, jobs: Jobs):
         jobs.log = found[1]
         if jobs.fails and jobs.log not in jobs.failed:
             jobs.failed.append(jobs.log)
-    elif (found := re.match(r" +jobid: (\d+)", line)) and not jobs.fails:
-        jobs.running[found[1]] = (jobs.rule, jobs.log, time.monotonic())
+    elif found := re.match(r" +jobid: (\d+)", line):
+        if jobs.fails:
+            jobs.running.pop(found[1], None)
+        else:
+            jobs.running[found[1]] = (jobs.rule, jobs.log, time.monotonic())
     elif found := re.match(r"Finished jobid: (\d+) \(Rule: (\w+)\)", line):
         rule, notebook, began = jobs.running.pop(found[1])
         jobs.seconds.setdefault(rule, []).append(time.monotonic() - began)
@@ -209,10 +212,12 @@ def run(name: str, settings: Settings) -> int:
                 break
             log.write(line)
             log.flush()
-            elapsed = time.monotonic() - began
+            elapsed, failed = time.monotonic() - began, len(jobs.failed)
             if done := follow(line.rstrip(), jobs):
                 say_finished(done, jobs, elapsed, settings)
                 last = time.monotonic()
+            elif len(jobs.failed) > failed:
+                print(f"   failed   {short(jobs.failed[-1], settings)}; what does not need it goes on", flush=True)
             elif time.monotonic() - last > QUIET_S:
                 say_running(jobs, elapsed, settings)
                 last = time.monotonic()
