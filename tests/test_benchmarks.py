@@ -41,7 +41,7 @@ def found(measure, run):
     memory = measure.rows("another", {"ours": 0.0123456}, "ours", {}, 3) + measure.missing(
         "another", "x is not installed"
     )
-    subjects = {"sampling": sampling, "memory": memory}
+    subjects = {"sampling": sampling, "fold": memory}
     return run.tabulate([{"subject": name, **row} for name, rows in subjects.items() for row in rows])
 
 
@@ -121,9 +121,9 @@ def test_a_run_of_some_subjects_replaces_only_theirs_and_only_on_the_same_machin
     assert run.earlier(tmp_path, MACHINE | {"cores": 64}) is None
     new = run.tabulate([{"subject": "elastic", "work": "w", "contender": "ours", "seconds": 1.0, "ratio_to_ours": 1.0}])
     joined = run.join(run.earlier(tmp_path, MACHINE), new, ["sampling", "elastic"])
-    assert joined["subject"].tolist() == ["elastic", "memory", "memory"]
+    assert joined["subject"].tolist() == ["elastic", "fold", "fold"]
     joined = run.join(run.earlier(tmp_path, MACHINE), new, ["elastic"])
-    assert joined["subject"].tolist() == ["sampling"] * 3 + ["elastic"] + ["memory"] * 2
+    assert joined["subject"].tolist() == ["sampling"] * 3 + ["elastic"] + ["fold"] * 2
     assert joined["met"].tolist() == ["", "no", "yes", "", "", ""]
 
 

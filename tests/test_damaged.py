@@ -250,6 +250,12 @@ def data_type(root, key, seed, rng):
     return rf"[._]{key}\..*; replace the file"
 
 
+@damage(ALL)
+def complex_numbers(root, key, seed, rng):
+    put(image_file(root, key), encode(head()[key].astype("<c8")))
+    return rf"cannot read .*[._]{key}\..*expected real numbers"
+
+
 @damage(ALL, seeds=6)
 def dimensions(root, key, seed, rng):
     wrong = [(3, 64, 64, -2), (3, 64, 64, 0), (3, 32767, 32767, 32767), (0, 64, 64, 2), (-3, 64, 64, 2), (9, 64, 64, 2)]
