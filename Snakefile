@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from strokelib.config import VARIANTS, WEIGHTS, load_settings
+from strokelib.config import VARIANTS, WEIGHTS, digest, load_settings
 from strokelib.notebook import stage_digest
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
@@ -35,12 +35,18 @@ def code(name):
     return stage_digest(f"notebooks/{name}.ipynb", S)
 
 
+def scans():
+    """What lies in the data folder, so that a replaced scan counts; the synthetic cohort is notebook 01's own."""
+    found = [] if S.synthetic else sorted(S.data_root.glob("*/*/**/*"))
+    return digest([(str(p.relative_to(S.data_root)), p.lstat().st_size, p.lstat().st_mtime_ns) for p in found])
+
+
 def folds(file, *variants):
     return expand(f"{FOLD}/{file}", variant=variants, fold=range(S.folds.count))
 
 
 # Asked for by name, so that one that goes missing is made again although what came of it is still there.
-BETWEEN = [f"{OUT}/{name}.csv" for name in ("cohort", "registration", "sampling")]
+BETWEEN = [f"{OUT}/{name}.csv" for name in ("bad_cases", "cohort", "registration", "sampling")]
 BETWEEN += folds("network.safetensors", *dict.fromkeys(WEIGHTS.values())) + folds("predictions.csv", *VARIANTS)
 EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS)
 
@@ -53,9 +59,9 @@ rule html:
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
-    output: f"{OUT}/cohort.csv"
+    output: f"{OUT}/cohort.csv", f"{OUT}/bad_cases.csv"
     log: notebook=f"{OUT}/01_data_exploration.ipynb"
-    params: code=code("01_data_exploration")
+    params: code=code("01_data_exploration"), scans=scans()
     threads: S.cohort.jobs
     shell: RUN
 
@@ -63,7 +69,7 @@ rule preprocess:
     input: f"{OUT}/cohort.csv", notebook=source("02_preprocessing")
     output: f"{OUT}/registration.csv", f"{FIGURES}/fig1.png"
     log: notebook=f"{OUT}/02_preprocessing.ipynb"
-    params: code=code("02_preprocessing")
+    params: code=code("02_preprocessing"), scans=scans()
     threads: S.threads
     shell: RUN
 

@@ -1,5 +1,6 @@
 """Settings from TOML as frozen dataclasses, paths from the repository root, generators from one seed."""
 
+import csv
 import dataclasses
 import difflib
 import hashlib
@@ -32,6 +33,7 @@ class Data:
 
     source: str  # "synthetic" or "isles2018"
     folder: str  # holds TRAINING/ and TESTING/; relative to the repository root
+    skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
     def __post_init__(self):
         _require(
@@ -268,8 +270,14 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """What every figure and table made from these scans must say."""
-        return "synthetic cohort" if self.synthetic else "ISLES 2018"
+        """What every figure and table made from these scans must say, that some are left out included."""
+        source = "synthetic cohort" if self.synthetic else "ISLES 2018"
+        listed = self.results / "bad_cases.csv"  # of notebook 01
+        if not listed.is_file():
+            return source
+        with open(listed, newline="", encoding="utf-8") as file:
+            bad = len(list(csv.DictReader(file)))
+        return f"{source}, {bad} bad case{'s' if bad > 1 else ''} left out" if bad else source
 
 
 def variant(name: str) -> Variant:

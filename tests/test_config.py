@@ -17,11 +17,22 @@ def load(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["demo", "phantom", "isles2018"])
-def test_shipped_settings_load_and_name_their_folders(name):
+def test_shipped_settings_load_and_name_their_folders(name, tmp_path, monkeypatch):
     settings = config.load_settings(name)
+    monkeypatch.setattr(config, "ROOT", tmp_path)  # where no results lie
     assert settings.name == name
     assert settings.results == config.ROOT / "results" / name
     assert settings.label == ("ISLES 2018" if name == "isles2018" else "synthetic cohort")
+
+
+@pytest.mark.parametrize(("count", "end"), [(0, ""), (1, ", 1 bad case left out"), (2, ", 2 bad cases left out")])
+def test_the_label_counts_the_cases_left_out(count, end, tmp_path, monkeypatch):
+    settings = config.load_settings("isles2018")
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    settings.results.mkdir(parents=True)
+    rows = ["split,number,problem", *(f'TRAINING,{n},"one, two"' for n in range(count))]
+    (settings.results / "bad_cases.csv").write_text("\n".join(rows) + "\n")
+    assert settings.label == "ISLES 2018" + end
 
 
 def test_phantom_and_isles2018_hold_the_papers_numbers():

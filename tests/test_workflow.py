@@ -245,6 +245,29 @@ def test_every_notebook_runs_with_its_defaults_from_its_own_folder(finished):
     assert re.search(r"\d+ passed", told.stdout)
 
 
+def test_a_damaged_scan_stops_the_run_or_is_left_out_by_name(finished, tmp_path):
+    project = shutil.copytree(finished[0], tmp_path / "project", symlinks=True)
+    scan = next((project / "data/synthetic/tiny/TRAINING/case_2").glob("*CBF*/*.nii*"))
+    scan.write_bytes(scan.read_bytes()[:2000])
+
+    def run(name):
+        paths = (f"notebooks/{name}.ipynb", f"results/tiny/{name}.ipynb", "--cwd", "notebooks", "-k", "python3")
+        return call(project, "-m", "papermill", *paths, "-r", "settings", str(project / TINY))
+
+    assert run("01_data_exploration").returncode == 0
+    stopped = run("02_preprocessing")
+    assert stopped.returncode != 0 and "CaseError: 1 of " in stopped.stderr
+    assert "case_2" in (project / "results/tiny/02_preprocessing.ipynb").read_text()
+    edited(project / TINY, "skip_bad_cases = false", "skip_bad_cases = true")
+    told = run("02_preprocessing")
+    assert told.returncode == 0, told.stderr[-2000:]
+    with open(project / "results/tiny/registration.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = [int(row["number"]) for row in rows if row["split"] == "TRAINING"]
+    assert 2 not in numbers and {1, 3} <= set(numbers)
+    assert {row["cohort"] for row in rows} == {"synthetic cohort, 1 bad case left out"}
+
+
 def test_a_failed_notebook_is_kept_and_named_last(finished, change):
     project, _ = finished
     name = "06_ablations.ipynb"
