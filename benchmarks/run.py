@@ -30,6 +30,7 @@ SUBJECTS = (
     "elastic",
     "cohort",
     "fold",
+    "precision",
 )
 COLUMNS = ["subject", "work", "contender", "seconds", "ratio", "target", "met", "agreement", "threads"]
 FOLDER = ROOT / "figures" / "benchmarks"

@@ -1,0 +1,72 @@
+"""What the faster settings of `[compute]` cost in DSC: one fold of the demo trained in each of them.
+
+Needs the preprocessed scans of `make demo`; without them this subject is left out. Every training starts from the same
+weights and sees the same patches in the same order. bf16 is tried where the hardware multiplies it, TF32 on CUDA only.
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import measure
+import numpy as np
+import pandas as pd
+import torch
+
+from strokelib import cases, config, inference, metrics, patches, preprocess, training
+
+WORK = "training rt_sm, fold 0 of the demo, and predicting its scans"
+
+
+def train(settings, scans, compute, folder: Path) -> tuple[float, float]:
+    """Train as notebook 05 does; return seconds and the mean DSC of the evaluated scans at a threshold of 0.5."""
+    device, row = config.choose_device("auto"), config.variant("rt_sm")
+    config.prepare_torch(measure.threads(), compute.precision)
+    patients, slices = [scan.patient for scan in scans], [scan.mask.shape[2] for scan in scans]
+    folds = cases.assign_folds(patients, settings.folds.count, settings.folds.scheme, settings.seed, slices)
+    parts = cases.split_fold(folds, 0, patients, settings.folds.inner_split, settings.seed, slices)
+    stack = preprocess.resident(scans, True, device.type, row.patch_size // 2, compute.resident)
+    count = settings.sampling.patches_per_case
+    listed = [
+        patches.sample_set(
+            scans, part, stack.first_slice, stack.pad, count, row.patch_size, settings.seed, 0
+        )
+        for part in parts[:2]
+    ]
+    elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
+    job = training.Job("network", folder, 0, settings.seed, row, settings.training, compute, elastic, "")
+    began = time.perf_counter()
+    for _ in training.train_fold(job, stack, *listed, (), device):
+        pass
+    seconds = time.perf_counter() - began
+    network, _ = inference.load_network(job.network_file, device)
+    unseen = [scans[i] for i in parts[2]]
+    maps = [inference.predict_case([network], scan.images, scan.mask, settings.prediction.step) for scan in unseen]
+    return seconds, float(np.mean([metrics.dsc(p > 0.5, scan.lesion) for p, scan in zip(maps, unseen, strict=True)]))
+
+
+def compare(repeats: int) -> list:
+    settings = config.load_settings("demo")
+    try:
+        facts = pd.read_csv(settings.results / "registration.csv").query("split == 'TRAINING'")
+    except FileNotFoundError:
+        return measure.missing(WORK, "precision: run make demo first")
+    folder = settings.results / "preprocessed" / "TRAINING"
+    scans = [preprocess.load_preprocessed(folder / f"case_{number}.npz") for number in facts.number]
+    changes = {"float32": {}, "scans as float16": {"resident": "float16"}}
+    if torch.cuda.is_available():
+        changes |= {"tf32": {"precision": "tf32"}, "compiled": {"compile": True}}
+    if torch.cuda.is_available() or torch.cpu.get_capabilities().get("avx512_bf16"):
+        changes["bf16"] = {"precision": "bf16"}
+    seconds, agreement = {}, {}
+    for name, change in changes.items():
+        compute = dataclasses.replace(settings.compute, **change)
+        with tempfile.TemporaryDirectory() as temporary:
+            seconds[name], dsc = train(settings, scans, compute, Path(temporary))
+        agreement[name] = f"mean DSC {dsc:.4f}"
+    return measure.rows(WORK, seconds, "float32", agreement, 1)
+
+
+if __name__ == "__main__":
+    measure.main(compare)
