@@ -1,7 +1,7 @@
 """What the benchmarks share: measuring in turn, checking first, one row a contender, the machine's description.
 
 Every script in this folder is one subject. It has `compare() -> list of rows` and ends with
-`measure.main(compare)`, so that it runs alone (python benchmarks/hausdorff.py) or from run.py.
+`measure.main(compare)`, so that it runs alone (python benchmarks/evaluation.py) or from run.py.
 """
 
 import argparse

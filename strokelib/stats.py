@@ -522,6 +522,27 @@ def expected_calibration_error(counts) -> float:
     return float(np.abs(probability - lesion).sum() / voxels.sum()) if voxels.any() else float("nan")
 
 
+def auc(score, positive) -> float:
+    """Compute the area under the ROC curve: the chance that a positive has a higher score than a negative.
+
+    Parameters
+    ----------
+    score : float array (n,)
+    positive : bool array (n,)
+
+    Returns
+    -------
+    float, a tie counting half; NaN where all are positive or none is.
+
+    Source: the Mann-Whitney U statistic over the number of pairs.
+    """
+    n_positive, n_negative = np.count_nonzero(positive), np.count_nonzero(~positive)
+    if not n_positive or not n_negative:
+        return float("nan")
+    above = stats.rankdata(score)[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / n_positive / n_negative)
+
+
 def error_detection(score, wrong, mask=None) -> dict[str, float]:
     """Ask of one scan whether a voxel-wise score, such as the spread of passes, marks the errors.
 
@@ -541,19 +562,12 @@ def error_detection(score, wrong, mask=None) -> dict[str, float]:
     Raises
     ------
     ValueError : different shapes, or a score that is missing.
-
-    Source: the Mann-Whitney U statistic over the number of pairs, which is the area under the ROC curve.
     """
     score, wrong = _inside(mask, score, wrong)
     score, wrong = score.astype(np.float64), wrong.astype(bool)
     if np.isnan(score).any():
         raise ValueError(f"{np.isnan(score).sum()} of {score.size} scores are missing; narrow the mask")
-    positive, negative = np.count_nonzero(wrong), np.count_nonzero(~wrong)
-    found = {"voxels": wrong.size, "wrong": positive}
-    found |= dict.fromkeys(("auc", "score_wrong", "score_right"), float("nan"))
-    if positive and negative:
-        above = stats.rankdata(score)[wrong].sum() - positive * (positive + 1) / 2
-        found["auc"] = float(above / positive / negative)
+    found = {"voxels": wrong.size, "wrong": np.count_nonzero(wrong), "auc": auc(score, wrong)}
     for name, those in (("score_wrong", score[wrong]), ("score_right", score[~wrong])):
         found[name] = float(those.mean()) if those.size else float("nan")
     return found

@@ -10,15 +10,8 @@ import sys
 import time
 
 import numpy as np
-from scipy.stats import rankdata
 
-from strokelib import cases, config, metrics, postprocess, preprocess, registration, synthetic
-
-
-def auc(values, truth) -> float:
-    """Return the area under the ROC curve of `values` for `truth`, by ranks."""
-    ranks, positive = rankdata(values), truth.sum()
-    return (ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * (len(truth) - positive))
+from strokelib import cases, config, metrics, postprocess, preprocess, registration, stats, synthetic
 
 
 def quartiles(values) -> str:
@@ -56,7 +49,7 @@ def main() -> None:
     print(f"lesion volume of a scan (mL): {quartiles(volumes)}")
     print(f"lesion voxels / brain voxels, pooled: {100 * lesion / brain:.2f} %")
     for m, modality in enumerate(cases.MODALITIES[1:]):
-        value = auc(np.concatenate([values[m] for values in maps]), truth)
+        value = stats.auc(np.concatenate([values[m] for values in maps]), truth)
         print(f"voxel AUC of {modality} in the brain: {max(value, 1 - value):.3f}")
     print(f"DSC of the conventional rule: {np.mean(scores):.3f} ± {np.std(scores):.3f}")
 
