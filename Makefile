@@ -3,14 +3,18 @@ SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo phantom isles2018 test lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 sensitivity test lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9 ]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
 
-demo phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
+demo study phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
 	@$(PY) tools/run.py $@
+
+sensitivity: SETTINGS = study
+sensitivity: .venv/.run  ## notebook 08: one thing changed at a time (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
 test: .venv/.test  ## the tests, with a small run of the whole workflow
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
@@ -22,6 +26,7 @@ report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS
 	$(PY) -m nbconvert --to html $$(find results/$(SETTINGS) -name '0*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
+	@$(PY) tools/run.py demo sensitivity
 	for n in notebooks/0*.ipynb; do $(PY) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 

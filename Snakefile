@@ -1,5 +1,7 @@
 """Which notebook makes which file. `make demo` runs it; alone: snakemake --config settings=phantom
 
+`make sensitivity` asks for the target of that name, which the rest does not need.
+
 A notebook runs again when a file it reads has changed, or its code, the strokelib modules it uses or
 the settings they name; not when its prose has. Every executed notebook stays in results/, a failed
 one, too: it is the log.
@@ -8,7 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from strokelib.config import VARIANTS, WEIGHTS, digest, load_settings
+from strokelib.config import VARIANTS, changes, digest, load_settings, weights
 from strokelib.notebook import stage_digest
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
@@ -17,12 +19,13 @@ if NAME.endswith(".toml"):
 S = load_settings(NAME)
 OUT, FIGURES = f"results/{S.name}", f"figures/{S.name}"
 FOLD = f"{OUT}/{{variant}}/fold{{fold}}"
+MADE = f"{FOLD}/05_crossvalidation.manifest.json"  # without it 06 to 08 refuse the fold, so it counts as a result
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission"]
 RUN = (
     f"OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} -m papermill {{input.notebook}}"
     " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
-    f" -r settings {shlex.quote(NAME)}"
+    " -r settings " + shlex.quote(NAME).replace("{", "{{").replace("}", "}}")
 )
 
 
@@ -46,10 +49,17 @@ def folds(file, *variants):
 
 
 # Asked for by name, so that one that goes missing is made again although what came of it is still there.
+SEEDED = [name for name, change in changes(S).items() if change.key == "seed"]
+TRAINED = [name for name in (*VARIANTS, *changes(S)) if weights(name, S) == name]
 BETWEEN = [f"{OUT}/{name}.csv" for name in ("bad_cases", "cohort", "registration", "sampling")]
-BETWEEN += folds("network.safetensors", *dict.fromkeys(WEIGHTS.values())) + folds("predictions.csv", *VARIANTS)
-EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS)
+BETWEEN += folds("network.safetensors", *(v for v in (*VARIANTS, *SEEDED) if v in TRAINED))
+BETWEEN += folds("predictions.csv", *VARIANTS, *SEEDED)
+BETWEEN += folds("05_crossvalidation.manifest.json", *VARIANTS, *SEEDED)
+EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS, *SEEDED)
 
+
+wildcard_constraints:
+    fold="[0-9]+",
 
 rule html:
     input: EXECUTED, BETWEEN, f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv"
@@ -91,25 +101,28 @@ rule model:
 
 rule train:
     input: f"{OUT}/registration.csv", notebook=source("05_crossvalidation")
-    output: f"{FOLD}/network.safetensors", f"{FOLD}/predictions.csv"
+    output: f"{FOLD}/network.safetensors", f"{FOLD}/predictions.csv", MADE
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
     params: code=code("05_crossvalidation")
-    wildcard_constraints: variant="baseline|rt|rt_sm"
+    wildcard_constraints: variant="|".join(TRAINED)
     threads: S.threads
     resources: gpu=1, mem_mb=24000, runtime="12h"
     shell: RUN + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
-rule uncertainty:
-    input: f"{OUT}/rt_sm/fold{{fold}}/network.safetensors", notebook=source("05_crossvalidation")
-    output: f"{OUT}/rt_sm_uf/fold{{fold}}/predictions.csv"
-    log: notebook=f"{OUT}/rt_sm_uf/fold{{fold}}/05_crossvalidation.ipynb"
+rule predict:
+    """Variants that differ at prediction alone, and use the networks of another."""
+    input: lambda w: f"{OUT}/{weights(w.variant, S)}/fold{w.fold}/network.safetensors", notebook=source("05_crossvalidation")
+    output: f"{FOLD}/predictions.csv", MADE
+    log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
     params: code=code("05_crossvalidation")
+    wildcard_constraints: variant="|".join(name for name in (*VARIANTS, *changes(S)) if name not in TRAINED)
     threads: S.threads
     resources: gpu=1, mem_mb=24000, runtime="12h"
-    shell: RUN + " -r variant rt_sm_uf -p fold {wildcards.fold}"
+    shell: RUN + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule ablations:
-    input: folds("predictions.csv", *VARIANTS), notebook=source("06_ablations")
+    input: folds("predictions.csv", *VARIANTS, *SEEDED), folds("05_crossvalidation.manifest.json", *VARIANTS, *SEEDED),
+        notebook=source("06_ablations")
     output: [f"{FIGURES}/{name}" for name in ("table1.csv", "tests_of_significance.csv", "fig4.png")],
         [f"{OUT}/{name}" for name in ("choice.csv", "metrics.csv")]
     log: notebook=f"{OUT}/06_ablations.ipynb"
@@ -134,3 +147,13 @@ rule overview:
     log: notebook=f"{OUT}/00_overview.ipynb"
     params: code=code("00_overview")
     shell: RUN
+
+rule sensitivity:
+    input: expand([f"{FOLD}/predictions.csv", MADE], variant=[*VARIANTS, *S.sensitivity.changes], fold=range(S.sensitivity.folds)),
+        f"{OUT}/registration.csv", notebook=source("08_sensitivity")
+    output: f"{FIGURES}/sensitivity.csv"
+    log: notebook=f"{OUT}/08_sensitivity.ipynb"
+    params: code=code("08_sensitivity")
+    threads: S.threads
+    resources: mem_mb=16000, runtime="4h"
+    shell: RUN + f" && {shlex.quote(sys.executable)} -m nbconvert --to html {{log.notebook}}"

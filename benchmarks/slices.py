@@ -46,6 +46,16 @@ def quality(predict, pairs, exact) -> str:
     return f"{len(rows)} scans: DSC {dsc:.4f}, HD {hd:.1f} mm, mean |difference| {far:.4f}"
 
 
+def counted(predict, network, scan) -> tuple:
+    """Predict a scan; return the map and how many voxels went through the network for it."""
+    sizes = []
+    hook = network.enter.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0][:, 0].numel()))
+    try:
+        return predict(network, scan), sum(sizes)
+    finally:
+        hook.remove()
+
+
 def compare(repeats: int) -> list:
     settings = config.load_settings("demo")
     try:
@@ -67,7 +77,9 @@ def compare(repeats: int) -> list:
             [network], scan.images, scan.mask, passes=PASSES, generator=np.random.default_rng(0), **how
         )
 
-    exact = [patchwise(STEP)(*pair) for pair in pairs]
+    first, passed = counted(patchwise(STEP), *pairs[0])
+    exact = [first, *(patchwise(STEP)(*pair) for pair in pairs[1:])]
+    fewer = passed / counted(whole(1), *pairs[0])[1]
     exact_name = f"patches, step {STEP} (exact)"
     contenders = {f"slices, {shifts} shifts" if shifts > 1 else "slices": timed(mode="slices", shifts=shifts)
                   for shifts in (1, 2, 4)}
@@ -76,6 +88,7 @@ def compare(repeats: int) -> list:
     agreement = {exact_name: quality(lambda *_: next(known), pairs, exact)}
     ways = [whole(1), whole(2), whole(4), patchwise(20), patchwise(48)]
     agreement |= {name: quality(way, pairs, exact) for name, way in zip(contenders, ways, strict=True)}
+    agreement["slices"] += f"; {fewer:.0f} times fewer voxels through the network, which bounds the ratio"
     seconds = measure.in_turn(contenders, repeats)
     began = time.perf_counter()  # minutes, so once, and warm by now
     timed(step=STEP)()

@@ -144,6 +144,8 @@ def _case_files(number: int, folder: Path, split: str) -> CaseFiles:
     images = [p for p in inside if p.name.endswith((".nii", ".nii.gz")) and not p.is_dir()]
     files, ids, missing = {}, {}, []
     for key, mark in _MARKS.items():
+        if key == "OT" and split == "TESTING":
+            continue  # where there is one, it is for scoring alone
         found = [p for p in images if mark in p.name]
         if len(found) > 1:
             names = ", ".join(str(p.relative_to(folder)) for p in found)
@@ -434,6 +436,10 @@ def split_fold(folds, fold: int, patients, inner: bool = False, seed: int = 0, s
 
     In the paper the evaluated scans of a fold are also its early-stopping set, which flatters the result a little.
     `inner` holds a fifth of the training patients back for early stopping instead, and leaks nothing.
+
+    Raises
+    ------
+    ValueError : the fold is empty, or leaves too few patients for `inner`.
     """
     folds = np.asarray(folds)
     evaluate, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
@@ -442,6 +448,10 @@ def split_fold(folds, fold: int, patients, inner: bool = False, seed: int = 0, s
     if not inner:
         return train, evaluate, evaluate
     parts = min(5, len({patients[i] for i in train}))
+    if parts < 2:
+        raise ValueError(
+            f"fold {fold} trains on one patient, so none can be held back to stop on; set folds.inner_split = false"
+        )
     inside = assign_folds(
         [patients[i] for i in train], parts, "balanced", seed, [slices[i] for i in train]
     )

@@ -1,11 +1,15 @@
 """Settings from TOML as frozen dataclasses, paths from the repository root, generators from one seed."""
 
+import contextlib
 import csv
 import dataclasses
 import difflib
 import hashlib
+import itertools
 import json
+import math
 import os
+import re
 import tomllib
 import types
 import typing
@@ -27,6 +31,45 @@ def _require(condition: bool, message: str) -> None:
         raise SettingsError(message)
 
 
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _inside(value, where: str, interval: str) -> None:
+    """Refuse a number outside of an interval written as in mathematics: "[1, 63]", "(0, 1)", "[2, inf)"."""
+    low, high = map(float, interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    allowed = f"{'>=' if interval[0] == '[' else '>'} {low:g}" if high == math.inf else f"in {interval}"
+    _require(above and below, f"{where} must be {allowed}, got {value}")
+
+
+def _within(section, where: str, **intervals: str) -> None:
+    """Refuse a section of which a number is outside of its interval."""
+    for key, interval in intervals.items():
+        _inside(getattr(section, key), f"{where}{key}", interval)
+
+
+def _one_of(section, where: str, **choices) -> None:
+    """Refuse a text that is not among those known; name these, and the nearest of them."""
+    for key, known in choices.items():
+        value, names = getattr(section, key), [repr(name) for name in known]
+        listed = f"{', '.join(names[:-1])} or {names[-1]}"
+        _require(value in known, f"{where}{key} must be {listed}, got {value!r}{_nearest(value, known)}")
+
+
+def _grid(values, where: str, interval: str) -> None:
+    """Refuse an empty, unsorted or repeating grid, and one with a value outside of the interval."""
+    _require(bool(values), f"{where} must hold a value at least, got an empty list")
+    for value in values:
+        _inside(value, f"each of {where}", interval)
+    _require(
+        all(a < b for a, b in itertools.pairwise(values)),
+        f"{where} must rise from value to value, got {list(values)}",
+    )
+
+
 @dataclass(frozen=True)
 class Data:
     """Where the scans lie."""
@@ -36,9 +79,10 @@ class Data:
     skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
     def __post_init__(self):
+        _one_of(self, "data.", source=("synthetic", "isles2018"))
         _require(
-            self.source in ("synthetic", "isles2018"),
-            f"data.source must be 'synthetic' or 'isles2018', got {self.source!r}",
+            self.folder.strip() not in ("", ".") and "\0" not in self.folder,
+            f"data.folder must name a folder, such as 'data/isles2018', got {self.folder!r}",
         )
 
 
@@ -56,20 +100,9 @@ class Cohort:
     jobs: int  # processes
 
     def __post_init__(self):
-        _require(
-            self.difficulty in ("easy", "real", "hard"),
-            f"cohort.difficulty must be 'easy', 'real' or 'hard', got {self.difficulty!r}",
-        )
-        _require(
-            1 <= self.training_patients <= 63,
-            f"cohort.training_patients must be 1 to 63, got {self.training_patients}",
-        )
-        _require(
-            1 <= self.testing_patients <= 40,
-            f"cohort.testing_patients must be 1 to 40, got {self.testing_patients}",
-        )
-        _require(self.max_slices >= 2, f"cohort.max_slices must be >= 2, got {self.max_slices}")
-        _require(self.jobs >= 1, f"cohort.jobs must be >= 1, got {self.jobs}")
+        _one_of(self, "cohort.", difficulty=("easy", "real", "hard"))
+        _within(self, "cohort.", seed="[0, inf)", training_patients="[1, 63]", testing_patients="[1, 40]")
+        _within(self, "cohort.", max_slices="[2, inf)", series_cases="[0, inf)", jobs="[1, 1024]")
 
 
 @dataclass(frozen=True)
@@ -77,10 +110,7 @@ class Preprocess:
     registration: str  # "rigid" (rotation, two shifts) or "affine" (adds scales and shear)
 
     def __post_init__(self):
-        _require(
-            self.registration in ("rigid", "affine"),
-            f"preprocess.registration must be 'rigid' or 'affine', got {self.registration!r}",
-        )
+        _one_of(self, "preprocess.", registration=("rigid", "affine"))
 
 
 @dataclass(frozen=True)
@@ -90,11 +120,8 @@ class Folds:
     inner_split: bool  # early stopping on scans held out of the training part, not on the evaluated ones
 
     def __post_init__(self):
-        _require(self.count >= 2, f"folds.count must be >= 2, got {self.count}")
-        _require(
-            self.scheme in ("contiguous", "balanced"),
-            f"folds.scheme must be 'contiguous' or 'balanced', got {self.scheme!r}",
-        )
+        _within(self, "folds.", count="[2, inf)")
+        _one_of(self, "folds.", scheme=("contiguous", "balanced"))
 
 
 @dataclass(frozen=True)
@@ -102,14 +129,11 @@ class Sampling:
     patches_per_case: int
     elastic_alpha: float  # displacement scale as a factor of the mean patch side
     elastic_gamma: float  # Gaussian sigma as a factor of the mean patch side
+    lesion_offset: bool  # move lesion centers at random; off is for notebook 08, as is the next
+    balanced: bool  # half of the centers on lesion
 
     def __post_init__(self):
-        _require(
-            self.patches_per_case >= 2,
-            f"sampling.patches_per_case must be >= 2, got {self.patches_per_case}",
-        )
-        _require(self.elastic_alpha >= 0, "sampling.elastic_alpha must be >= 0")
-        _require(self.elastic_gamma > 0, "sampling.elastic_gamma must be > 0")
+        _within(self, "sampling.", patches_per_case="[2, inf)", elastic_alpha="[0, inf)", elastic_gamma="(0, inf)")
 
 
 @dataclass(frozen=True)
@@ -126,18 +150,14 @@ class Training:
     gdl_weights: str  # "volume" for 1/v, "squared" for 1/v^2
 
     def __post_init__(self):
-        _require(self.batch_size >= 2, f"training.batch_size must be >= 2, got {self.batch_size}")
-        _require(self.max_epochs >= 1, f"training.max_epochs must be >= 1, got {self.max_epochs}")
-        _require(self.patience >= 1, f"training.patience must be >= 1, got {self.patience}")
+        _within(self, "training.", batch_size="[2, inf)", patches_per_epoch="[0, inf)", max_epochs="[1, inf)")
+        _within(self, "training.", patience="[1, inf)", min_improvement="[0, inf)", rho="(0, 1)")
+        _within(self, "training.", learning_rate="(0, inf)", batch_norm_momentum="(0, 1]", dropout="[0, 1)")
+        _one_of(self, "training.", gdl_weights=("volume", "squared"))
         _require(
-            0 < self.batch_norm_momentum <= 1,
-            f"training.batch_norm_momentum must be in (0, 1], got {self.batch_norm_momentum}",
-        )
-        _require(self.patches_per_epoch >= 0, "training.patches_per_epoch must be >= 0")
-        _require(0 <= self.dropout < 1, f"training.dropout must be in [0, 1), got {self.dropout}")
-        _require(
-            self.gdl_weights in ("volume", "squared"),
-            f"training.gdl_weights must be 'volume' or 'squared', got {self.gdl_weights!r}",
+            self.patches_per_epoch == 0 or self.patches_per_epoch >= self.batch_size,
+            f"training.patches_per_epoch must be 0 (all patches) or at least training.batch_size, {self.batch_size}, "
+            f"got {self.patches_per_epoch}",
         )
 
 
@@ -151,15 +171,8 @@ class Compute:
     folds_at_once: int  # notebooks that share one GPU
 
     def __post_init__(self):
-        _require(
-            self.resident in ("float32", "float16"),
-            f"compute.resident must be 'float32' or 'float16', got {self.resident!r}",
-        )
-        _require(
-            self.precision in ("float32", "tf32", "bf16"),
-            f"compute.precision must be 'float32', 'tf32' or 'bf16', got {self.precision!r}",
-        )
-        _require(self.folds_at_once >= 1, f"compute.folds_at_once must be >= 1, got {self.folds_at_once}")
+        _one_of(self, "compute.", resident=("float32", "float16"), precision=("float32", "tf32", "bf16"))
+        _within(self, "compute.", folds_at_once="[1, 1024]")
 
 
 @dataclass(frozen=True)
@@ -170,10 +183,9 @@ class Prediction:
     batch_size: int  # patches at a time, 0 for what suits the device; changes speed and memory alone
 
     def __post_init__(self):
-        _require(self.step >= 1, f"prediction.step must be >= 1, got {self.step}")
-        _require(self.passes >= 1, f"prediction.passes must be >= 1, got {self.passes}")
-        _require(0 <= self.dropout < 1, "prediction.dropout must be in [0, 1)")
-        _require(self.batch_size >= 0, "prediction.batch_size must be >= 0")
+        smallest = min(row.patch_size for row in VARIANTS.values())  # a larger step would leave gaps
+        _within(self, "prediction.", step=f"[1, {smallest}]", passes="[1, inf)", dropout="[0, 1)")
+        _within(self, "prediction.", batch_size="[0, inf)")
 
 
 @dataclass(frozen=True)
@@ -182,14 +194,8 @@ class Postprocess:
     min_lesion_voxels: tuple[int, ...]
 
     def __post_init__(self):
-        _require(
-            bool(self.thresholds) and all(0 < t < 1 for t in self.thresholds),
-            f"postprocess.thresholds must lie between 0 and 1, got {self.thresholds}",
-        )
-        _require(
-            bool(self.min_lesion_voxels) and all(s >= 1 for s in self.min_lesion_voxels),
-            f"postprocess.min_lesion_voxels must be >= 1, got {self.min_lesion_voxels}",
-        )
+        _grid(self.thresholds, "postprocess.thresholds", "(0, 1)")
+        _grid(self.min_lesion_voxels, "postprocess.min_lesion_voxels", "[1, inf)")
 
 
 @dataclass(frozen=True)
@@ -204,15 +210,8 @@ class Variant:
     uncertainty_filtering: bool  # stochastic passes at prediction
 
     def __post_init__(self):
-        _require(self.networks in (1, 2), f"variant.networks must be 1 or 2, got {self.networks}")
-        _require(
-            self.loss in ("gdl_cross_entropy", "cross_entropy"),
-            f"variant.loss must be 'gdl_cross_entropy' or 'cross_entropy', got {self.loss!r}",
-        )
-        _require(
-            self.monitor in ("l1_error", "dice"),
-            f"variant.monitor must be 'l1_error' or 'dice', got {self.monitor!r}",
-        )
+        _within(self, "variant.", networks="[1, 2]")
+        _one_of(self, "variant.", loss=("gdl_cross_entropy", "cross_entropy"), monitor=("l1_error", "dice"))
         _require(
             self.patch_size >= 16 and self.patch_size % 16 == 0,
             f"variant.patch_size must be a multiple of 16, got {self.patch_size}",
@@ -231,6 +230,56 @@ WEIGHTS = {"baseline": "baseline", "rt": "rt", "rt_sm": "rt_sm", "rt_sm_uf": "rt
 
 
 @dataclass(frozen=True)
+class Change:
+    """One departure from a row of Table 1, in one thing alone."""
+
+    variant: str  # the row
+    key: str  # "patch_size" of the variant, "seed", or a key of the settings such as "training.gdl_weights"
+    value: int | float | bool | str
+
+
+# What notebook 08 looks at: patch sides of the paper's section 3.1, the baseline's of 4.1, what else is said to matter
+# in training, and the overlap and dropout of prediction (section 5).
+CHANGES = {f"patch_{side}": Change("rt_sm", "patch_size", side) for side in (16, 32, 48, 80, 96)}
+CHANGES |= {
+    "baseline_64": Change("baseline", "patch_size", 64),
+    "gdl_squared": Change("rt_sm", "training.gdl_weights", "squared"),
+    "no_offset": Change("rt_sm", "sampling.lesion_offset", False),
+    "no_balance": Change("rt_sm", "sampling.balanced", False),
+    "no_elastic": Change("rt_sm", "sampling.elastic_alpha", 0.0),
+}
+CHANGES |= {f"step_{step}": Change("rt_sm", "prediction.step", step) for step in (4, 8, 16, 32, 48)}
+CHANGES |= {f"passes_{n}": Change("rt_sm_uf", "prediction.passes", n) for n in (2, 5, 10)}
+CHANGES |= {f"rate_{n}": Change("rt_sm_uf", "prediction.dropout", n / 100) for n in (5, 20, 40)}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What is trained or predicted once more, with one thing changed."""
+
+    seeds: tuple[int, ...]  # rt and rt_sm again in all folds, for notebook 06
+    changes: tuple[str, ...]  # names in CHANGES, for notebook 08
+    folds: int  # in which the changes are tried: the first so many
+
+    def __post_init__(self):
+        _within(self, "sensitivity.", folds="[1, inf)")
+        for name in self.changes:
+            _require(
+                name in CHANGES,
+                f"each of sensitivity.changes must be one of {', '.join(CHANGES)}, got {name!r}"
+                f"{_nearest(name, CHANGES)}",
+            )
+        for seed in self.seeds:
+            _require(seed >= 0, f"each of sensitivity.seeds must be >= 0, got {seed}")
+        for name in ("seeds", "changes"):
+            values = getattr(self, name)
+            _require(len(set(values)) == len(values), f"sensitivity.{name} names a value twice: {list(values)}")
+
+
+SEEDED = ("rt", "rt_sm")  # what is trained with other seeds: the step whose gain depends on the training most
+
+
+@dataclass(frozen=True)
 class Settings:
     """All that a run depends on, besides the notebook's own parameters."""
 
@@ -246,9 +295,24 @@ class Settings:
     compute: Compute
     prediction: Prediction
     postprocess: Postprocess
+    sensitivity: Sensitivity
 
     def __post_init__(self):
-        _require(self.threads >= 1, f"threads must be >= 1, got {self.threads}")
+        _within(self, "", seed="[0, inf)", threads="[1, 1024]")
+        _require(
+            self.sensitivity.folds <= self.folds.count,
+            f"sensitivity.folds must be at most folds.count, {self.folds.count}, got {self.sensitivity.folds}",
+        )
+        if self.synthetic:
+            patients = self.cohort.training_patients
+            _require(
+                self.folds.count <= patients,
+                f"folds.count must be at most cohort.training_patients, {patients}, got {self.folds.count}",
+            )
+            _require(
+                patients >= 3 or not self.folds.inner_split,
+                f"folds.inner_split needs cohort.training_patients of 3 at least, got {patients}",
+            )
 
     @property
     def synthetic(self) -> bool:
@@ -280,6 +344,20 @@ class Settings:
         return f"{source}, {bad} bad case{'s' if bad > 1 else ''} left out" if bad else source
 
 
+def changes(settings: "Settings") -> dict[str, Change]:
+    """Return all changes by name: those of notebook 08, and another seed such as rt_seed2019 for each setting."""
+    seeds = {f"{row}_seed{n}": Change(row, "seed", n) for row in SEEDED for n in settings.sensitivity.seeds}
+    return CHANGES | seeds
+
+
+def weights(name: str, settings: "Settings") -> str:
+    """Name the variant or change whose trained networks a variant or change predicts with; often its own."""
+    change = changes(settings).get(name)
+    if change and change.key.startswith("prediction."):
+        return WEIGHTS[change.variant]
+    return WEIGHTS.get(name, name)
+
+
 def variant(name: str) -> Variant:
     """Look up a row of Table 1 by its name in code."""
     if name not in VARIANTS:
@@ -289,9 +367,42 @@ def variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def _nearest(name: str, known) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def method(name: str, settings: "Settings") -> tuple[Variant, "Settings"]:
+    """Look up how a row of Table 1, or one of its changes, is trained and predicted.
+
+    Returns
+    -------
+    the variant and the settings, one of which differs from those given where the name is that of a change.
+
+    Raises
+    ------
+    SettingsError : an unknown name.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name], settings
+    known = changes(settings)
+    if name not in known:
+        names = [*VARIANTS, *known]
+        raise SettingsError(f"unknown variant {name!r}; choose one of {', '.join(names)}{_nearest(name, names)}")
+    change = known[name]
+    row = VARIANTS[change.variant]
+    section, _, key = change.key.rpartition(".")
+    if section:
+        value = dataclasses.replace(getattr(settings, section), **{key: change.value})
+        return row, dataclasses.replace(settings, **{section: value})
+    if key == "seed":
+        return row, dataclasses.replace(settings, seed=change.value)
+    return dataclasses.replace(row, **{key: change.value}), settings
+
+
+def check_fold(settings: Settings, fold: int) -> None:
+    """Refuse the number of a fold that the settings do not have.
+
+    Raises
+    ------
+    SettingsError : it is not 0 to folds.count - 1.
+    """
+    _require(fold in range(settings.folds.count), f"fold must be 0 to {settings.folds.count - 1}, got {fold!r}")
 
 
 def _build(kind, table, where: str):
@@ -319,10 +430,24 @@ def _convert(hint, value, where: str):
             raise SettingsError(f"{where} must be a list, got {value!r}")
         return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
     if hint is float and type(value) is int:
-        return float(value)
+        value = float(value) if abs(value) < 2**63 else math.inf  # a float cannot hold every int
     if type(value) is not hint:
         raise SettingsError(f"{where} must be {hint.__name__}, got {value!r}")
+    if hint in (int, float) and not abs(value) < 2**63:  # nor NaN
+        raise SettingsError(f"{where} must be a finite number below 2^63, got {value}")
     return value
+
+
+def _check_changes(settings: Settings) -> None:
+    """Refuse changes that cannot be tried; here, and not in Settings, which a change of one of them makes anew."""
+    for name in settings.sensitivity.changes:
+        change = CHANGES[name]
+        side = change.value if change.key == "patch_size" else VARIANTS[change.variant].patch_size
+        _require(
+            settings.prediction.step <= side,
+            f"sensitivity.changes holds {name!r}, whose patches of {side} leave gaps at a prediction.step of "
+            f"{settings.prediction.step}; leave it out or take a smaller step",
+        )
 
 
 def load_settings(name_or_path) -> Settings:
@@ -331,7 +456,7 @@ def load_settings(name_or_path) -> Settings:
     Raises
     ------
     FileNotFoundError : there is no such file; lists the names there are.
-    SettingsError : an unknown, missing or mistyped key, or a value out of range, by name.
+    SettingsError : no TOML, an unknown, missing or mistyped key, or a value out of range, by name.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
@@ -340,10 +465,25 @@ def load_settings(name_or_path) -> Settings:
         names = sorted(p.stem for p in (ROOT / "configs").glob("*.toml"))
         raise FileNotFoundError(f"no settings file {path}; settings are one of {names} or a path")
     try:
-        table = tomllib.loads(path.read_text())
-        return _build(Settings, {"name": path.stem} | table, "")
-    except (tomllib.TOMLDecodeError, SettingsError) as error:
+        table = _read_toml(path)
+        _require("name" not in table, "unknown key name; the results are named after the file")
+        _require(
+            bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", path.stem)),
+            "rename the file: its name is that of the folder of the results, and takes letters, digits, '_', '-' and "
+            "'.' only",
+        )
+        settings = _build(Settings, table | {"name": path.stem}, "")
+        _check_changes(settings)
+        return settings
+    except SettingsError as error:
         raise SettingsError(f"{path.name}: {error}") from None
+
+
+def _read_toml(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of the decoding, of TOML, of brackets in thousands
+        raise SettingsError(f"not a TOML file: {error}") from None
 
 
 def rng(seed: int, *keys) -> np.random.Generator:
@@ -407,13 +547,24 @@ def write_whole(path: Path, write) -> Path:
     """Call `write(temporary path)`, then rename onto `path`: the file is there whole or not at all.
 
     The temporary name keeps the suffixes, because writers choose the format by them.
+
+    Raises
+    ------
+    OSError : the disk is full or may not be written to; the message names the file, which is as it was before.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write {path} ({error.strerror or error}); make room on the disk, or make the folder writable, and "
+            "run this again: it goes on from here",
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that may not be written to, which holds none
+            temporary.unlink(missing_ok=True)
     return path

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from scipy import ndimage
 
 from strokelib import patches
 from strokelib.config import rng, write_whole
@@ -14,6 +15,7 @@ from strokelib.network import Network
 
 CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion for its second one to count
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory
+SLICES_AT_ONCE = 4  # in mode "slices"; they share a box, so the map depends on it
 
 
 def predict_case(
@@ -94,7 +96,35 @@ def predict_spread(
     if passes < 2:
         raise ValueError(f"a spread needs two passes at least, got {passes}")
     networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, None)
-    return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed)
+    return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed, "spread")
+
+
+def predict_each(
+    networks,
+    images,
+    mask,
+    generator,
+    step: int = 3,
+    passes: int = 3,
+    dropout: float = 0.1,
+    patch_size: int = 64,
+    batch_size: int = 0,
+):
+    """Predict a scan with several networks in one sweep over its patches, and keep them apart.
+
+    Parameters
+    ----------
+    as `predict_case`
+
+    Returns
+    -------
+    float32 (network, x, y, slice) : what each network predicts alone, with the dropout that it draws among the others.
+        Their mean is the map of `predict_case` with the same generator, up to rounding.
+    """
+    networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, None)
+    return np.stack(
+        _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed, "each")
+    )
 
 
 def _checked(networks, images, mask, passes, dropout, generator, needed):
@@ -119,19 +149,25 @@ def _keys(networks, rates, count: int, generator, device):
     return torch.from_numpy(keys).to(device)
 
 
-def _lesion_probability(networks, batch, rates, keys):
-    """Average the lesion probability of a batch over networks and passes; also the spread of the passes, (n, h, w)."""
-    total, spread = 0, 0
+def _lesion_probability(networks, batch, rates, keys, want: str = "mean") -> list:
+    """Average the lesion probability of a batch over its passes and networks; tensors (n, h, w).
+
+    `want` is "mean", "spread" (the mean, and with it the spread of the passes) or "each" (one mean a network).
+    """
+    means, spread = [], 0
     for i, network in enumerate(networks):
         state = network.deterministic(batch)  # computed once for all passes
         values = []
         for j, rate in enumerate(rates):
             logits = network.stochastic(state, rate, None if keys is None else keys[i, j])
             values.append(torch.sigmoid(logits[:, 1] - logits[:, 0]))
-        total = total + sum(values[1:], values[0])
-        if len(values) > 1:
-            spread = spread + torch.std(torch.stack(values), dim=0, correction=0)
-    return total / (len(networks) * len(rates)), spread / len(networks)
+        means.append(sum(values[1:], values[0]) / len(values))
+        if want == "spread":  # written out: torch.std over a first axis of three took a tenth of a prediction
+            spread = spread + (sum((value - means[-1]).square_() for value in values) / len(values)).sqrt_()
+    if want == "each":
+        return means
+    mean = sum(means[1:], means[0]) / len(networks)
+    return [mean, spread / len(networks)] if want == "spread" else [mean]
 
 
 def _stack(images, pad: int, device):
@@ -141,8 +177,8 @@ def _stack(images, pad: int, device):
 
 
 @torch.inference_mode()
-def _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed):
-    """Return probability and spread; the spread of a single pass is 0."""
+def _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed, want="mean"):
+    """Return the maps that `want` asks for; see `_lesion_probability`."""
     device = next(networks[0].parameters()).device
     batch_size = batch_size or AT_ONCE[device.type]
     pad = patch_size // 2
@@ -150,52 +186,61 @@ def _predict_patches(networks, images, mask, step, rates, patch_size, batch_size
     starts = patches.patch_grid(mask, step, patch_size, needed)
     keys = _keys(networks, rates, len(starts), generator, device)
     corners = patches.on_device(starts, device)
-    totals = torch.zeros((2 if keys is not None else 1, *stack.shape[:3]), device=device)
+    count = {"mean": 1, "spread": 2, "each": len(networks)}[want]
+    totals = torch.zeros((count, *stack.shape[:3]), device=device)
     try:
         for begin in range(0, len(starts), batch_size):
             part = slice(begin, begin + batch_size)
             batch = patches.gather(stack, corners[part], patch_size)
-            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part])
-            for total, values in zip(totals, found, strict=False):
+            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], want)
+            for total, values in zip(totals, found, strict=True):
                 patches.accumulate(total, corners[part], values)
     except torch.cuda.OutOfMemoryError as error:
         raise RuntimeError(
             f"the GPU's memory is too small for {batch_size} patches at a time; set prediction.batch_size lower"
         ) from error
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
-    count = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), patch_size)[inside], 1)
-    maps = [np.where(needed, np.moveaxis(t[inside].cpu().numpy() / count, 0, 2), 0).astype(np.float32) for t in totals]
-    return maps[0], maps[1] if len(maps) > 1 else np.zeros_like(maps[0])
+    covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), patch_size)[inside], 1)
+    maps = [np.moveaxis(total[inside].cpu().numpy() / covered, 0, 2) for total in totals]
+    return [np.where(needed, values, 0).astype(np.float32) for values in maps]
 
 
 @torch.inference_mode()
 def _predict_slices(networks, images, mask, rates, generator, needed, shifts: int):
-    """Pass the box of the brain, a slice at a time, in one or more positions on the network's grid of 16 voxels.
+    """Pass the box of the brain, a few slices at a time, in one or more positions on the network's grid of 16 voxels.
 
     Differs: the network sees whole slices where the paper averages patches. Hundreds of times faster; another
     estimator, as near to the exact one as `benchmarks/slices.py` says.
     """
     if shifts < 1:
         raise ValueError(f"shifts must be >= 1, got {shifts}")
+    probability = np.zeros(mask.shape, np.float32)
+    if not needed.any():
+        return probability
     device = next(networks[0].parameters()).device
-    pad = 32  # the box is at most 16 voxels wider than the brain, and moves by less than 16
-    stack = _stack(images, pad, device).permute(0, 3, 1, 2)
-    total = torch.zeros((stack.shape[0], *stack.shape[2:]), device=device)
-    inside = np.flatnonzero(mask.any(axis=(0, 1)))
-    keys = _keys(networks, rates, len(inside) * shifts, generator, device)
-    for number, k in enumerate(inside):
-        sides = [np.flatnonzero(mask[:, :, k].any(axis=axis)) for axis in (1, 0)]
+    pad = 32  # a box is at most 16 voxels wider than its brain, and moves by less than 16
+    brain = ndimage.find_objects(mask.view(np.uint8))[0]
+    stack = _stack(images[:, *brain], pad, device).permute(0, 3, 1, 2)
+    mask = mask[brain]
+    total = torch.zeros((len(stack), *stack.shape[2:]), device=device)
+    keys = _keys(networks, rates, len(stack) * shifts, generator, device)
+    for begin in range(0, len(stack), SLICES_AT_ONCE):
+        group = slice(begin, begin + SLICES_AT_ONCE)
+        area = mask[:, :, group].any(axis=2)
+        if not area.any():
+            continue
+        sides = [np.flatnonzero(area.any(axis=axis)) for axis in (1, 0)]
         for shift in range(shifts):
             box = [
                 _box(side[0], side[-1] + 1, 16 * step // shifts, pad)
                 for side, step in zip(sides, (shift, -shift % shifts), strict=True)
             ]
-            batch = stack[k : k + 1, :, *box].contiguous(memory_format=torch.channels_last)
-            part = slice(number * shifts + shift, number * shifts + shift + 1)
-            found, _ = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part])
-            total[k, *box] += found[0] / shifts
-    probability = np.moveaxis(total[:, pad:-pad, pad:-pad].cpu().numpy(), 0, 2)
-    return np.where(needed, probability, 0).astype(np.float32)
+            batch = stack[group, :, *box].contiguous(memory_format=torch.channels_last)
+            part = slice(shift * len(stack) + begin, shift * len(stack) + begin + len(batch))
+            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part])
+            total[group, *box] += found[0] / shifts
+    probability[brain] = np.moveaxis(total[:, pad:-pad, pad:-pad].cpu().numpy(), 0, 2)
+    return np.where(needed, probability, 0)
 
 
 def _box(begin: int, end: int, offset: int, pad: int) -> slice:
@@ -235,14 +280,16 @@ def save_tensors(path, tensors: dict, facts: dict) -> Path:
     # One JSON string, because safetensors writes several metadata entries in random order.
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return write_whole(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
+    # Not by save_file, which says "I/O error" of a full disk, in an error of its own type.
+    return write_whole(Path(path), lambda temporary: temporary.write_bytes(save(tensors, metadata)))
 
 
 def read_facts(path) -> dict:
     """Read the facts saved with tensors, without the tensors; {} where there is no whole file."""
     try:
         with safe_open(Path(path), "pt") as file:
-            return json.loads((file.metadata() or {})["facts"])
+            facts = json.loads((file.metadata() or {})["facts"])
+        return facts if isinstance(facts, dict) else {}
     except Exception:  # safetensors raises its own type; whatever the reason, there is nothing to go on from
         return {}
 
@@ -265,6 +312,8 @@ def load_network(path, device="cpu") -> tuple[Network, dict]:
         raise FileNotFoundError(f"no network {path}; train it first with notebook 05")
     facts = read_facts(path)
     try:
+        if facts["in_channels"] not in (5, 10):
+            raise ValueError(f"it takes {facts['in_channels']} modalities, not 5 or 10")
         network = Network(facts["in_channels"])
         network.load_state_dict(load_file(path))
     except Exception as error:

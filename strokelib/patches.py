@@ -32,7 +32,9 @@ class PatchList:
         return len(self.starts)
 
 
-def sample_centers(lesion, mask, count: int, patch_size: int, rng, preferred=None) -> Centers:
+def sample_centers(
+    lesion, mask, count: int, patch_size: int, rng, preferred=None, lesion_offset=True, balanced=True
+) -> Centers:
     """Choose patch centers of one scan, half on lesion voxels and half on healthy ones.
 
     Parameters
@@ -42,6 +44,8 @@ def sample_centers(lesion, mask, count: int, patch_size: int, rng, preferred=Non
     patch_size : int, voxels a side
     rng : numpy.random.Generator
     preferred : bool (x, y, slice) or None, healthy voxels to take first, such as a first network's false positives
+    lesion_offset : bool, move the lesion centers; False is for notebook 08
+    balanced : bool, False spreads all centers evenly over the brain, whatever is lesion; for notebook 08
 
     Returns
     -------
@@ -55,6 +59,8 @@ def sample_centers(lesion, mask, count: int, patch_size: int, rng, preferred=Non
     Source: Clèrigues et al. 2019, sec. 3.1. Our choice: the regular steps run along the voxels of each slice in
     Z-order, from a random start; a center that its offset carries off the image is moved back to the image's edge.
     """
+    if not balanced:
+        lesion = None
     on_lesion = _ordered(lesion & mask if lesion is not None else np.zeros_like(mask))
     healthy = mask if lesion is None else mask & ~lesion
     n_lesion = count // 2 if len(on_lesion) else 0
@@ -62,7 +68,8 @@ def sample_centers(lesion, mask, count: int, patch_size: int, rng, preferred=Non
     # Offsets are drawn as fractions of the patch, so that variants with other patch sizes stay paired.
     offset = np.floor(rng.random((n_lesion, 2)) * patch_size).astype(int) - (patch_size // 2 - 1)
     moved = chosen.copy()
-    moved[:, :2] = np.clip(chosen[:, :2] + offset, 0, np.array(mask.shape[:2]) - 1)
+    if lesion_offset:
+        moved[:, :2] = np.clip(chosen[:, :2] + offset, 0, np.array(mask.shape[:2]) - 1)
 
     n_healthy = count - n_lesion
     first = _ordered(healthy & preferred) if preferred is not None else np.empty((0, 3), int)
@@ -139,7 +146,19 @@ def patch_list(centers, first_slice, pad: int, patch_size: int) -> PatchList:
     return PatchList(np.concatenate(starts), np.concatenate([c.deform for c in centers]))
 
 
-def sample_set(cases, indices, first_slice, pad: int, count: int, patch_size: int, seed, fold, preferred=None):
+def sample_set(
+    cases,
+    indices,
+    first_slice,
+    pad: int,
+    count: int,
+    patch_size: int,
+    seed,
+    fold,
+    preferred=None,
+    lesion_offset=True,
+    balanced=True,
+):
     """List the patches of a set of scans, a function of the seed, the fold and the scans alone.
 
     Parameters
@@ -149,6 +168,7 @@ def sample_set(cases, indices, first_slice, pad: int, count: int, patch_size: in
     first_slice : int sequence, where each scan of `cases` starts in the stack
     count : int, patches a scan
     preferred : mapping from index to bool (x, y, slice), or None; see `sample_centers`
+    lesion_offset, balanced : see `sample_centers`
 
     Variants share seed and fold, hence their centers, too: the paired t-test stays paired.
     """
@@ -157,7 +177,10 @@ def sample_set(cases, indices, first_slice, pad: int, count: int, patch_size: in
         case = cases[i]
         first = None if preferred is None else preferred[i]
         generator = rng(seed, "patches", fold, case.number)
-        centers.append(sample_centers(case.lesion, case.mask, count, patch_size, generator, first))
+        chosen = sample_centers(
+            case.lesion, case.mask, count, patch_size, generator, first, lesion_offset, balanced
+        )
+        centers.append(chosen)
     return patch_list(centers, [first_slice[i] for i in indices], pad, patch_size)
 
 

@@ -481,7 +481,7 @@ def history(frame, variant: str, monitor_name: str, label: str):
     axes[1, 0].plot(best["epoch"], best["monitored"], "o", color=ORANGE, ms=8, mfc="none")
     for ax in axes[1]:
         ax.set_xlabel("epoch")
-    fig.suptitle(NAMES[variant])
+    fig.suptitle(NAMES.get(variant, variant))
     return _finish(fig, label)
 
 
@@ -895,3 +895,62 @@ def seeds(values, spread, metric: str, label: str):
         axes[0, 0].plot([], [], marker, color="0.3", ms=5, mfc="none", mew=1.3, label=f"seed {seed}")
     fig.legend(loc="outside upper center", ncols=8)
     return _finish(fig, label, "line: mean of the seeds; gray: its 95 % interval")
+
+
+@_styled
+def sweeps(tests: dict, label: str):
+    """Draw how DSC and HD change with a number, such as the patch side, against a reference.
+
+    Parameters
+    ----------
+    tests : frame of paired tests by the number's name, a row a (value, metric), columns value, metric,
+        mean_difference, low, high and reference (bool: the row that the others are held against)
+    """
+    for frame in tests.values():
+        _require(frame, "value", "metric", "mean_difference", "low", "high", "reference")
+    metrics = ("dsc", "hd_mm")
+    fig, axes = _panels(len(metrics), len(tests), min(10, 2.9 * len(tests) + 1.4), 4.6, "col", "row")
+    for column, (name, frame) in zip(axes.T, tests.items(), strict=True):
+        values = sorted(frame["value"].unique())
+        for ax, metric in zip(column, metrics, strict=True):
+            rows = frame[frame["metric"] == metric].sort_values("value")
+            places = [values.index(value) for value in rows["value"]]  # as categories: sides and steps double
+            middle = rows["mean_difference"].to_numpy()
+            ax.axhline(0, color="0.6", linewidth=1)
+            reach = [middle - rows["low"], rows["high"] - middle]
+            ax.errorbar(places, middle, reach, color=BLUE, marker="o", ms=4, lw=1)
+            itself = [place for place, here in zip(places, rows["reference"], strict=True) if here]
+            ax.plot(itself, [0] * len(itself), "o", color=BLUE, mfc="white", ms=6, zorder=3)
+            ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        column[-1].set_xlabel(name)
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ax.set_ylabel(f"difference in {METRICS[metric]}")
+    return _finish(fig, label, "open: the reference; bars: 95 % bootstrap intervals")
+
+
+@_styled
+def stopping(table, label: str):
+    """Draw how well two quantities to stop on follow the validation DSC, a point a network.
+
+    Parameters
+    ----------
+    table : a row a (network, fold, quantity), columns quantity ("validation_loss" or "monitored"), rank (Spearman's
+        correlation with the DSC over the epochs) and cost (DSC lost by stopping where the quantity is least)
+    """
+    _require(table, "network", "fold", "quantity", "rank", "cost")
+    names = {"validation_loss": "validation loss", "monitored": "L1 loss + error rate"}
+    fig, axes = _panels(1, 2, 9, 2.6, share_y=True)
+    for ax, column, words in zip(
+        axes[0], ("rank", "cost"), ("rank correlation with validation DSC", "DSC lost by stopping there"), strict=True
+    ):
+        for place, (quantity, color) in enumerate(zip(names, (ORANGE, BLUE), strict=True)):
+            values = table.loc[table["quantity"] == quantity, column].dropna().to_numpy()
+            spread = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
+            ax.plot(values, place + spread, "o", color=color, ms=4, mfc="none")
+            if len(values):
+                ax.plot([values.mean()] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
+        ax.set_xlabel(words)
+    axes[0, 0].axvline(0, color="0.6", linewidth=1, zorder=0)
+    axes[0, 0].set_yticks(range(len(names)), names.values())
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    return _finish(fig, label, "a point a network; line: mean")

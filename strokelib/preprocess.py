@@ -79,8 +79,9 @@ def brain_mask(images) -> np.ndarray:
 def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
     """Read every scan and tell those that can be used from those that cannot.
 
-    Training scans of another size in plane than most are among the latter, since they share one tensor. Where the
-    scans are those of ISLES 2018, so is every one of its cases that has no folder.
+    Training scans of another size in plane than most are among the latter, since they share one tensor. So is every
+    case without a folder: of those of ISLES 2018 where these are its scans, else of the numbers up to the last, where
+    most are there.
 
     Parameters
     ----------
@@ -99,9 +100,12 @@ def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
     for split in SPLITS:
         found, problems = list_cases(root, split)
         known = {key: int(row["case"]) for key, row in case_table().items() if key[0] == split}
+        numbers = {*problems, *(files.number for files in found)}
         if any((split, files.ids.get("CT")) in known for files in found):  # then all of them must be there
-            every = {*known.values(), *problems, *(files.number for files in found)}
-            found, problems = list_cases(root, split, every)
+            numbers |= {*known.values()}
+        elif max(numbers) < 2 * len(numbers):  # else they are a choice, or no counting
+            numbers |= {*range(1, max(numbers))}
+        found, problems = list_cases(root, split, numbers)
         sides = {}
         for files in found:
             try:
@@ -302,6 +306,7 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     ------
     ValueError : no cases or a negative pad.
     CaseError : a scan whose slices have another size than the first one's.
+    RuntimeError : the GPU's memory is too small.
     """
     cases = list(cases)
     if not cases:
@@ -315,8 +320,14 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     modalities = len(MODALITIES) * (2 if mirrored else 1)
 
     place = config.choose_device(device)
-    images = torch.zeros(*size, modalities, dtype=getattr(torch, dtype), device=place)
-    labels = torch.zeros(size, dtype=torch.uint8, device=place)
+    try:
+        images = torch.zeros(*size, modalities, dtype=getattr(torch, dtype), device=place)
+        labels = torch.zeros(size, dtype=torch.uint8, device=place)
+    except torch.cuda.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the GPU's memory is too small for all {len(cases)} scans; set compute.folds_at_once = 1 or "
+            "compute.resident = 'float16', or device = 'cpu'"
+        ) from error
     numbers = []
     for case, shape, first in zip(cases, shapes, first_slice, strict=False):
         p = case if isinstance(case, Preprocessed) else load_preprocessed(case)

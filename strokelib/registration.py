@@ -85,7 +85,8 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto") -> Alignment:
     if kind == "affine":
         candidates.append(_ascend(levels[2], candidates[-1], 2, "affine")[1])
 
-    scores = [_correlation(windowed, _warp(flipped, matrix)) for matrix in candidates]
+    scores = [_correlation(windowed, flipped)]
+    scores += [_correlation(windowed, _warp(flipped, matrix)) for matrix in candidates[1:]]
     chosen = int(np.argmax(np.round(scores, 6)))  # the first of equals: the plain flip
     return Alignment(candidates[chosen], scores[chosen], scores[0], kind)
 
@@ -161,28 +162,36 @@ def _warp(image: torch.Tensor, matrix) -> torch.Tensor:
     voxels: a shift by whole voxels must copy values and leave no trace of a neighbor in a mask. A
     bag of four weighted rows is also several times as fast on a CPU where slices are many.
     """
-    side_x, side_y, slices = image.shape
-    x = torch.arange(side_x, dtype=torch.float64, device=image.device)[:, None]
-    y = torch.arange(side_y, dtype=torch.float64, device=image.device)[None, :]
+    return _sample(_bordered(image), matrix)
+
+
+def _bordered(image: torch.Tensor) -> torch.Tensor:
+    """Put a border of zeros around an image, one voxel below and two above: it takes all that falls outside."""
+    return torch.nn.functional.pad(image, (0, 0, 1, 2, 1, 2))
+
+
+def _sample(bordered: torch.Tensor, matrix) -> torch.Tensor:
+    """Sample an image that has its border, as `_warp` does; an ascent puts it on once."""
+    width, slices = bordered.shape[1:]
+    side_x, side_y = bordered.shape[0] - 3, width - 3
+    x = torch.arange(side_x, dtype=torch.float64, device=bordered.device)[:, None]
+    y = torch.arange(side_y, dtype=torch.float64, device=bordered.device)[None, :]
     (a, b, c), (d, e, f) = np.asarray(matrix, dtype=np.float64)[:2].tolist()
-    # A border of zeros, one voxel below and two above, takes all that falls outside.
-    padded = torch.nn.functional.pad(image, (0, 0, 1, 2, 1, 2))
     u = (a * x + (b * y + c)).clamp_(-1, side_x).add_(1)
     v = (d * x + (e * y + f)).clamp_(-1, side_y).add_(1)
     low_u, low_v = u.floor(), v.floor()
     part_u, part_v = (u - low_u).float(), (v - low_v).float()
-    width = side_y + 3
     first = low_u.mul_(width).add_(low_v).reshape(-1, 1).int()
-    rows = first + torch.tensor([0, 1, width, width + 1], dtype=torch.int32, device=image.device)
+    rows = first + torch.tensor([0, 1, width, width + 1], dtype=torch.int32, device=bordered.device)
     both = part_u * part_v
     weights = (1 - part_u - part_v + both, part_v - both, part_u - both, both)
     sampled = torch.nn.functional.embedding_bag(
         rows,
-        padded.reshape(-1, slices),
+        bordered.view(-1, slices),
         mode="sum",
         per_sample_weights=torch.stack(weights, -1).reshape(-1, 4),
     )
-    return sampled.reshape(image.shape)
+    return sampled.view(side_x, side_y, slices)
 
 
 def _products(rows: torch.Tensor) -> np.ndarray:
@@ -244,7 +253,8 @@ def _search(fixed: torch.Tensor, moving: torch.Tensor) -> list[np.ndarray]:
     side_x, side_y, _ = fixed.shape
     center = (np.array([side_x, side_y]) - 1) / 2
     turns = [_turn(angle, center) for angle in ANGLES]
-    turned = torch.stack([_warp(moving, turn) for turn in turns])
+    bordered = _bordered(moving)
+    turned = torch.stack([_sample(bordered, turn) for turn in turns])
     size = (2 * side_x, 2 * side_y)
     spectrum = torch.fft.rfft2(turned.permute(0, 3, 1, 2), s=size)
     spectrum = (spectrum * torch.fft.rfft2(fixed.permute(2, 0, 1), s=size).conj()).sum(1)
@@ -279,16 +289,23 @@ def _ascend(level, start, factor: int, kind: str, steps: int = 20, tolerance: fl
     y = (torch.arange(side_y, device=fixed.device) - center[1]).float()[None, :, None]
     reach = factor * np.array([1, 1, *[center.max()] * (1 if kind == "rigid" else 4)])
 
+    bordered = _bordered(moving)
+    rows = fixed.new_empty((5 if kind == "rigid" else 8, *fixed.shape))  # one memory for all steps
     matrix = best_matrix = _to_shrunken(start, factor)
     best, change = -np.inf, None
     for _ in range(steps):
-        warped = _warp(moving, matrix)
+        warped = rows[-1].copy_(_sample(bordered, matrix))
+        rows[-2] = fixed
         along_x, along_y = torch.gradient(warped, dim=(0, 1))
         if kind == "rigid":
-            rows = [along_x, along_y, along_x * y - along_y * x]
+            rows[0], rows[1] = along_x, along_y
+            torch.sub(along_x.mul_(y), along_y.mul_(x), out=rows[2])
         else:
-            rows = [along_x, along_y, along_x * x, along_x * y, along_y * x, along_y * y]
-        products = _products(torch.stack([*rows, fixed, warped]).flatten(1))
+            for place, slope in enumerate((along_x, along_y)):
+                rows[place] = slope
+                torch.mul(slope, x, out=rows[2 + 2 * place])
+                torch.mul(slope, y, out=rows[3 + 2 * place])
+        products = _products(rows.flatten(1))
         size_fixed, size_warped = np.sqrt(np.diag(products)[-2:])
         score = products[-2, -1] / (size_fixed * size_warped) if size_warped > 0 else -1.0
         if score > best:

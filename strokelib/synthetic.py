@@ -11,7 +11,9 @@ import csv
 import dataclasses
 import json
 import multiprocessing
+import os
 import shutil
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -345,7 +347,7 @@ def iter_cohort(root, cohort: Cohort):
         yield len(plans), len(plans)
         return
     _claim(root, cohort)
-    left = [p for p in plans if not _truth_path(root, p).is_file()]
+    left = [p for p in plans if not _complete(root, p)]
     done = len(plans) - len(left)
     if cohort.jobs == 1 or len(left) < 2:
         for plan in left:
@@ -354,7 +356,7 @@ def iter_cohort(root, cohort: Cohort):
             yield done, len(plans)
     else:
         context = multiprocessing.get_context("spawn")
-        pool = concurrent.futures.ProcessPoolExecutor(min(cohort.jobs, len(left)), mp_context=context)
+        pool = concurrent.futures.ProcessPoolExecutor(min(cohort.jobs, len(left)), context, _end_with_parent)
         try:
             waiting = [pool.submit(_write_case, root, cohort, plan) for plan in left]
             for future in concurrent.futures.as_completed(waiting):
@@ -377,6 +379,16 @@ def iter_cohort(root, cohort: Cohort):
     _write_text(root / SUMMARY, json.dumps(summary, indent=1))
 
 
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: killed, that cannot tell it to."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def cohort_digest(cohort: Cohort) -> str:
     """Return what tells two cohorts apart: all settings but jobs, the knobs, the version."""
     return config.digest(VERSION, dataclasses.replace(cohort, jobs=1), KNOBS[cohort.difficulty])
@@ -384,10 +396,12 @@ def cohort_digest(cohort: Cohort) -> str:
 
 def finished(root, cohort: Cohort) -> bool:
     """Tell whether `root` holds this very cohort, complete."""
+    root = Path(root)
     try:
-        return json.loads((Path(root) / SUMMARY).read_text())["digest"] == cohort_digest(cohort)
+        same = json.loads((root / SUMMARY).read_text())["digest"] == cohort_digest(cohort)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    return same and all(_complete(root, plan) for plan in plan_cohort(cohort))
 
 
 def _claim(root: Path, cohort: Cohort) -> None:
@@ -414,10 +428,16 @@ def _truth_path(root: Path, plan: CasePlan) -> Path:
     return root / ".truth" / f"{plan.split}_case_{plan.number}.npz"
 
 
+def _complete(root: Path, plan: CasePlan) -> bool:
+    """Tell whether a scan was written to its end, and its folder has not been removed since."""
+    return _truth_path(root, plan).is_file() and (root / plan.split / f"case_{plan.number}").is_dir()
+
+
 def _write_case(root: Path, cohort: Cohort, plan: CasePlan) -> None:
     """Make one scan and write it; the truth file comes last and says that the scan is complete."""
     with_series = plan.split == "TRAINING" and plan.number <= cohort.series_cases
     case_folder = root / plan.split / f"case_{plan.number}"
+    _truth_path(root, plan).unlink(missing_ok=True)
     shutil.rmtree(case_folder, ignore_errors=True)  # what a killed run left
     with threadpool_limits(1):
         case = _make(plan, cohort.seed, KNOBS[cohort.difficulty], with_series)

@@ -73,10 +73,26 @@ def train_fold(
     best epoch. A run that was killed resumes from its last whole epoch and ends with the same weights on the CPU; one
     that has finished yields nothing. A checkpoint made from anything else is not continued but replaced.
 
+    Raises
+    ------
+    ValueError : an epoch that holds no batch.
+    RuntimeError : the GPU's memory is too small.
+
     Source: Clèrigues et al. 2019, sec. 3.3 (Adadelta, batches of 64, early stopping with a patience of ten epochs,
     weights of the best epoch). Our choice: elastic fields are drawn anew every epoch; the last, smaller batch of an
     epoch is left out; validation DSC is taken on whole slices at a threshold of 0.5.
     """
+    try:
+        yield from _train(job, stack, training_set, stopping_set, evaluated, device)
+    except torch.cuda.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the GPU's memory is too small to train on batches of {job.training.batch_size} patches with all scans in "
+            "it; set compute.folds_at_once = 1, which goes on from the last whole epoch, or begin again with "
+            "compute.resident = 'float16', a lower training.batch_size or device = 'cpu'"
+        ) from error
+
+
+def _train(job: Job, stack: Resident, training_set: PatchList, stopping_set: PatchList, evaluated, device):
     settings, variant = job.training, job.variant
     state = _start(job, stack, device)
     network, optimizer = state["network"], state["optimizer"]

@@ -1,4 +1,12 @@
 import dataclasses
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+import tomllib
+import types
+import typing
 
 import numpy as np
 import pytest
@@ -54,38 +62,318 @@ def test_variants_are_table_1():
     assert last == config.variant("rt_sm")
 
 
-def test_a_misspelt_key_names_the_nearest(tmp_path):
-    with pytest.raises(config.SettingsError, match=r"unknown key training\.patiense; did you mean 'patience'"):
-        load(tmp_path, text().replace("patience =", "patiense ="))
+def keys(kind=config.Settings, section=""):
+    """Return "section.key": type for every key that a settings file has."""
+    found = {}
+    for key, hint in typing.get_type_hints(kind).items():
+        found |= keys(hint, f"{key}.") if dataclasses.is_dataclass(hint) else {section + key: hint}
+    return {key: hint for key, hint in found.items() if key != "name"}
 
 
-def test_a_missing_key_is_named(tmp_path):
-    with pytest.raises(config.SettingsError, match=r"missing key folds\.scheme"):
-        load(tmp_path, text().replace('scheme = "contiguous"\n', ""))
+KEYS = keys()
+# Impossible values of every key, and what the message must hold: the allowed range, or the nearest name.
+IMPOSSIBLE = {
+    "seed": {-1: ">= 0"},
+    "threads": {0: "in [1, 1024]", 5000: "in [1, 1024]"},
+    "data.source": {"isles": "'synthetic' or 'isles2018', got 'isles'; did you mean 'isles2018'?"},
+    "data.folder": {"": "must name a folder", " ": "must name a folder", ".": "must name a folder"},
+    "data.skip_bad_cases": {"no": "must be bool"},
+    "cohort.seed": {-5: ">= 0"},
+    "cohort.training_patients": {0: "in [1, 63]", 64: "in [1, 63]", 2: "folds.count must be at most"},
+    "cohort.testing_patients": {0: "in [1, 40]", 41: "in [1, 40]"},
+    "cohort.max_slices": {1: ">= 2"},
+    "cohort.difficulty": {"reel": "'easy', 'real' or 'hard', got 'reel'; did you mean 'real'?"},
+    "cohort.series_cases": {-1: ">= 0"},
+    "cohort.compress": {1: "must be bool"},
+    "cohort.jobs": {0: "in [1, 1024]", 9999: "in [1, 1024]"},
+    "preprocess.registration": {"ridgid": "'rigid' or 'affine', got 'ridgid'; did you mean 'rigid'?"},
+    "folds.count": {0: ">= 2", 1: ">= 2", 21: "at most cohort.training_patients, 20, got 21"},
+    "folds.scheme": {"random": "'contiguous' or 'balanced', got 'random'"},
+    "folds.inner_split": {0: "must be bool"},
+    "sampling.patches_per_case": {0: ">= 2", 1: ">= 2"},
+    "sampling.elastic_alpha": {-0.1: ">= 0"},
+    "sampling.elastic_gamma": {0: "> 0", -0.1: "> 0"},
+    "sampling.lesion_offset": {0: "must be bool"},
+    "sampling.balanced": {"yes": "must be bool"},
+    "training.batch_size": {0: ">= 2", 1: ">= 2", 769: "at least training.batch_size, 769, got 768"},
+    "training.patches_per_epoch": {-1: ">= 0", 63: "must be 0 (all patches) or at least training.batch_size, 64"},
+    "training.max_epochs": {0: ">= 1"},
+    "training.patience": {0: ">= 1"},
+    "training.min_improvement": {-1e-9: ">= 0"},
+    "training.rho": {0: "in (0, 1)", 1: "in (0, 1)", 95: "in (0, 1)"},
+    "training.learning_rate": {0: "> 0", -1: "> 0"},
+    "training.batch_norm_momentum": {0: "in (0, 1]", 1.01: "in (0, 1]"},
+    "training.dropout": {1: "in [0, 1)", -0.2: "in [0, 1)", 20: "in [0, 1)"},
+    "training.gdl_weights": {"volumes": "'volume' or 'squared', got 'volumes'; did you mean 'volume'?"},
+    "compute.resident": {"float64": "'float32' or 'float16', got 'float64'"},
+    "compute.precision": {"fp32": "'float32', 'tf32' or 'bf16', got 'fp32'"},
+    "compute.compile": {"auto": "must be bool"},
+    "compute.folds_at_once": {0: "in [1, 1024]"},
+    "prediction.step": {0: "in [1, 48]", 49: "in [1, 48]", 64: "in [1, 48]"},
+    "prediction.passes": {0: ">= 1"},
+    "prediction.dropout": {1: "in [0, 1)", -0.1: "in [0, 1)"},
+    "prediction.batch_size": {-1: ">= 0"},
+    "postprocess.thresholds": {
+        (): "a value at least",
+        (0.0, 0.5): "in (0, 1), got 0.0",
+        (0.5, 1.0): "in (0, 1), got 1.0",
+        (0.5, 0.2): "must rise from value to value, got [0.5, 0.2]",
+        (0.2, 0.2): "must rise from value to value",
+        (0.2, math.nan): "finite",
+        (0.2, "0.3"): "must be float, got '0.3'",
+    },
+    "postprocess.min_lesion_voxels": {
+        (): "a value at least",
+        (0, 10): ">= 1, got 0",
+        (100, 50): "must rise from value to value, got [100, 50]",
+        (50, 50): "must rise from value to value",
+        (10, 50.5): "must be int, got 50.5",
+        (True, 50): "must be int, got True",
+    },
+    "sensitivity.seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
+    "sensitivity.changes": {
+        ("patch_33",): "got 'patch_33'; did you mean 'patch_32'?",
+        ("no_elastic", "no_elastic"): "a value twice",
+    },
+    "sensitivity.folds": {0: ">= 1", 4: "at most folds.count, 3, got 4"},
+}
+# What is of the wrong type wherever it stands; TOML's true is no 1, and nan is no number.
+MISTYPED = {
+    int: (True, 1.5, "1", (1,), {}, -(2**70), 2**63, math.nan),
+    float: (True, "0.5", (0.5,), {}, math.nan, math.inf, -math.inf, 10**400),
+    bool: (1, 0.0, "true", (True,), {}),
+    str: (1, True, ("demo",), {}),
+    types.GenericAlias: (1, "0.5", True, {}, ((0.5,),), ({},)),
+}
+BAD = [(key, value, part) for key, values in IMPOSSIBLE.items() for value, part in values.items()]
+BAD += [
+    (key, value, "must be")
+    for key, hint in KEYS.items()
+    for value in MISTYPED[types.GenericAlias if isinstance(hint, types.GenericAlias) else hint]
+]
+
+
+def toml(value):
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(toml, value))}]"
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else json.dumps(value)
+
+
+def changed(tmp_path, change, base="demo"):
+    """Write the settings of the demo with changed keys, those that become None left out; return the file."""
+    flat = {}
+    for key, value in tomllib.loads(text(base)).items():
+        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    flat |= change
+    path = tmp_path / "mine.toml"
+    path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in flat.items() if value is not None))
+    return path
+
+
+def refused(path):
+    """Return the one line with which a settings file is refused."""
+    with pytest.raises(config.SettingsError) as caught:
+        config.load_settings(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path.name}: ") and "\n" not in message
+    return message
+
+
+def test_the_settings_as_they_are_load(tmp_path):
+    assert dataclasses.replace(config.load_settings(changed(tmp_path, {})), name="demo") == config.load_settings("demo")
+
+
+def test_no_key_is_without_an_impossible_value():
+    assert IMPOSSIBLE.keys() == KEYS.keys()
+
+
+@pytest.mark.parametrize(("key", "value", "part"), BAD, ids=lambda x: str(x)[:30])
+def test_a_bad_value_is_one_line_with_the_key_and_what_is_allowed(key, value, part, tmp_path):
+    message = refused(changed(tmp_path, {key: value}))
+    assert key in message and part in message
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(key, tmp_path):
+    section = key.split(".")[0]
+    alone = sum(other.split(".")[0] == section for other in KEYS) == 1  # then its section goes with it
+    assert refused(changed(tmp_path, {key: None})) == f"mine.toml: missing key {section if alone else key}"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_misspelt_key_names_the_nearest(key, tmp_path):
+    wrong, name = key[:-1] + "z" + key[-1], key.split(".")[-1]
+    value = tomllib.loads(text())
+    for part in key.split("."):
+        value = value[part]
+    message = refused(changed(tmp_path, {key: None, wrong: value}))
+    assert message == f"mine.toml: unknown key {wrong}; did you mean {name!r}?"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("content", "part"),
     [
-        ("seed = 2018", 'seed = "x"', "seed must be int"),
-        ("inner_split = false", "inner_split = 0", "inner_split must be bool"),
-        ("batch_size = 64", "batch_size = 64.5", "batch_size must be int"),
-        ("dropout = 0.2", "dropout = 1.2", r"dropout must be in \[0, 1\)"),
-        ("[0.1, 0.2,", "[0.0, 0.2,", "thresholds must lie between 0 and 1"),
-        ('source = "synthetic"', 'source = "mine"', "data.source must be"),
-        ("count = 3", "count = 1", "folds.count must be >= 2"),
-        ("[folds]", "[folds", "mine.toml"),
+        ("seed = 1\nseed = 2", "not a TOML file: Cannot overwrite a value"),
+        ("[folds", "not a TOML file: Expected"),
+        ("", "missing key seed"),
+        ("seed = " + "[" * 5000, "not a TOML file"),
+        (b"\xff\xfe", "not a TOML file: 'utf-8'"),
+        (b"\x00" * 100, "not a TOML file"),
     ],
 )
-def test_bad_values_are_one_clear_error(tmp_path, old, new, message):
-    assert old in text()
-    with pytest.raises(config.SettingsError, match=message):
-        load(tmp_path, text().replace(old, new))
+def test_a_file_that_holds_no_settings_is_one_line(content, part, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert part in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({key: None for key in KEYS if key.startswith("folds.")} | {"folds": 3}, "folds must be a table, got 3"),
+        ({"traning.rho": 0.9}, "unknown key traning; did you mean 'training'?"),
+        ({"name": "demo"}, "unknown key name; the results are named after the file"),
+    ],
+    ids=["table", "section", "name"],
+)
+def test_what_is_no_section_is_one_line(change, part, tmp_path):
+    assert part in refused(changed(tmp_path, change))
+
+
+@pytest.mark.parametrize("stem", ["a b", "$(touch pwned)", "it's", "..", ".hidden", "a;b", "{x}", "ä", "a\nb", "-rf"])
+def test_a_name_that_makes_no_plain_folder_is_refused(stem, tmp_path):
+    path = tmp_path / f"{stem}.toml"
+    path.write_text(text())
+    with pytest.raises(config.SettingsError, match=r"takes letters, digits, '_', '-' and '\.' only"):
+        config.load_settings(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prediction.step": 48, "sensitivity.changes": []},
+        {"folds.count": 20, "training.rho": 0.5, "training.min_improvement": 0},
+        {"training.patches_per_epoch": 64, "training.dropout": 0, "training.batch_norm_momentum": 1},
+        {"training.patches_per_epoch": 0, "training.batch_size": 5000},
+        {"postprocess.thresholds": [0.001, 0.999], "postprocess.min_lesion_voxels": [1]},
+        {"data.source": "isles2018", "folds.count": 30},
+        {"cohort.training_patients": 3, "folds.inner_split": True},
+    ],
+    ids=str,
+)
+def test_the_ends_of_the_ranges_are_allowed(change, tmp_path):
+    assert config.load_settings(changed(tmp_path, change)).name == "mine"
+
+
+def test_an_inner_split_needs_a_second_patient_to_train_on(tmp_path):
+    change = {"cohort.training_patients": 2, "folds.count": 2, "folds.inner_split": True, "sensitivity.folds": 1}
+    assert "folds.inner_split needs cohort.training_patients of 3 at least, got 2" in refused(changed(tmp_path, change))
+
+
+@pytest.mark.parametrize("size", [0, 8, 40, 65])
+def test_a_patch_is_a_multiple_of_16(size):
+    with pytest.raises(config.SettingsError, match=f"variant.patch_size must be a multiple of 16, got {size}"):
+        dataclasses.replace(config.variant("rt"), patch_size=size)
+
+
+def test_a_fold_that_is_not_there_names_those_that_are():
+    settings = config.load_settings("demo")
+    for fold in (0, 1, 2):
+        config.check_fold(settings, fold)
+    for fold in (-1, 3, 0.5, "0"):
+        with pytest.raises(config.SettingsError, match="fold must be 0 to 2, got"):
+            config.check_fold(settings, fold)
+
+
+def test_an_unknown_variant_names_the_nearest():
+    settings = config.load_settings("demo")
+    assert config.method("rt_sm", settings) == (config.VARIANTS["rt_sm"], settings)
+    with pytest.raises(config.SettingsError, match=r"unknown variant 'rt_sn'.*did you mean 'rt_sm'"):
+        config.method("rt_sn", settings)
+
+
+def front_door():
+    """Import tools/run.py, which is no module of a package."""
+    spec = importlib.util.spec_from_file_location("run", config.ROOT / "tools" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run"] = module  # its dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_front_door_refuses_every_bad_file_before_it_makes_anything(tmp_path, monkeypatch):
+    door = front_door()
+    monkeypatch.setattr(config, "ROOT", tmp_path / "elsewhere")
+    for key, value, part in BAD:
+        path = changed(tmp_path, {key: value}, config.__file__.replace("strokelib/config.py", "configs/demo"))
+        monkeypatch.setattr(sys, "argv", ["run.py", str(path)])
+        with pytest.raises(SystemExit) as caught:
+            door.main()
+        message = str(caught.value)
+        assert key in message and part in message and "\n" not in message
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["mine.toml"], "mine.toml: folds.count must be >= 2, got 1"),
+        (["dmeo"], "settings are one of ['demo'"),
+        (["none.toml"], "no settings file none.toml"),
+        ([""], "no settings file"),
+        (["."], "no settings file"),
+        ([], "usage: python tools/run.py SETTINGS"),
+        (["demo", "phantom"], "usage: python tools/run.py SETTINGS"),
+    ],
+)
+def test_the_command_line_prints_one_line_and_no_traceback(arguments, part, tmp_path):
+    changed(tmp_path, {"folds.count": 1})
+    command = [sys.executable, str(config.ROOT / "tools" / "run.py"), *arguments]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 1 and told.stdout == ""
+    assert part in told.stderr and len(told.stderr.splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
 
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(FileNotFoundError, match=r"demo.*isles2018.*phantom"):
         config.load_settings("dmeo")
+
+
+def flat(value, prefix=""):
+    """Return key: value of a dataclass, with the sections' names before the keys."""
+    found = {}
+    for name, part in vars(value).items():
+        found |= flat(part, f"{name}.") if dataclasses.is_dataclass(part) else {f"{prefix}{name}": part}
+    return found
+
+
+def test_a_change_departs_from_its_row_in_one_thing_alone():
+    settings = config.load_settings("study")
+    known = config.changes(settings)
+    assert {"patch_96", "no_elastic", "step_4", "rate_40", "rt_seed2019", "rt_sm_seed2020"} <= known.keys()
+    for name, change in known.items():
+        row, how = config.method(name, settings)
+        before = flat(settings) | flat(config.VARIANTS[change.variant])
+        after = flat(how) | flat(row)
+        assert [key for key in before if before[key] != after[key]] in ([change.key], []), name
+        assert after[change.key] == change.value
+        assert type(after[change.key]) is type(before[change.key])
+    for name, row in config.VARIANTS.items():
+        assert config.method(name, settings) == (row, settings)
+
+
+def test_what_differs_at_prediction_alone_uses_the_networks_of_its_row():
+    settings = config.load_settings("study")
+    for name, change in config.changes(settings).items():
+        own = not change.key.startswith("prediction.")
+        assert config.weights(name, settings) == (name if own else "rt_sm")
+    assert {name: config.weights(name, settings) for name in config.VARIANTS} == config.WEIGHTS
+
+
+def test_an_unknown_change_names_the_nearest():
+    with pytest.raises(config.SettingsError, match=r"unknown variant 'patch_33'.*did you mean 'patch_32'"):
+        config.method("patch_33", config.load_settings("demo"))
 
 
 def test_generators_depend_on_every_key_and_on_nothing_else():

@@ -813,6 +813,7 @@ def test_bad_cases_are_listed_together_and_lose_no_other(tmp_path):
         ("TRAINING", 3): r"cannot read .*CT_CBF.*holds 1000\)",
         ("TRAINING", 4): "CBV is constant over its brain mask",
         ("TRAINING", 5): r"\(40, 40\) voxels, those of most training scans \(64, 64\)",
+        ("TRAINING", 7): "found none",
         ("TRAINING", 8): "found 'Case 8'; rename",
         ("TRAINING", 9): "is no folder that can be opened",
         ("TESTING", 2): "MTT.*NaN or infinite",

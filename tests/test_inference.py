@@ -120,6 +120,29 @@ def test_the_spread_is_that_of_the_passes_of_each_patch(scan):
         inference.predict_spread([network(0)], images, mask, generator, passes=1)
 
 
+def test_networks_kept_apart_are_the_vote_on_average(scan):
+    images, mask = scan
+    networks = [network(0), network(1)]
+    each = inference.predict_each(networks, images, mask, np.random.default_rng(4), 16, 3, 0.3, 32)
+    vote = inference.predict_case(networks, images, mask, 16, 3, 0.3, 32, 0, np.random.default_rng(4))
+    assert each.shape == (2, *mask.shape) and np.abs(each.mean(axis=0) - vote).max() < 1e-6
+    first = inference.predict_case(networks[:1], images, mask, 16, 3, 0.3, 32, 0, np.random.default_rng(4))
+    assert np.array_equal(each[0], first), "the first network draws as it does alone"
+    assert np.abs(each[1] - first).max() > 1e-3
+
+
+def test_slices_of_several_groups_are_those_of_each_group_alone(scan):
+    """Slices at once share a box; a gap without brain and a last, smaller group change nothing else."""
+    images, mask = (np.concatenate([part] * 3, axis=-1)[..., : inference.SLICES_AT_ONCE + 2] for part in scan)
+    mask = mask.copy()
+    mask[..., 1] = False
+    ours = inference.predict_case([network(0)], images, mask, mode="slices")
+    parts = [slice(0, inference.SLICES_AT_ONCE), slice(inference.SLICES_AT_ONCE, None)]
+    alone = [inference.predict_case([network(0)], images[..., p], mask[..., p], mode="slices") for p in parts]
+    assert np.abs(ours - np.concatenate(alone, axis=-1)).max() < 1e-6 and not ours[..., 1].any()
+    assert ours[mask].min() > 0
+
+
 def test_slices_pass_the_box_of_the_brain(scan):
     images, mask = scan
     ours = inference.predict_case([network(0)], images, mask, mode="slices")

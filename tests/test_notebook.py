@@ -42,6 +42,30 @@ def test_wrong_parameters_are_named(values, message):
         notebook.check_parameters(["", PARAMETERS, passed(**values), "check_parameters(In)"])
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os",
+        "fold = __import__('os').getpid()",
+        "fold = 1; print(1)",
+        "fold = float('nan')",
+        "fold: int = 1",
+        "fold = variant = 1",
+        "fold.real = 1",
+        "settings = 'demo' + 'x'",
+    ],
+)
+def test_a_parameter_is_a_plain_value_and_no_code(line):
+    with pytest.raises(ValueError, match=r"^a parameter is a name and a plain value, not code, got "):
+        notebook.check_parameters(["", PARAMETERS, f"# Parameters\n{line}\n", "check_parameters(In)"])
+
+
+@pytest.mark.parametrize("value", ["; import os", "'\"\n__import__('os')", "$(touch pwned)", "{0}", "a\\b", "\"\"\""])
+def test_a_value_that_looks_like_code_stays_a_value(value):
+    assert notebook._assigned(passed(settings=value)) == {"settings": value}
+    assert notebook.check_parameters(["", PARAMETERS, passed(settings=value), "check_parameters(In)"]) is None
+
+
 def test_whole_number_does_for_a_float():
     notebook.check_parameters(["", PARAMETERS, passed(step=2), "check_parameters(In)"])
     with pytest.raises(ValueError, match=r"must be int, got 2\.0"):

@@ -230,6 +230,8 @@ FIGURES = {
     "volumes": (lambda: plots.volumes(scores(), R2, LABEL), 5, ["(mL)"]),
     "paired_differences": (lambda: plots.paired_differences(differences(), LABEL), 2, ["(mm)"]),
     "leaderboard": (lambda: plots.leaderboard(entries(), LABEL), 1, ["DSC"]),
+    "sweeps": (lambda: plots.sweeps({"step": swept()}, LABEL), 2, ["(mm)"]),
+    "stopping": (lambda: plots.stopping(stops(), LABEL), 2, ["DSC"]),
 }
 
 
@@ -707,6 +709,48 @@ def test_differences_are_filled_where_significant():
     assert low > high  # the first pair on top
 
 
+def swept():
+    return pd.DataFrame(
+        {
+            "value": [32, 32, 64, 64, 96, 96],
+            "metric": ["dsc", "hd_mm"] * 3,
+            "mean_difference": [-0.02, 3.0, 0.0, 0.0, 0.01, -2.0],
+            "low": [-0.04, 1.0, 0.0, 0.0, -0.01, -4.0],
+            "high": [0.0, 6.0, 0.0, 0.0, 0.02, 1.0],
+            "reference": [False, False, True, True, False, False],
+        }
+    )
+
+
+def stops():
+    rows = [("rt", 0, "validation_loss", -0.2, 0.04), ("rt", 1, "validation_loss", -0.6, 0.0)]
+    rows += [("rt", 0, "monitored", -0.9, 0.01), ("rt", 1, "monitored", np.nan, 0.03)]
+    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "rank", "cost"])
+
+
+def test_sweeps_stand_in_order_with_the_reference_open():
+    fig = plots.sweeps({"patch side (voxels)": swept().iloc[::-1], "step": swept().iloc[:4]}, LABEL)
+    dsc, other, hd, _ = fig.axes
+    assert (dsc.get_ylabel(), hd.get_ylabel()) == ("difference in DSC", "difference in HD (mm)")
+    assert hd.get_xlabel() == "patch side (voxels)" and other.get_ylabel() == ""
+    assert [text.get_text() for text in hd.get_xticklabels()] == ["32", "64", "96"]
+    line = next(line for line in dsc.lines if len(line.get_xdata()) == 3)
+    assert list(line.get_ydata()) == [-0.02, 0.0, 0.01]
+    (bars,) = dsc.collections
+    assert np.allclose(bars.get_segments()[0], [[0, -0.04], [0, 0.0]])
+    opened = [line for line in dsc.lines if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in opened] == [[1]]
+
+
+def test_stopping_draws_a_point_a_network_and_their_mean():
+    rank, cost = plots.stopping(stops(), LABEL).axes
+    assert [text.get_text() for text in rank.get_yticklabels()] == ["validation loss", "L1 loss + error rate"]
+    points = [sorted(line.get_xdata()) for line in rank.lines if line.get_marker() == "o"]
+    assert points == [[-0.6, -0.2], [-0.9]]
+    means = [line.get_xdata()[0] for line in cost.lines if line.get_marker() != "o"]
+    assert means == pytest.approx([0.02, 0.02])
+
+
 def test_a_difference_without_a_test_is_drawn():
     columns = ["mean_difference", "low", "high", "p_holm"]
     undefined = differences().assign(**dict.fromkeys(columns, np.nan))
@@ -740,6 +784,7 @@ def test_leaderboard_sets_our_entries_apart():
         (lambda f: plots.bland_altman(f, AGREEMENT, LABEL), scores(), "truth_volume_ml"),
         (lambda f: plots.reliability({"rt": f}, {"rt": 0.1}, LABEL), stats.reliability(COUNTS), "share"),
         (lambda f: plots.seeds(f, stats.seed_spread(by_seed()), "dsc", LABEL), by_seed(), "seed"),
+        (lambda f: plots.sweeps({"step": f}, LABEL), swept(), "low"),
         (lambda f: plots.leaderboard(f, LABEL), entries(), "source"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -18,15 +19,18 @@ TINY = "tests/tiny.toml"
 TIMEOUT_S = 900
 
 
+def surroundings(folder):
+    """Return the environment in which python imports the copy's strokelib."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("STROKELIB_DATA", "MPLBACKEND")}
+    return kept | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+
+
 def call(folder, *command):
     """Run python with these arguments in the copy, which imports the copy's strokelib."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    for name in ("STROKELIB_DATA", "MPLBACKEND"):
-        environment.pop(name, None)
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=folder,
-        env=environment,
+        env=surroundings(folder),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -66,7 +70,9 @@ def edited(path, old, new):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return copy_project(tmp_path_factory.mktemp("project"))
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    shutil.copy(ROOT / "tests" / "watch.py", folder / "sitecustomize.py")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +96,20 @@ def change(finished):
 
 
 def test_plan_of_the_full_study(project):
-    jobs = planned(project, "phantom")
-    assert jobs["train"] == 15
-    assert jobs["uncertainty"] == 5, "rt_sm_uf predicts with rt_sm's networks and trains none"
     once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "overview")
-    assert [jobs[rule] for rule in once] == [1] * 7
-    assert jobs["total"] == 15 + 5 + 7 + 1
+    for name, trained in {"phantom": 15, "study": 15 + 2 * 2 * 5}.items():  # study: two more seeds of two variants
+        jobs = planned(project, name)
+        assert jobs["train"] == trained
+        assert jobs["predict"] == 5, "rt_sm_uf predicts with rt_sm's networks and trains none"
+        assert [jobs[rule] for rule in once] == [1] * 7
+        assert jobs["total"] == trained + 5 + 7 + 1
+
+
+def test_plan_of_the_sensitivity(project):
+    """Four rows of Table 1 and nineteen changes in two folds; nine of the changes are of prediction alone."""
+    jobs = planned(project, "study", "sensitivity")
+    assert (jobs["train"], jobs["predict"]) == (2 * (3 + 10), 2 * (1 + 9))
+    assert not {"ablations", "leaderboard", "overview"} & jobs.keys()
 
 
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
@@ -103,8 +117,8 @@ def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     assert "Table 1, synthetic cohort" in told.stdout
     assert "figures/tiny/fig4.png" in told.stdout
-    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 16 ", line)]
-    assert len(lines) == 16
+    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 20 ", line)]
+    assert len(lines) == 20
     assert all(" left" in line for line in lines[:-1])
 
 
@@ -147,7 +161,7 @@ def test_submission_holds_every_testing_scan(finished):
 def test_every_executed_notebook_has_its_html_and_holds_no_error(finished):
     project, _ = finished
     books = sorted((project / "results/tiny").rglob("*.ipynb"))
-    assert len(books) == 7 + 4 * 2
+    assert len(books) == 7 + (4 + 2) * 2
     for path in books:
         assert path.with_suffix(".html").stat().st_size > 10_000
         for cell in json.loads(path.read_text())["cells"]:
@@ -163,6 +177,53 @@ def test_manifest_says_what_made_the_results(finished):
     assert facts["settings"] == "tiny"
     assert facts["packages"]["torch"]
     assert facts["commit"] is None, "the copy is no repository"
+
+
+def test_every_table_and_network_is_named_with_its_contents_in_a_manifest_beside_it(finished):
+    project, _ = finished
+    named = {}
+    for path in project.rglob("*.manifest.json"):
+        facts = json.loads(path.read_text())
+        assert facts["settings"]["name"] == "tiny" and facts["versions"]["torch"] and facts["code"]
+        named |= {path.parent / name: digits for name, digits in facts["files"].items()}
+    made = [p for kind in ("results", "figures") for p in (project / kind / "tiny").rglob("*")]
+    made = [p for p in made if p.suffix in (".csv", ".safetensors", ".png") and ".checkpoint." not in p.name]
+    assert len([p for p in made if p.suffix == ".csv"]) > 30
+    assert len([p for p in made if p.suffix == ".safetensors"]) >= 8
+    for path in made:
+        assert named[path] == hashlib.sha256(path.read_bytes()).hexdigest(), path
+
+
+def test_the_truth_of_testing_scans_is_opened_for_scoring_alone_and_nothing_connects_to_anywhere(finished):
+    project, _ = finished
+    lines = (project / "watched.log").read_text().splitlines()
+    assert not [line for line in lines if " open " not in line], "connections, and names looked up"
+    hidden = [line for line in lines if "/.truth/" in line and ("testing_ot" in line or "TESTING_" in line)]
+    assert {line.split()[0] for line in hidden} == {"01_data_exploration.ipynb", "07_leaderboard_submission.ipynb"}
+    # Notebook 01 makes the cohort; of a testing scan's truth it reads back its record, not the outline.
+    made = [line for line in hidden if line.startswith("01")]
+    assert not [line for line in made if " r " in line and "testing_ot" in line]
+    last = [line for line in lines if line.startswith("07")]
+    archive = next(i for i, line in enumerate(last) if "submission.zip" in line)
+    assert archive < min(i for i, line in enumerate(last) if line in hidden), "the submission is written first"
+
+
+@pytest.mark.parametrize(
+    ("notebook", "file", "message"),
+    [
+        ("06_ablations", "rt/fold1/case_5.nii.gz", "rt/fold1/case_5.nii.gz is not the file that"),
+        ("07_leaderboard_submission", "rt_sm/fold1/network.safetensors", "network.safetensors is not the file that"),
+    ],
+)
+def test_no_table_is_made_from_maps_or_networks_of_another_run(finished, tmp_path, notebook, file, message):
+    project = shutil.copytree(finished[0], tmp_path / "project", symlinks=True)
+    found = project / "results/tiny" / file
+    others = [p for p in found.parent.glob(f"*{''.join(found.suffixes)}") if p != found]
+    found.write_bytes((others or [found.parents[1] / "fold0" / found.name])[0].read_bytes())
+    paths = (f"notebooks/{notebook}.ipynb", f"results/tiny/{notebook}.ipynb", "--cwd", "notebooks", "-k", "python3")
+    told = call(project, "-m", "papermill", *paths, "-r", "settings", str(project / TINY))
+    assert told.returncode != 0
+    assert message in told.stderr and "run notebook 05_crossvalidation again for results/tiny/rt" in told.stderr
 
 
 def test_a_second_run_runs_nothing(finished):
@@ -187,7 +248,7 @@ def test_a_library_edit_reruns_what_uses_it(finished, change):
     project, _ = finished
     change("strokelib/losses.py", '"""\n', '"""\n\nNEW = 1\n')
     jobs = planned(project)
-    assert (jobs["train"], jobs["uncertainty"]) == (6, 2)
+    assert (jobs["train"], jobs["predict"]) == (10, 2), "six of Table 1 and another seed of two variants"
     assert {"ablations", "leaderboard"} <= jobs.keys()
     assert not {"cohort", "preprocess"} & jobs.keys()
 
@@ -220,10 +281,25 @@ def test_a_second_run_at_once_is_refused(finished):
     assert "another run of tiny is active" in told.stderr
 
 
+def test_the_sensitivity_is_made_when_asked_for(finished):
+    project, _ = finished
+    told = call(project, "tools/run.py", TINY, "sensitivity")
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    assert "One thing changed, synthetic cohort (figures/tiny/sensitivity.csv)" in told.stdout
+    with open(project / "figures/tiny/sensitivity.csv", newline="") as file:
+        rows = {row["change"]: row for row in csv.DictReader(file)}
+    assert {name: row["reference"] for name, row in rows.items()} == {"patch_32": "rt_sm", "rate_40": "rt_sm_uf"}
+    assert not (project / "results/tiny/patch_32/fold1").exists(), "one fold was asked for"
+    assert not (project / "results/tiny/rate_40/fold0/network.safetensors").exists(), "it uses those of rt_sm"
+    for name in ("sensitivity", "prediction", "patch_side", "stopping"):
+        assert (project / f"figures/tiny/{name}.png").stat().st_size > 0
+    assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
+
+
 def test_unknown_settings_are_named(project):
     told = call(project, "tools/run.py", "demmo")
     assert told.returncode == 1
-    assert "settings are one of ['demo', 'isles2018', 'phantom']" in told.stderr
+    assert "settings are one of ['demo', 'isles2018', 'phantom', 'study']" in told.stderr
 
 
 def test_a_misspelt_parameter_stops_the_notebook(project):

@@ -1,4 +1,4 @@
-"""Run the workflow for one settings file: python tools/run.py demo
+"""Run the workflow for one settings file: python tools/run.py demo; or one target of it: ... study sensitivity
 
 Prints a line for every notebook that finishes, with the time left, then Table 1 and the figures.
 When something fails, the last line names the notebook that holds the error.
@@ -29,7 +29,8 @@ from strokelib.notebook import time_left
 
 # Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
 USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
-USUAL_S |= {"uncertainty": 25, "ablations": 30, "leaderboard": 80, "overview": 8, "html": 12}
+USUAL_S |= {"predict": 25, "ablations": 30, "leaderboard": 80, "overview": 8, "html": 12}
+USUAL_S |= {"sensitivity": 40}
 QUIET_S = 60  # after so long without a line, say what is running
 
 
@@ -145,15 +146,43 @@ def gpus() -> int:
 
 
 def stop(child: subprocess.Popen) -> None:
-    """End snakemake and all it started; the next run redoes what was half written."""
-    below = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
-    child.kill()
-    for process in below:
+    """End a process and all that it started; the next run redoes what was half written.
+
+    They are frozen from the top down before any is ended: one that still runs may be starting another.
+    """
+    frozen = [psutil.Process(child.pid)] if child.poll() is None else []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in frozen:
+            process.suspend()
+        while frozen and (new := set(frozen[0].children(recursive=True)) - set(frozen)):
+            for process in new:
+                frozen.append(process)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+    for process in frozen:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float) -> None:
+def clear(settings: Settings) -> None:
+    """Remove the temporary files of `config.write_whole` whose process is gone: killed, it could not do so itself."""
+    folders = [settings.results, settings.figures] + ([settings.data_root] if settings.synthetic else [])
+    for folder in folders:
+        for path in folder.rglob(".*.part.*"):
+            found = re.match(r"\.(\d+)\.part\.", path.name)
+            if found and not _writes(int(found[1]), path):
+                path.unlink(missing_ok=True)
+
+
+def _writes(number: int, path: Path) -> bool:
+    """Tell whether the process of this number lives and can have written the file, which is not older than it."""
+    try:
+        return psutil.Process(number).create_time() <= path.stat().st_mtime
+    except (psutil.NoSuchProcess, OSError):
+        return False
+
+
+def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str) -> None:
     """Record what made these results: commit, settings, versions, machine."""
 
     def git(*words):
@@ -175,7 +204,8 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float) -> None
         "seconds": round(elapsed_s),
     }
     text = json.dumps(facts, indent=1) + "\n"
-    write_whole(settings.results / "manifest.json", lambda path: path.write_text(text))
+    name = f"manifest_{target}.json" if target else "manifest.json"
+    write_whole(settings.results / name, lambda path: path.write_text(text))
 
 
 def print_table(path: Path) -> None:
@@ -187,21 +217,24 @@ def print_table(path: Path) -> None:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
-def run(name: str, settings: Settings) -> int:
+def run(name: str, settings: Settings, target: str = "") -> int:
     """Run snakemake under the lock, following its output; return its exit code."""
     began = time.monotonic()
     gpu_count = gpus()
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--nocolor"]
+    command = [sys.executable, "-m", "snakemake", *([target] if target else [])]
+    command += ["--nolock", "--rerun-incomplete", "--nocolor"]
     command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
     # Without a GPU, as many notebooks as there are cores.
     command += ["--resources", f"gpu={settings.compute.folds_at_once}"] if gpu_count else []
     jobs, lines, last = Jobs(), queue.Queue(), began
-    with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log:
+    with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
+        clear(settings)
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         child = subprocess.Popen(command, cwd=ROOT, stdin=held, **pipe)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop(child))
         reader = threading.Thread(target=lambda: [*map(lines.put, child.stdout), lines.put(None)])
+        at_end.callback(stop, child)  # which lives on where its output cannot be followed: the disk is full
         reader.start()
         while True:
             try:
@@ -224,10 +257,10 @@ def run(name: str, settings: Settings) -> int:
         code = child.wait()
         if code == 0:
             if jobs.seconds:
-                write_manifest(settings, gpu_count, time.monotonic() - began)
+                write_manifest(settings, gpu_count, time.monotonic() - began, target)
             else:
                 print("nothing to do: all results are there and up to date")
-            say_results(settings)
+            say_results(settings, target)
         else:
             say_failure(code, jobs, settings)
     return code if code >= 0 else 128 - code
@@ -260,9 +293,10 @@ def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
             )
 
 
-def say_results(settings: Settings) -> None:
-    table = settings.figures / "table1.csv"
-    print(f"\nTable 1, {settings.label} ({table.relative_to(ROOT)})")
+def say_results(settings: Settings, target: str) -> None:
+    name, file = ("One thing changed", "sensitivity.csv") if target else ("Table 1", "table1.csv")
+    table = settings.figures / file
+    print(f"\n{name}, {settings.label} ({table.relative_to(ROOT)})")
     print_table(table)
     print("\nFigures")
     for path in sorted(settings.figures.glob("*.png")):
@@ -286,14 +320,18 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        sys.exit("usage: python tools/run.py SETTINGS, a name in configs/ or a .toml file")
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["sensitivity"]):
+        sys.exit("usage: python tools/run.py SETTINGS [sensitivity]; SETTINGS is a name in configs/ or a .toml file")
     name = sys.argv[1]
     try:
         settings = load_settings(name)
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
-    return run(str(Path(name).resolve()) if name.endswith(".toml") else name, settings)
+    try:
+        return run(str(Path(name).resolve()) if name.endswith(".toml") else name, settings, *sys.argv[2:])
+    except OSError as error:
+        where = error.filename or settings.results
+        sys.exit(f"stopped: cannot write {where} ({error.strerror}); mend that, and the same command goes on from here")
 
 
 if __name__ == "__main__":
