@@ -193,3 +193,35 @@ def test_accumulated_ones_are_the_coverage():
 def test_steps_beyond_the_patch_are_refused():
     with pytest.raises(ValueError, match="step must be 1 to"):
         patches.patch_grid(scan()[1], 33, 32)
+
+
+def test_counting_within_patches_is_cutting_and_summing():
+    generator = np.random.default_rng(5)
+    mask = generator.random((40, 30, 3)) < 0.3
+    voxels = np.array([(x, y, k) for x in (0, 7, 39) for y in (0, 15, 29) for k in (0, 2)])
+    for side in (2, 16, 32):
+        half = side // 2
+        padded = np.pad(mask, ((half, half), (half, half), (0, 0)))
+        expected = [padded[x : x + side, y : y + side, k].sum() for x, y, k in voxels]
+        assert patches.count_within(mask, voxels, side).tolist() == expected
+
+
+def test_lesion_centers_stay_where_no_offset_is_wanted():
+    lesion, mask = np.zeros((64, 64, 1), bool), np.ones((64, 64, 1), bool)
+    lesion[20:30, 20:30] = True
+    drawn = [
+        patches.sample_centers(lesion, mask, 100, 32, np.random.default_rng(1), lesion_offset=offset)
+        for offset in (True, False)
+    ]
+    moved, kept = (c.voxels[c.lesion] for c in drawn)
+    assert lesion[tuple(kept.T)].all() and not lesion[tuple(moved.T)].all()
+    healthy = [c.voxels[~c.lesion] for c in drawn]
+    assert np.array_equal(*healthy), "all else stays paired"
+
+
+def test_unbalanced_centers_are_spread_over_the_brain_whatever_is_lesion():
+    lesion, mask = np.zeros((64, 64, 1), bool), np.ones((64, 64, 1), bool)
+    lesion[:32] = True
+    chosen = patches.sample_centers(lesion, mask, 256, 32, np.random.default_rng(1), balanced=False)
+    assert len(chosen.voxels) == 256 and not chosen.lesion.any() and not chosen.deform.any()
+    assert lesion[tuple(chosen.voxels.T)].sum() == pytest.approx(128, abs=4)
