@@ -27,6 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from test_config import front_door
 from test_workflow import TIMEOUT_S, TINY, call, copy_project, edited, surroundings
 
@@ -111,9 +112,20 @@ def kill(project, command, moment, which=1):
             return None
         seconds, ran = time.monotonic() - began, running(project)
     finally:
+        started = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
         front_door().stop(child)
         child.wait()
+        while any(map(lives, started)):
+            time.sleep(0.02)
     return f"after {seconds:5.1f} s, {'writing ' + halted.read_text() if not timed else 'any moment'}{ran}"
+
+
+def lives(process):
+    """Tell whether a process can still do something."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def running(project):

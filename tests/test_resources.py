@@ -268,7 +268,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, monkey
     monkeypatch.setattr(config, "ROOT", tmp_path)
     settings = config.load_settings(config.__file__.replace("strokelib/config.py", TINY))
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+    os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)  # ended, but its number is still taken
     folders = [settings.results / "rt" / "fold0", settings.figures, settings.data_root / ".truth"]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -284,9 +284,12 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, monkey
             [f".{os.getpid()}.part.case_2.npz", ".x.part.y", "case_1.npz"]
         )
     other = dataclasses.replace(settings, data=dataclasses.replace(settings.data, source="isles2018"))
-    (folders[2] / f".{gone.pid}.part.case_1.npz").write_text("in the user's folder")
+    gone.wait()
+    for folder in folders:
+        (folder / f".{gone.pid}.part.case_1.npz").write_text("half, and the number is free again")
     door.clear(other)
-    assert (folders[2] / f".{gone.pid}.part.case_1.npz").is_file(), "the user's own data are not touched"
+    left = [(folder / f".{gone.pid}.part.case_1.npz").is_file() for folder in folders]
+    assert left == [False, False, True], "a folder of the user's own data is not touched"
 
 
 def test_a_notebook_beside_a_run_may_write_the_same_file_at_once(tmp_path, monkeypatch):

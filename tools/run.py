@@ -177,7 +177,8 @@ def clear(settings: Settings) -> None:
 def _writes(number: int, path: Path) -> bool:
     """Tell whether the process of this number lives and can have written the file, which is not older than it."""
     try:
-        return psutil.Process(number).create_time() <= path.stat().st_mtime
+        process = psutil.Process(number)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.stat().st_mtime
     except (psutil.NoSuchProcess, OSError):
         return False
 
