@@ -54,8 +54,9 @@ TRAINED = [name for name in (*VARIANTS, *changes(S)) if weights(name, S) == name
 BETWEEN = [f"{OUT}/{name}.csv" for name in ("bad_cases", "cohort", "registration", "sampling")]
 BETWEEN += folds("network.safetensors", *(v for v in (*VARIANTS, *SEEDED) if v in TRAINED))
 BETWEEN += folds("predictions.csv", *VARIANTS, *SEEDED)
-BETWEEN += folds("05_crossvalidation.manifest.json", *VARIANTS, *SEEDED)
 EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS, *SEEDED)
+# What a notebook writes last: one that was killed when it ran alone is run again, whatever it had written.
+BETWEEN += [name.replace(".ipynb", ".manifest.json") for name in EXECUTED if "00_overview" not in name]
 
 
 wildcard_constraints:
@@ -69,7 +70,7 @@ rule html:
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
-    output: f"{OUT}/cohort.csv", f"{OUT}/bad_cases.csv"
+    output: f"{OUT}/cohort.csv", f"{OUT}/bad_cases.csv", f"{OUT}/01_data_exploration.manifest.json"
     log: notebook=f"{OUT}/01_data_exploration.ipynb"
     params: code=code("01_data_exploration"), scans=scans()
     threads: S.cohort.jobs
@@ -77,7 +78,7 @@ rule cohort:
 
 rule preprocess:
     input: f"{OUT}/cohort.csv", notebook=source("02_preprocessing")
-    output: f"{OUT}/registration.csv", f"{FIGURES}/fig1.png"
+    output: f"{OUT}/registration.csv", f"{FIGURES}/fig1.png", f"{OUT}/02_preprocessing.manifest.json"
     log: notebook=f"{OUT}/02_preprocessing.ipynb"
     params: code=code("02_preprocessing"), scans=scans()
     threads: S.threads
@@ -85,7 +86,7 @@ rule preprocess:
 
 rule sampling:
     input: f"{OUT}/registration.csv", notebook=source("03_sampling")
-    output: f"{OUT}/sampling.csv"
+    output: f"{OUT}/sampling.csv", f"{OUT}/03_sampling.manifest.json"
     log: notebook=f"{OUT}/03_sampling.ipynb"
     params: code=code("03_sampling")
     threads: S.threads
@@ -93,7 +94,7 @@ rule sampling:
 
 rule model:
     input: notebook=source("04_model")
-    output: f"{FIGURES}/fig2.png"
+    output: f"{FIGURES}/fig2.png", f"{OUT}/04_model.manifest.json"
     log: notebook=f"{OUT}/04_model.ipynb"
     params: code=code("04_model")
     threads: S.threads
@@ -124,7 +125,7 @@ rule ablations:
     input: folds("predictions.csv", *VARIANTS, *SEEDED), folds("05_crossvalidation.manifest.json", *VARIANTS, *SEEDED),
         notebook=source("06_ablations")
     output: [f"{FIGURES}/{name}" for name in ("table1.csv", "tests_of_significance.csv", "fig4.png")],
-        [f"{OUT}/{name}" for name in ("choice.csv", "metrics.csv")]
+        [f"{OUT}/{name}" for name in ("choice.csv", "metrics.csv", "06_ablations.manifest.json")]
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
     threads: S.threads
@@ -133,7 +134,7 @@ rule ablations:
 
 rule leaderboard:
     input: f"{OUT}/choice.csv", f"{OUT}/metrics.csv", folds("network.safetensors", "rt_sm"), notebook=source("07_leaderboard_submission")
-    output: f"{FIGURES}/table2.csv"
+    output: f"{FIGURES}/table2.csv", f"{OUT}/07_leaderboard_submission.manifest.json"
     log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
     params: code=code("07_leaderboard_submission")
     threads: S.threads
@@ -151,7 +152,7 @@ rule overview:
 rule sensitivity:
     input: expand([f"{FOLD}/predictions.csv", MADE], variant=[*VARIANTS, *S.sensitivity.changes], fold=range(S.sensitivity.folds)),
         f"{OUT}/registration.csv", notebook=source("08_sensitivity")
-    output: f"{FIGURES}/sensitivity.csv"
+    output: f"{FIGURES}/sensitivity.csv", f"{OUT}/08_sensitivity.manifest.json"
     log: notebook=f"{OUT}/08_sensitivity.ipynb"
     params: code=code("08_sensitivity")
     threads: S.threads

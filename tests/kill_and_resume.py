@@ -11,8 +11,9 @@ scans, maps, tables, figures, manifests, the submission. Every kill is a line; t
 
 Compared by sha256, name by name: all files below data/synthetic, results and figures of these settings, so that a
 temporary file of a killed process which stays there is a difference, too. Of executed notebooks the code and its
-outputs are compared, without the metadata that papermill fills with times. Left out is what holds times or nothing:
-results/<settings>/snakemake.log and manifest.json, the HTML made from the notebooks, and the empty .lock.
+outputs are compared, without the metadata that papermill fills with times; and not after kills of papermill alone,
+which leaves its copy of a notebook where it was killed, also of one whose files had all been there. Left out is what
+holds times or nothing: results/<settings>/snakemake.log and manifest.json, the HTML of the notebooks, the empty .lock.
 The exit code is 1 where something differs.
 """
 
@@ -141,13 +142,13 @@ def running(project):
     return f" [{', '.join(names)}]" if names else ""
 
 
-def contents(project):
-    """Return the digest of every file that counts, by its path."""
-    found = {}
+def contents(project, executed=True):
+    """Return the digest of every file that counts, by its path; with the executed notebooks or without."""
+    found, left_out = {}, (".html",) if executed else (".html", ".ipynb")
     for top in ("data/synthetic/tiny", "results/tiny", "figures/tiny"):
         for path in sorted((project / top).rglob("*")):
             name = str(path.relative_to(project))
-            if not path.is_file() or name in SKIPPED or path.suffix == ".html":
+            if not path.is_file() or name in SKIPPED or path.suffix in left_out:
                 continue
             data = path.read_bytes()
             if path.suffix == ".ipynb":
@@ -158,9 +159,15 @@ def contents(project):
 
 def shown(cells, project):
     """Return the code and the outputs of a notebook, which hold no time, and not where the copy lies."""
-    outputs = [[{k: v for k, v in o.items() if k != "metadata"} for o in c.get("outputs", [])] for c in cells]
-    text = json.dumps([[c["source"] for c in cells], outputs])
-    return text.replace(str(project), "")
+    told = [[cell["source"], []] for cell in cells]
+    for cell, (_, outputs) in zip(cells, told, strict=True):
+        for output in cell.get("outputs", []):
+            printed = "".join(output.get("text", ""))  # in one piece or in several, as it came
+            if printed and outputs and outputs[-1][0] == output["name"]:
+                outputs[-1][1] += printed
+            else:
+                outputs.append([output.get("name"), printed, output.get("data"), output.get("ename")])
+    return json.dumps(told).replace(str(project), "")
 
 
 def differences(one, other):
@@ -188,8 +195,8 @@ def main():
     reference, project = (prepare(top / name) for name in ("undisturbed", "killed"))
     began = time.monotonic()
     whole(reference, "tools/run.py", TINY)
-    expected = contents(reference)
-    print(f"undisturbed: {len(expected)} files in {time.monotonic() - began:.0f} s", flush=True)
+    count = len(contents(reference))
+    print(f"undisturbed: {count} files in {time.monotonic() - began:.0f} s", flush=True)
     counts, bad = {"study": 0, "notebook": 0}, {}
 
     def tell(kind, moment):
@@ -197,8 +204,8 @@ def main():
             counts[kind] += 1
             print(f"kill {sum(counts.values()):3d}  {kind:<8}  {moment}", flush=True)
 
-    def check(stage):
-        bad[stage] = differences(expected, contents(project))
+    def check(stage, executed):
+        bad[stage] = differences(contents(reference, executed), contents(project, executed))
         print(f"compared after {stage}: {', '.join(bad[stage]) or 'all the same'}", flush=True)
 
     rounds = 0
@@ -213,7 +220,7 @@ def main():
             moment, most = (draw.uniform(2, 20), 1) if draw.random() < 1 / 3 else draw.choice(ahead[:2])
             tell("study", kill(project, ["tools/run.py", TINY], moment, draw.randint(1, most)))
         whole(project, "tools/run.py", TINY)
-        check(f"study {rounds}")
+        check(f"study {rounds}", True)
     turn = 0
     while counts["notebook"] < options.kills - options.kills // 2:
         notebook, parameters, lost, moments = ALONE[turn % len(ALONE)]
@@ -228,11 +235,11 @@ def main():
         if draw.random() < 0.5:  # else the study goes on from the killed notebook
             whole(project, *command)
         whole(project, "tools/run.py", TINY)
-        check(f"notebook {notebook} {turn}")
+        check(f"notebook {notebook} {turn}", False)
     differ = sum(map(len, bad.values()))
     print(
         f"{sum(counts.values())} kills, {counts['study']} of a study and {counts['notebook']} of a notebook: "
-        f"{differ} differences in {len(bad)} comparisons of {len(expected)} files, "
+        f"{differ} differences in {len(bad)} comparisons of {count} files, "
         f"{time.monotonic() - began:.0f} s"
     )
     if not options.folder:

@@ -15,8 +15,9 @@ from strokelib.config import ROOT
 
 FOLD = "results/tiny/rt/fold0"
 LAST = f"{FOLD}/05_crossvalidation.manifest.json"  # what the notebook of this fold writes last
+PREPARED = "results/tiny/02_preprocessing.manifest.json"
 STUDY = ["-m", "snakemake", "--nolock", "--rerun-incomplete", "--cores", "2"]
-STUDY += ["--config", f"settings={TINY}", "--", "results/tiny/registration.csv", LAST]
+STUDY += ["--config", f"settings={TINY}", "--", "results/tiny/registration.csv", PREPARED, LAST]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +55,16 @@ def test_training_killed_in_the_write_of_its_checkpoint_and_after_its_last_table
     goes_on(undisturbed)
 
 
-def test_preparing_killed_in_the_write_of_a_scan(undisturbed):
+def test_preparing_killed_in_the_write_of_a_scan_and_after_its_last_figure(undisturbed):
     project, _ = undisturbed
     shutil.rmtree(project / "results/tiny/preprocessed")
     (project / "results/tiny/registration.csv").unlink()
-    assert "writing" in kill(project, alone(project, "02_preprocessing", {}), "results/tiny/preprocessed/*.npz", 2)
+    (project / PREPARED).unlink()
+    notebook = alone(project, "02_preprocessing", {})
+    assert "writing" in kill(project, notebook, "results/tiny/preprocessed/*.npz", 2)
     assert len(list((project / "results/tiny/preprocessed").rglob("case_*.npz"))) == 1
+    assert "writing" in kill(project, notebook, PREPARED)
+    assert (project / "results/tiny/registration.csv").is_file() and not (project / PREPARED).exists()
     goes_on(undisturbed)
 
 
