@@ -182,7 +182,7 @@ def test_manifest_says_what_made_the_results(finished):
 def test_every_table_and_network_is_named_with_its_contents_in_a_manifest_beside_it(finished):
     project, _ = finished
     named = {}
-    for path in project.rglob("*.manifest.json"):
+    for path in (p for kind in ("results", "figures") for p in (project / kind / "tiny").rglob("*.manifest.json")):
         facts = json.loads(path.read_text())
         assert facts["settings"]["name"] == "tiny" and facts["versions"]["torch"] and facts["code"]
         named |= {path.parent / name: digits for name, digits in facts["files"].items()}
