@@ -270,7 +270,7 @@ class Sensitivity:
                 f"{_nearest(name, CHANGES)}",
             )
         for seed in self.seeds:
-            _require(seed >= 0, f"each of sensitivity.seeds must be >= 0, got {seed}")
+            _inside(seed, "each of sensitivity.seeds", "[0, inf)")
         for name in ("seeds", "changes"):
             values = getattr(self, name)
             _require(len(set(values)) == len(values), f"sensitivity.{name} names a value twice: {list(values)}")
@@ -440,6 +440,10 @@ def _convert(hint, value, where: str):
 
 def _check_changes(settings: Settings) -> None:
     """Refuse changes that cannot be tried; here, and not in Settings, which a change of one of them makes anew."""
+    _require(
+        settings.seed not in settings.sensitivity.seeds,
+        f"sensitivity.seeds must be other than the study's own, {settings.seed}; leave it out",
+    )
     for name in settings.sensitivity.changes:
         change = CHANGES[name]
         side = change.value if change.key == "patch_size" else VARIANTS[change.variant].patch_size

@@ -130,7 +130,7 @@ IMPOSSIBLE = {
         (10, 50.5): "must be int, got 50.5",
         (True, 50): "must be int, got True",
     },
-    "sensitivity.seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
+    "sensitivity.seeds": {(-1,): ">= 0", (7, 7): "a value twice", (2019, 2018): "other than the study's own, 2018"},
     "sensitivity.changes": {
         ("patch_33",): "got 'patch_33'; did you mean 'patch_32'?",
         ("no_elastic", "no_elastic"): "a value twice",
