@@ -833,6 +833,50 @@ def paired_differences(tests, label: str):
 
 
 @_styled
+def claims(table, label: str):
+    """Draw what became of each of the paper's claims: its effect size here, positive where the paper's sign is ours.
+
+    Parameters
+    ----------
+    table : frame of stats.claims_table, of one unit or both: columns new, old, metric, unit, mean_difference, d_z,
+        d_z_low, d_z_high, p, paper_direction and verdict
+    """
+    _require(table, "new", "old", "metric", "unit", "mean_difference", "d_z", "d_z_low", "d_z_high", "p")
+    _require(table, "paper_direction", "verdict")
+    colors = {"holds": GREEN, "opposite": RED, "cannot be told": GRAY}
+    scans = table[table["unit"] == "scan"]
+    rows = [(row.new, row.old, row.metric) for row in scans.itertuples()]
+    fig, axes = _panels(1, 1, 10, 1.6 + 0.42 * len(rows))
+    ax = axes[0, 0]
+    ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+    for row in table.itertuples():
+        place = rows.index((row.new, row.old, row.metric)) + (0.15 if row.unit == "patient" else -0.15)
+        sign, color = 1 if row.paper_direction == "up" else -1, colors[row.verdict]
+        ax.plot([sign * row.d_z_low, sign * row.d_z_high], [place, place], color=color, linewidth=1.5)
+        marker, filling = ("s", "white") if row.unit == "patient" else ("o", color)
+        ax.plot(sign * row.d_z, place, marker, color=color, mfc=filling, ms=5)
+    short = {variant: name.removeprefix("Single + ") for variant, name in NAMES.items()}
+    words, notes = [], []
+    for row in scans.itertuples():
+        metric, points = METRICS.get(row.metric, "HD"), not row.metric.startswith("hd")
+        words.append(f"{short[row.new]} − {short[row.old]}: {metric} {row.paper_direction}")
+        value = f"{100 * row.mean_difference:+.1f} points" if points else f"{row.mean_difference:+.1f} voxels"
+        p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.3f}"
+        notes.append(f"{value}, {p}: {row.verdict}".replace("-", "−"))
+    ax.set_yticks(range(len(rows)), words)
+    ax.set(ylim=(len(rows) - 0.5, -0.6), xlabel="effect size $d_z$; positive: as the paper says")
+    beside = ax.secondary_yaxis("right")
+    beside.set_yticks(range(len(rows)), notes)
+    beside.spines[:].set_visible(False)
+    beside.tick_params(length=0, labelsize=8)
+    for verdict, color in colors.items():
+        ax.plot([], [], "o", color=color, ms=5, label=verdict)
+    ax.plot([], [], "s", color="0.3", mfc="white", ms=5, label="patients as the unit")
+    fig.legend(loc="outside upper center", ncols=4)
+    return _finish(fig, label, "95 % bootstrap intervals; text and circles: scans as the unit")
+
+
+@_styled
 def leaderboard(table, label: str):
     """Draw mean DSC with its SD by rank, as Table 2, our own run in another color.
 

@@ -229,6 +229,7 @@ FIGURES = {
     "metric_boxes": (lambda: plots.metric_boxes(scores(), LABEL), 4, ["(mm)"]),
     "volumes": (lambda: plots.volumes(scores(), R2, LABEL), 5, ["(mL)"]),
     "paired_differences": (lambda: plots.paired_differences(differences(), LABEL), 2, ["(mm)"]),
+    "claims": (lambda: plots.claims(told(), LABEL), 1, ["$d_z$", "points", "voxels"]),
     "leaderboard": (lambda: plots.leaderboard(entries(), LABEL), 1, ["DSC"]),
     "sweeps": (lambda: plots.sweeps({"step": swept()}, LABEL), 2, ["(mm)"]),
     "stopping": (lambda: plots.stopping(stops(), LABEL), 2, ["DSC"]),
@@ -709,6 +710,28 @@ def test_differences_are_filled_where_significant():
     assert low > high  # the first pair on top
 
 
+def told():
+    """Two claims by scan and by patient: one that holds, and one of a lower HD that comes out opposite."""
+    facts = {"new": ["rt_sm", "rt_sm_uf"], "old": ["rt", "rt_sm"], "metric": ["ppv", "hd_voxels"]}
+    facts |= {"mean_difference": [0.05, 2.0], "d_z": [0.5, 0.25], "d_z_low": [0.1, 0.05], "d_z_high": [0.9, 0.5]}
+    facts |= {"p": [0.0004, 0.03], "paper_direction": ["up", "down"], "verdict": ["holds", "opposite"]}
+    return pd.concat(pd.DataFrame(facts | {"unit": unit}) for unit in stats.UNITS)
+
+
+def test_claims_point_to_the_right_where_the_papers_sign_is_ours():
+    ax = plots.claims(told(), LABEL).axes[0]
+    marks = {marker: [line for line in ax.lines if line.get_marker() == marker] for marker in "os"}
+    places = [(line.get_xdata()[0], line.get_color()) for line in marks["o"][:2]]
+    assert places == [(0.5, plots.GREEN), (-0.25, plots.RED)], "a higher HD, and the paper's is lower: on the left"
+    assert [line.get_markerfacecolor() for line in marks["s"][:2]] == ["white", "white"]
+    bars = [sorted(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2][1:3]
+    assert bars == [[0.1, 0.9], [-0.5, -0.05]]
+    words = [text.get_text() for text in ax.get_yticklabels()]
+    assert words == ["RT + SM − RT: PPV up", "RT + SM + UF − RT + SM: HD down"]
+    seen = texts(ax.figure)
+    assert "+5.0 points, p < 0.001: holds" in seen and "+2.0 voxels, p = 0.030: opposite" in seen
+
+
 def swept():
     return pd.DataFrame(
         {
@@ -785,6 +808,7 @@ def test_leaderboard_sets_our_entries_apart():
         (lambda f: plots.reliability({"rt": f}, {"rt": 0.1}, LABEL), stats.reliability(COUNTS), "share"),
         (lambda f: plots.seeds(f, stats.seed_spread(by_seed()), "dsc", LABEL), by_seed(), "seed"),
         (lambda f: plots.sweeps({"step": f}, LABEL), swept(), "low"),
+        (lambda f: plots.claims(f, LABEL), told(), "d_z_low"),
         (lambda f: plots.leaderboard(f, LABEL), entries(), "source"),
     ],
 )

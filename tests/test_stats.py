@@ -207,6 +207,52 @@ def test_verdicts():
     assert table.loc[("rt", "baseline", "dsc"), "paper_direction"] == "up"
 
 
+def test_every_comparison_says_what_the_cohort_was_tuned_to():
+    assert {(claim.new, claim.old) for claim in stats.CLAIMS} == set(stats.TUNED)
+    assert "symmetric" in stats.TUNED["rt_sm", "rt"] and "symmetry" in stats.TUNED["rt_sm_uf", "baseline"]
+
+
+def run_of_a_study():
+    """Make the committed tables of a run as `headline` reads them."""
+    frame = pd.concat([scores(), scores(variants=("conventional",), gain=0)])
+    rule = {"conventional": None}
+    table1 = stats.format_table1(stats.table1(frame, rule | dict.fromkeys(VARIANTS, Pair(0.3, 100))))
+    claims = pd.concat(stats.claims_table(frame, unit) for unit in stats.UNITS).assign(cohort="synthetic cohort")
+    seeded = pd.concat(scores(gain=gain, seed=2).assign(seed=seed) for seed, gain in ((7, 0.02), (8, -0.01)))
+    seeds = stats.seed_values(seeded, "dsc", [("rt_sm", "rt")])
+    table2 = pd.DataFrame({"rank": [1, np.nan], "dsc_mean": [0.51, 0.472], "n": [62, 40]})
+    vote = pd.DataFrame({"unit": stats.UNITS, "mean_difference": [0.012, -0.5]})
+    return table1, claims, seeds, table2, vote
+
+
+def test_the_headline_says_what_the_tables_say():
+    table1, claims, seeds, table2, vote = run_of_a_study()
+    levels, verdicts, rest = stats.headline(table1, claims, seeds, table2, vote)
+    first = table1["DSC (%)"].str.split().str[0]
+    assert "On the synthetic cohort, 20 scans" in levels and f"{first.iloc[0]} % for conventional" in levels
+    assert f"{first.iloc[-2]} % for Single + RT + SM + UF" in levels and "49.0, 53.5, 54.8, 54.7 %" in levels
+    # Every metric grows from variant to variant here, so the two claims of a lower sensitivity are turned round.
+    assert "9 claims of significance 7 hold (RT − baseline: DSC up;" in verdicts
+    assert "2 come out opposite (RT + SM − RT: sensitivity down; RT + SM + UF − RT + SM: sensitivity down)" in verdicts
+    assert "0 cannot be told" in verdicts and "after Holm's correction 7 hold." in verdicts
+    gain = 100 * seeds.query("kind == 'difference'")["value"]
+    assert f"by {gain.min():+.1f} to {gain.max():+.1f} points over 2 seeds" in rest and gain.min() < 0 < gain.max()
+    assert "on 40 testing scans all networks together reach 47.2 %, +1.2 points" in rest
+
+
+def test_the_headline_without_any_evidence():
+    table1, claims, seeds, table2, vote = run_of_a_study()
+    none = claims.assign(verdict="cannot be told")
+    verdicts = stats.headline(table1, none, seeds, table2, vote)[1]
+    assert "none holds, none comes out opposite and 9 cannot be told" in verdicts and "correction 0 hold." in verdicts
+
+
+def test_the_effect_size_has_the_interval_of_the_mean():
+    row = compare([0.1, 0.3, 0.2, -0.1, 0.4])
+    sd = np.std([0.1, 0.3, 0.2, -0.1, 0.4], ddof=1)
+    assert (row["d_z_low"], row["d_z_high"]) == pytest.approx((row["low"] / sd, row["high"] / sd))
+
+
 def test_verdict_without_evidence():
     same = scores(gain=0.0, n=8)
     same[list(METRICS)] = same.groupby("case")[list(METRICS)].transform("first")
@@ -260,6 +306,9 @@ def test_table1_rows():
     assert table.loc["rt", "ppv_mean"] == pytest.approx(np.nanmean(rt["ppv"]))
     assert table.loc["rt", "ppv_sd"] == pytest.approx(np.nanstd(rt["ppv"]))
     assert table.loc["rt", ["ppv_undefined", "hd_mm_undefined", "dsc_undefined", "n"]].tolist() == [1, 1, 0, 20]
+    error = np.abs(rt["volume_ml"] - rt["truth_volume_ml"])
+    assert table.loc["rt", "volume_error_ml_mean"] == pytest.approx(error.mean()) and error.mean() > 0
+    assert table.loc["rt", "volume_error_ml_sd"] == pytest.approx(np.std(error))
     assert table.loc["rt", "r2"] == stats.r_squared(rt["volume_ml"], rt["truth_volume_ml"])
     assert table.loc["rt", "paper_dsc_mean"] == pytest.approx(0.535)
     assert table.loc["rt", "paper_hd_voxels_sd"] == 23.9 and table.loc["rt", "paper_threshold"] == 0.1
@@ -272,7 +321,8 @@ def test_table1_as_text_prints_the_papers_strings():
     paper = text[text["source"] == "paper"].set_index("method")
     assert len(text) == 8 and len(paper) == 4
     row = paper.loc["Single +RT +SM"]
-    assert row[["T", "S_min", "DSC (%)", "PPV (%)", "Sens. (%)", "HD (mm)", "HD (voxels)", "R²"]].tolist() == [
+    columns = ["T", "S_min", "DSC (%)", "PPV (%)", "Sens. (%)", "HD (mm)", "HD (voxels)", "|ΔV| (mL)", "R²"]
+    assert row[columns].tolist() == [
         "0.2",
         "200",
         "54.8 ± 24.8",
@@ -280,6 +330,7 @@ def test_table1_as_text_prints_the_papers_strings():
         "63.7 ± 25.3",
         "–",
         "26.6 ± 19.9",
+        "–",
         "0.78",
     ]
     ours = text[text["source"] == "this run"].set_index("method")
