@@ -3,7 +3,7 @@ SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo study phantom isles2018 sensitivity test lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 sensitivity keep test lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -15,6 +15,10 @@ demo study phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.
 sensitivity: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 08: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
+
+keep: SETTINGS = study
+keep: .venv/.run  ## executed notebooks and times of a finished run, to be committed beside its figures (SETTINGS=study)
+	@$(PY) tools/keep.py $(SETTINGS)
 
 test: .venv/.test  ## the tests, with a small run of the whole workflow
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from strokelib.config import prepare_torch
+from strokelib.notebook import processor
 
 
 def peer(module: str, distribution: str | None = None):
@@ -95,21 +96,13 @@ def machine() -> dict:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": found,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def table(found: list) -> str:

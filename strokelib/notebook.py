@@ -288,7 +288,7 @@ def _facts(settings: Settings, place, name: str) -> dict:
     """Collect what makes the numbers of a notebook."""
     import torch
 
-    top, _, commit = (_git("rev-parse", "--show-toplevel", "HEAD") or "").partition("\n")
+    top, _, commit = (git("rev-parse", "--show-toplevel", "HEAD") or "").partition("\n")
     if not top or Path(top).resolve() != ROOT:  # no repository, or one that this folder only lies in
         commit = None
     return {
@@ -303,25 +303,35 @@ def _facts(settings: Settings, place, name: str) -> dict:
         "versions": {package: version(package) for package in PACKAGES},
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
         "threads": torch.get_num_threads(),
+        "processor": processor(),
         "platform": platform.platform(),
     }
 
 
 def _edited(name: str) -> bool:
     """Tell whether the code differs from that of the commit; what a notebook shows changes as it runs."""
-    if _git("status", "--porcelain", "--", "strokelib", "data"):
+    if git("status", "--porcelain", "--", "strokelib", "data"):
         return True
-    committed = _git("show", f"HEAD:notebooks/{name}.ipynb")
+    committed = git("show", f"HEAD:notebooks/{name}.ipynb")
     return not committed or _cells(committed) != _cells((ROOT / "notebooks" / f"{name}.ipynb").read_text())
 
 
-def _git(*words: str) -> str | None:
-    """Return what git prints; None where it fails or there is no git."""
+def git(*words: str) -> str | None:
+    """Return what git prints of this repository; None where it fails or there is no git."""
     try:
         told = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
     except OSError:
         return None
     return told.stdout.strip() if told.returncode == 0 else None
+
+
+def processor() -> str:
+    """Name the CPU: sums in float32 differ in their last digit from one to another, and trained networks by more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _sha256(path) -> str:

@@ -13,7 +13,7 @@ from strokelib import config, notebook
 
 NAME = "05_crossvalidation"
 FACTS = ["notebook", "settings", "digest", "seed", "commit", "edited", "code", "python", "versions", "device"]
-FACTS += ["threads", "platform", "folder", "read", "files"]
+FACTS += ["threads", "processor", "platform", "folder", "read", "files"]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_manifest_names_every_file_and_what_made_it(settings):
     assert facts["settings"] == json.loads(json.dumps(dataclasses.asdict(settings)))
     assert facts["digest"] == config.digest(dataclasses.replace(settings, name=""))
     assert facts["seed"] == settings.seed
-    assert all(facts["versions"].values()) and facts["python"] and facts["platform"]
+    assert all(facts["versions"].values()) and facts["python"] and facts["platform"] and facts["processor"]
     assert facts["commit"] is facts["edited"] is None, "the copy is no repository"
     assert facts["files"].keys() == {p.name for p in folder.iterdir()} - {f"{NAME}.manifest.json"}
     for name, digits in facts["files"].items():
@@ -160,7 +160,7 @@ def test_the_commit_of_a_repository_around_this_folder_is_not_ours(settings, mon
     named = ("-c", "user.name=a", "-c", "user.email=a@b")
     subprocess.run(["git", *named, "commit", "-q", "--allow-empty", "-m", "x"], cwd=config.ROOT, check=True)
     monkeypatch.setattr(notebook, "ROOT", inner)
-    assert notebook._git("rev-parse", "HEAD"), "git finds the outer one"
+    assert notebook.git("rev-parse", "HEAD"), "git finds the outer one"
     notebook.start(settings.figures.parents[1] / "configs" / "demo.toml", "cpu", NAME)
     assert notebook._begun["commit"] is notebook._begun["edited"] is None
 

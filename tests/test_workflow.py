@@ -179,6 +179,33 @@ def test_manifest_says_what_made_the_results(finished):
     assert facts["commit"] is None, "the copy is no repository"
 
 
+def test_what_is_kept_of_a_run_is_of_no_machine_and_adds_up(finished):
+    project, _ = finished
+    told = call(project, "tools/keep.py", TINY)
+    assert told.returncode == 0, told.stderr
+    kept = project / "figures" / "tiny"
+    facts = json.loads((kept / "run.json").read_text())
+    assert facts["notebooks"] == len(list((project / "results" / "tiny").rglob("0*.ipynb")))
+    assert 0 < facts["hours_from_first_to_last"] <= facts["hours_of_notebooks"] < 1, "two notebooks at a time"
+    assert facts["manifest"]["seed"] == 2018 and facts["manifest"]["processor"]
+    for name in ("00_overview", "06_ablations", "07_leaderboard_submission"):
+        book = json.loads((kept / f"{name}.ipynb").read_text())
+        ran = json.loads((project / "results" / "tiny" / f"{name}.ipynb").read_text())
+        assert [cell.get("outputs") for cell in book["cells"]] == [cell.get("outputs") for cell in ran["cells"]]
+        assert "papermill" in ran["metadata"] and not book["metadata"].keys() - {"kernelspec", "language_info"}
+        assert not [cell for cell in book["cells"] if cell["metadata"].keys() - {"tags"}]
+        assert str(project) not in (kept / f"{name}.ipynb").read_text()
+    for name in ("06_ablations", "07_leaderboard_submission", "00_overview"):
+        (kept / f"{name}.ipynb").unlink()  # the tests below look at what a run writes
+    (kept / "run.json").unlink()
+
+
+def test_a_run_that_is_not_finished_is_not_kept(project):
+    told = call(project, "tools/keep.py", "phantom")
+    assert told.returncode == 1 and "run tools/run.py phantom to its end first" in told.stderr
+    assert not (project / "figures" / "phantom").exists()
+
+
 def test_every_table_and_network_is_named_with_its_contents_in_a_manifest_beside_it(finished):
     project, _ = finished
     named = {}

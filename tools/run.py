@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from strokelib.config import ROOT, Settings, digest, load_settings, write_whole
-from strokelib.notebook import time_left
+from strokelib.notebook import git, processor, time_left
 
 # Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
 USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
@@ -185,20 +185,17 @@ def _writes(number: int, path: Path) -> bool:
 
 def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str) -> None:
     """Record what made these results: commit, settings, versions, machine."""
-
-    def git(*words):
-        told = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-        return told.stdout.strip() if told.returncode == 0 else None
-
     packages = ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake")
     facts = {
         "settings": settings.name,
         "digest": digest(settings),
+        "seed": settings.seed,
         "commit": git("rev-parse", "HEAD"),
         "edited": bool(git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "system": platform.platform(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "gpus": gpu_count,
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

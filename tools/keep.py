@@ -1,0 +1,77 @@
+"""Put beside the figures of a finished run what a reader needs of it: python tools/keep.py study
+
+Copies the executed notebooks 00, 06, 07 and 08 from results/SETTINGS to figures/SETTINGS, without their times and
+paths, and writes run.json there: what made the run, how many notebooks it took and how many hours these worked.
+"""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from strokelib.config import Settings, load_settings, write_whole
+
+KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_sensitivity")
+
+
+def cleaned(path: Path) -> str:
+    """Read an executed notebook and drop what belongs to one run of it and to nobody else; return its JSON."""
+    book = json.loads(path.read_text(encoding="utf-8"))
+    book["metadata"] = {key: book["metadata"][key] for key in ("kernelspec", "language_info")}
+    for cell in book["cells"]:
+        cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
+    return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+
+
+def hours(settings: Settings) -> dict:
+    """Add up how long the notebooks of a run worked, as papermill noted it; several of them work at a time."""
+    noted = [json.loads(path.read_text())["metadata"] for path in sorted(settings.results.rglob("0*.ipynb"))]
+    times = [metadata["papermill"] for metadata in noted if "papermill" in metadata]
+    if not times:
+        raise FileNotFoundError(f"no executed notebook in {settings.results}; run tools/run.py {settings.name} first")
+    began, ended = (min(t["start_time"] for t in times), max(t["end_time"] for t in times))
+    span = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
+    return {
+        "notebooks": len(times),
+        "hours_of_notebooks": round(sum(t["duration"] for t in times) / 3600, 2),
+        "hours_from_first_to_last": round(span.total_seconds() / 3600, 2),
+        "began": began,
+        "ended": ended,
+    }
+
+
+def keep(settings: Settings) -> list[Path]:
+    """Write the copies and run.json; return their paths.
+
+    Raises
+    ------
+    FileNotFoundError : the run is not finished: its manifest or a notebook of it is missing. Without the run of
+        notebook 08, which is one of its own, the others are kept.
+    """
+    finished = settings.results / "manifest.json"
+    if not finished.is_file():
+        raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
+    sources = {name: settings.results / f"{name}.ipynb" for name in KEPT}
+    if not sources["08_sensitivity"].is_file():
+        del sources["08_sensitivity"]
+    books = {name: cleaned(path) for name, path in sources.items()}  # all are read before any is written
+    manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
+    facts = json.dumps(hours(settings) | manifests, indent=1) + "\n"
+    for name, book in books.items():
+        write_whole(settings.figures / f"{name}.ipynb", lambda path, book=book: path.write_text(book, encoding="utf-8"))
+    write_whole(settings.figures / "run.json", lambda path: path.write_text(facts))
+    return [settings.figures / f"{name}.ipynb" for name in books] + [settings.figures / "run.json"]
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python tools/keep.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
+    try:
+        for path in keep(load_settings(sys.argv[1])):
+            print(f"wrote {path.name}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()
