@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from strokelib.cases import MODALITIES
 from strokelib.network import STOCHASTIC_LEVEL
+from strokelib.stats import p_text
 
 
 class Window(NamedTuple):
@@ -822,9 +823,7 @@ def paired_differences(tests, label: str):
             ax.plot([row.low, row.high], [place, place], color=BLUE)
             filling = BLUE if row.p_holm < 0.05 else "white"
             ax.plot(middle, place, "o", color=BLUE, markerfacecolor=filling)
-            text = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-            text = "p undefined" if np.isnan(row.p_holm) else text
-            ax.text(middle, place - 0.17, text, ha="center", va="bottom", fontsize=7)
+            ax.text(middle, place - 0.17, p_text(row.p_holm), ha="center", va="bottom", fontsize=7)
         ax.set(xlabel=f"difference in {METRICS[metric]}", ylim=(len(pairs) - 0.5, -0.7))
         ax.margins(x=0.15)
         ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -861,8 +860,7 @@ def claims(table, label: str):
         metric, points = METRICS.get(row.metric, "HD"), not row.metric.startswith("hd")
         words.append(f"{short[row.new]} − {short[row.old]}: {metric} {row.paper_direction}")
         value = f"{100 * row.mean_difference:+.1f} points" if points else f"{row.mean_difference:+.1f} voxels"
-        p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.3f}"
-        notes.append(f"{value}, {p}: {row.verdict}".replace("-", "−"))
+        notes.append(f"{value}, {p_text(row.p)}: {row.verdict}".replace("-", "−"))
     ax.set_yticks(range(len(rows)), words)
     ax.set(ylim=(len(rows) - 0.5, -0.6), xlabel="effect size $d_z$; positive: as the paper says")
     beside = ax.secondary_yaxis("right")

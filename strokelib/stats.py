@@ -346,6 +346,13 @@ def mean_sd(mean, sd, digits=1) -> str:
     return "–" if pd.isna(mean) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
+def p_text(p: float) -> str:
+    """Write "p = 0.012", "p < 0.001", or "p undefined" where all differences are the same."""
+    if np.isnan(p):
+        return "p undefined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def _number(value, digits) -> str:
     return "–" if pd.isna(value) else f"{value:.{digits}f}"
 

@@ -253,6 +253,15 @@ def test_the_effect_size_has_the_interval_of_the_mean():
     assert (row["d_z_low"], row["d_z_high"]) == pytest.approx((row["low"] / sd, row["high"] / sd))
 
 
+def test_p_values_in_words():
+    assert [stats.p_text(p) for p in (0.0009, 0.001, 0.0125, np.nan)] == [
+        "p < 0.001",
+        "p = 0.001",
+        "p = 0.013",
+        "p undefined",
+    ]
+
+
 def test_verdict_without_evidence():
     same = scores(gain=0.0, n=8)
     same[list(METRICS)] = same.groupby("case")[list(METRICS)].transform("first")
