@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from strokelib.cases import MODALITIES
 from strokelib.network import STOCHASTIC_LEVEL
-from strokelib.stats import p_text
+from strokelib.stats import p_text, require_columns
 
 
 class Window(NamedTuple):
@@ -90,16 +90,9 @@ def _finish(fig, label: str, note: str = ""):
     return fig
 
 
-def _require(frame, *columns: str) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        there = ", ".join(map(str, frame.columns))
-        raise ValueError(f"the frame lacks the columns {', '.join(missing)}; it has {there}")
-
-
 def _variants(frame) -> list[str]:
     """List the variants of a frame in the paper's order."""
-    _require(frame, "variant")
+    require_columns(frame, "variant")
     there = set(frame["variant"])
     unknown = ", ".join(sorted(map(str, there - set(NAMES))))
     if unknown:
@@ -179,7 +172,7 @@ def cohort_summary(frame, label: str):
     frame : a row a scan, columns patient, slices, volume_ml and lesion_fraction (0 to 1, of the
         brain's voxels)
     """
-    _require(frame, "patient", "slices", "volume_ml", "lesion_fraction")
+    require_columns(frame, "patient", "slices", "volume_ml", "lesion_fraction")
     fig, axes = _panels(1, 3, 10, 3.2)
     volumes, slices, both = axes[0]
     some = frame[frame["volume_ml"] > 0]
@@ -251,7 +244,7 @@ def registration_errors(frame, label: str):
     frame : a row a scan, columns score, flip_score (correlations) and, where the true line of
         symmetry is known, yaw_error_deg and midline_error_mm; their size is shown, not the sign
     """
-    _require(frame, "score", "flip_score")
+    require_columns(frame, "score", "flip_score")
     errors = {
         "yaw_error_deg": "error of the angle (°)",
         "midline_error_mm": "error of the line of symmetry (mm)",
@@ -351,7 +344,7 @@ def class_fractions(frame, label: str):
     ----------
     frame : columns stage, lesion_fraction (0 to 1)
     """
-    _require(frame, "stage", "lesion_fraction")
+    require_columns(frame, "stage", "lesion_fraction")
     fig, axes = _panels(1, 1, 7, 1.5 + 0.4 * len(frame))
     ax = axes[0, 0]
     percent = 100 * frame["lesion_fraction"].to_numpy()
@@ -467,7 +460,7 @@ def history(frame, variant: str, monitor_name: str, label: str):
         (MONITORS.get(monitor_name, monitor_name), {"monitored": "validation patches"}),
         ("DSC", {"validation_dsc": "validation scans"}),
     )
-    _require(frame, "epoch", "best", *(column for _, lines in panels for column in lines))
+    require_columns(frame, "epoch", "best", *(column for _, lines in panels for column in lines))
     best = frame[frame["best"].astype(bool)].tail(1)
     fig, axes = _panels(2, 2, 9, 5.6, share_x=True)
     for ax, (title, lines) in zip(axes.flat, panels, strict=True):
@@ -599,11 +592,11 @@ def reliability(curves, errors, label: str):
 
     Parameters
     ----------
-    curves : dict of variant to a frame of stats.reliability
+    curves : dict of variant to a frame of agreement.reliability
     errors : dict of variant to its expected calibration error, 0 to 1
     """
     for frame in curves.values():
-        _require(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
+        require_columns(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
     fig, axes = _panels(1, 2, 9, 4.2)
     curve, share = axes[0]
     curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
@@ -631,7 +624,7 @@ def grid_heatmaps(grid_mean, choice, label: str, title: str = ""):
     grid_mean : a row a pair, columns threshold, min_lesion_voxels, dsc, hd_mm
     choice : postprocess.Pair of the grid, marked
     """
-    _require(grid_mean, "threshold", "min_lesion_voxels", "dsc", "hd_mm")
+    require_columns(grid_mean, "threshold", "min_lesion_voxels", "dsc", "hd_mm")
     tables = grid_mean.pivot(index="threshold", columns="min_lesion_voxels")
     thresholds, sizes = tables["dsc"].index, tables["dsc"].columns
     if choice.threshold not in thresholds or choice.min_lesion_voxels not in sizes:
@@ -681,10 +674,10 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
     Parameters
     ----------
     frame : a row a (variant, scan), columns variant, case, the metrics and `column`, a categorical
-        such as stats.volume_groups makes
+        such as agreement.volume_groups makes
     """
     variants = _variants(frame)
-    _require(frame, "case", column, *metrics)
+    require_columns(frame, "case", column, *metrics)
     groups = frame[column].cat.categories
     fig, axes = _panels(len(metrics), 1, 9, 2.9 * len(metrics) + 0.7)
     for ax, metric in zip(axes[:, 0], metrics, strict=True):
@@ -721,7 +714,7 @@ def metric_boxes(frame, label: str):
     their number is written below.
     """
     variants = _variants(frame)
-    _require(frame, *METRICS)
+    require_columns(frame, *METRICS)
     fig, axes = _panels(2, 2, 9, 6.8)
     for ax, metric in zip(axes.flat, METRICS, strict=True):
         ticks = []
@@ -745,7 +738,7 @@ def volumes(frame, r2, label: str):
     r2 : dict of variant to (R2 of the fitted line, R2 about the identity line)
     """
     variants = _variants(frame)
-    _require(frame, "volume_ml", "truth_volume_ml")
+    require_columns(frame, "volume_ml", "truth_volume_ml")
     width = min(10, 2.6 * len(variants) + 0.6)
     height = width / len(variants) + 1
     fig, axes = _panels(1, len(variants), width, height, share_x=True, share_y=True)
@@ -769,13 +762,13 @@ def bland_altman(frame, agreement, label: str):
     Parameters
     ----------
     frame : a row a (variant, scan), columns variant, volume_ml, truth_volume_ml
-    agreement : dict of variant to what stats.bland_altman finds
+    agreement : dict of variant to what agreement.bland_altman finds
 
     Volumes are on a logarithmic axis that is linear from 0 to 1 mL, so that an empty prediction has its
     place; differences are not, since their limits are numbers of mL.
     """
     variants = _variants(frame)
-    _require(frame, "volume_ml", "truth_volume_ml")
+    require_columns(frame, "volume_ml", "truth_volume_ml")
     fig, axes = _panels(2, len(variants), min(10, 1.9 * len(variants) + 2.4), 6.2, share_x=True, share_y="row")
     largest = 1.3 * frame[["volume_ml", "truth_volume_ml"]].to_numpy().max()
     for (above, below), variant in zip(axes.T, variants, strict=True):
@@ -811,7 +804,7 @@ def paired_differences(tests, label: str):
     ----------
     tests : a row a (pair, metric), columns pair, metric, mean_difference, low, high, p_holm
     """
-    _require(tests, "pair", "metric", "mean_difference", "low", "high", "p_holm")
+    require_columns(tests, "pair", "metric", "mean_difference", "low", "high", "p_holm")
     metrics = [name for name in METRICS if name in set(tests["metric"])]
     pairs = list(dict.fromkeys(tests["pair"]))
     width, height = min(10, 2.1 * len(metrics) + 1.6), 1.5 + 0.5 * len(pairs)
@@ -840,8 +833,8 @@ def claims(table, label: str):
     table : frame of stats.claims_table, of one unit or both: columns new, old, metric, unit, mean_difference, d_z,
         d_z_low, d_z_high, p, paper_direction and verdict
     """
-    _require(table, "new", "old", "metric", "unit", "mean_difference", "d_z", "d_z_low", "d_z_high", "p")
-    _require(table, "paper_direction", "verdict")
+    require_columns(table, "new", "old", "metric", "unit", "mean_difference", "d_z", "d_z_low", "d_z_high", "p")
+    require_columns(table, "paper_direction", "verdict")
     colors = {"holds": GREEN, "opposite": RED, "cannot be told": GRAY}
     scans = table[table["unit"] == "scan"]
     rows = [(row.new, row.old, row.metric) for row in scans.itertuples()]
@@ -883,7 +876,7 @@ def leaderboard(table, label: str):
     table : frame of submission.table2: a row an entry, best first, columns rank, user, reference
         ("ours" for the paper's entry, in bold), dsc_mean, dsc_sd, source ("this run" for our own)
     """
-    _require(table, "rank", "user", "reference", "dsc_mean", "dsc_sd", "source")
+    require_columns(table, "rank", "user", "reference", "dsc_mean", "dsc_sd", "source")
     fig, axes = _panels(1, 1, 7, 1.1 + 0.3 * len(table))
     ax = axes[0, 0]
     for place, row in enumerate(table.itertuples()):
@@ -910,8 +903,8 @@ def seeds(values, spread, metric: str, label: str):
     values : frame of stats.seed_values, a point a row
     spread : frame of stats.seed_spread of these values: means, and intervals of the differences
     """
-    _require(values, "kind", "name", "metric", "seed", "value")
-    _require(spread, "kind", "name", "metric", "mean", "sd", "low", "high")
+    require_columns(values, "kind", "name", "metric", "seed", "value")
+    require_columns(spread, "kind", "name", "metric", "mean", "sd", "low", "high")
     values, spread = values[values["metric"] == metric], spread[spread["metric"] == metric]
     means, differences = (spread[spread["kind"] == kind] for kind in ("variant", "difference"))
     markers = dict(zip(sorted(values["seed"].unique()), itertools.cycle("os^Dv<>"), strict=False))
@@ -949,7 +942,7 @@ def sweeps(tests: dict, label: str):
         mean_difference, low, high and reference (bool: the row that the others are held against)
     """
     for frame in tests.values():
-        _require(frame, "value", "metric", "mean_difference", "low", "high", "reference")
+        require_columns(frame, "value", "metric", "mean_difference", "low", "high", "reference")
     metrics = ("dsc", "hd_mm")
     fig, axes = _panels(len(metrics), len(tests), min(10, 2.9 * len(tests) + 1.4), 4.6, "col", "row")
     for column, (name, frame) in zip(axes.T, tests.items(), strict=True):
@@ -979,7 +972,7 @@ def stopping(table, label: str):
     table : a row a (network, fold, quantity), columns quantity ("validation_loss" or "monitored"), rank (Spearman's
         correlation with the DSC over the epochs) and cost (DSC lost by stopping where the quantity is least)
     """
-    _require(table, "network", "fold", "quantity", "rank", "cost")
+    require_columns(table, "network", "fold", "quantity", "rank", "cost")
     names = {"validation_loss": "validation loss", "monitored": "L1 loss + error rate"}
     fig, axes = _panels(1, 2, 9, 2.6, share_y=True)
     for ax, column, words in zip(

@@ -10,7 +10,7 @@ from strokelib.config import ROOT
 # A room imports only from rooms named before it.
 ROOMS = ["config", "cases", "perfusion", "anatomy", "pathology", "synthetic", "registration"]
 ROOMS += ["preprocess", "patches", "network", "losses", "metrics", "inference", "training"]
-ROOMS += ["postprocess", "stats", "submission", "plots", "notebook"]
+ROOMS += ["postprocess", "stats", "agreement", "submission", "plots", "notebook"]
 SOURCES = {p.stem: p.read_text() for p in (ROOT / "strokelib").glob("*.py") if p.stem != "__init__"}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 each_module = pytest.mark.parametrize("name", sorted(TREES))

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from strokelib import network, plots, stats, submission
+from strokelib import agreement, network, plots, stats, submission
 from strokelib.config import VARIANTS
 from strokelib.postprocess import Pair
 
@@ -112,7 +112,7 @@ def scores():
 def grouped():
     """Sort the six scans of `scores`, 0 to 45 mL, into groups; the last one stays empty."""
     frame = scores().rename(columns={"number": "case"})
-    return frame.assign(volume_group=stats.volume_groups(frame["truth_volume_ml"]))
+    return frame.assign(volume_group=agreement.volume_groups(frame["truth_volume_ml"]))
 
 
 def by_seed():
@@ -153,9 +153,9 @@ TIME = np.arange(10.0)
 TISSUE = {"healthy": TIME, "core": 0.2 * TIME}
 R2 = dict.fromkeys(plots.NAMES, (0.8, 0.7))
 MASKS = [LESION[:, :, K], np.roll(LESION[:, :, K], 3, axis=0)]
-AGREEMENT = dict.fromkeys(plots.NAMES, stats.bland_altman([9.0, 25.0, 60.0], [10.0, 20.0, 40.0]))
+AGREEMENT = dict.fromkeys(plots.NAMES, agreement.bland_altman([9.0, 25.0, 60.0], [10.0, 20.0, 40.0]))
 COUNTS = np.array([[900.0, 0, 60, 40], [20.0, 0, 36, 36], [9.0, 0, 30, 38]])
-CURVES = dict.fromkeys(("rt_sm", "rt_sm_uf"), stats.reliability(COUNTS))
+CURVES = dict.fromkeys(("rt_sm", "rt_sm_uf"), agreement.reliability(COUNTS))
 ECE = {"rt_sm": 0.0193, "rt_sm_uf": 0.25}
 PROBABILITY, SPREAD = np.where(LESION, 0.8, 0.01), np.where(LESION, 0.2, 0.005)
 WORST = ([CT[:, :, K]] * 5, [IMAGES[1][:, :, K]] * 5, MASKS[:1] * 5, MASKS[1:] * 5)
@@ -624,7 +624,7 @@ def test_groups_have_their_scans_counted_below():
 
 
 def test_groups_of_another_kind_are_named_by_their_column():
-    frame = grouped().assign(slice_group=stats.slice_groups([2] * 30), scanner=pd.Categorical(["a"] * 30))
+    frame = grouped().assign(slice_group=agreement.slice_groups([2] * 30), scanner=pd.Categorical(["a"] * 30))
     assert plots.by_group(frame, "slice_group", LABEL, ("ppv",)).axes[0].get_xlabel() == "slices a scan"
     assert plots.by_group(frame, "scanner", LABEL, ("ppv",)).axes[0].get_xlabel() == "scanner"
 
@@ -805,7 +805,7 @@ def test_leaderboard_sets_our_entries_apart():
         (lambda f: plots.paired_differences(f, LABEL), differences(), "p_holm"),
         (lambda f: plots.by_group(f, "volume_group", LABEL), grouped(), "volume_group"),
         (lambda f: plots.bland_altman(f, AGREEMENT, LABEL), scores(), "truth_volume_ml"),
-        (lambda f: plots.reliability({"rt": f}, {"rt": 0.1}, LABEL), stats.reliability(COUNTS), "share"),
+        (lambda f: plots.reliability({"rt": f}, {"rt": 0.1}, LABEL), agreement.reliability(COUNTS), "share"),
         (lambda f: plots.seeds(f, stats.seed_spread(by_seed()), "dsc", LABEL), by_seed(), "seed"),
         (lambda f: plots.sweeps({"step": f}, LABEL), swept(), "low"),
         (lambda f: plots.claims(f, LABEL), told(), "d_z_low"),

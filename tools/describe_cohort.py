@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from strokelib import cases, config, metrics, postprocess, preprocess, registration, stats, synthetic
+from strokelib import agreement, cases, config, metrics, postprocess, preprocess, registration, synthetic
 
 
 def quartiles(values) -> str:
@@ -49,7 +49,7 @@ def main() -> None:
     print(f"lesion volume of a scan (mL): {quartiles(volumes)}")
     print(f"lesion voxels / brain voxels, pooled: {100 * lesion / brain:.2f} %")
     for m, modality in enumerate(cases.MODALITIES[1:]):
-        value = stats.auc(np.concatenate([values[m] for values in maps]), truth)
+        value = agreement.auc(np.concatenate([values[m] for values in maps]), truth)
         print(f"voxel AUC of {modality} in the brain: {max(value, 1 - value):.3f}")
     print(f"DSC of the conventional rule: {np.mean(scores):.3f} ± {np.std(scores):.3f}")
 
