@@ -10,10 +10,18 @@ from strokelib.config import ROOT
 NAMES = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission", "08_sensitivity"]
 each_notebook = pytest.mark.parametrize("name", NAMES)
+# What tools/keep.py has put beside the figures of a run.
+KEPT = [str(path.relative_to(ROOT).with_suffix("")) for path in sorted((ROOT / "figures").glob("*/0*.ipynb"))]
+each_executed = pytest.mark.parametrize("name", [*NAMES, *KEPT])
+
+
+def file(name):
+    """Return the path of a notebook, named alone or with its folder."""
+    return (ROOT / name if "/" in name else ROOT / "notebooks" / name).with_suffix(".ipynb")
 
 
 def load(name):
-    return json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    return json.loads(file(name).read_text())
 
 
 def code_cells(name):
@@ -75,7 +83,7 @@ def test_third_cell_checks_the_parameters(name):
     assert "start(" in source
 
 
-@each_notebook
+@each_executed
 def test_executed_in_order_from_a_fresh_kernel(name):
     counts = [cell["execution_count"] for cell, _ in code_cells(name)]
     assert counts == list(range(1, len(counts) + 1))
@@ -95,7 +103,7 @@ def test_cells_are_short_and_plain(name):
             assert word not in source
 
 
-@each_notebook
+@each_executed
 def test_no_error_no_stderr_no_progress_bar_is_left(name):
     for output in outputs(name):
         assert output["output_type"] != "error"
@@ -104,7 +112,7 @@ def test_no_error_no_stderr_no_progress_bar_is_left(name):
         assert not "".join(output.get("data", {}).get("text/plain", "")).endswith(" left")
 
 
-@each_notebook
+@each_executed
 def test_at_most_one_figure_a_cell(name):
     for cell, source in code_cells(name):
         kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
@@ -119,7 +127,7 @@ def test_text_introduces_code(name):
     assert prose >= len(cells) / 3
 
 
-@each_notebook
+@each_executed
 def test_metadata_are_of_no_machine_and_no_run(name):
     book = load(name)
     assert book["metadata"]["kernelspec"]["name"] == "python3"
@@ -131,6 +139,19 @@ def test_metadata_are_of_no_machine_and_no_run(name):
     assert "site-packages" not in text
 
 
-@each_notebook
+@each_executed
 def test_small_enough_to_read_on_the_web(name):
-    assert (ROOT / "notebooks" / f"{name}.ipynb").stat().st_size <= 1_500_000  # scans are noisy pictures
+    assert file(name).stat().st_size <= 1_500_000  # scans are noisy pictures
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_kept_of_a_run_says_of_which(name):
+    run = name.split("/")[1]
+    text = json.dumps(load(name))
+    assert f"settings {run} (" in text and f'settings = \\"{run}\\"' in text, "the provenance line, and papermill's cell"
+    assert "synthetic cohort" in text
+
+
+def test_the_study_is_kept():
+    kept = [name.split("/")[-1] for name in KEPT if "/study/" in name]
+    assert kept == ["00_overview", "06_ablations", "07_leaderboard_submission", "08_sensitivity"]

@@ -1,33 +1,64 @@
-"""The README says what the committed tables say."""
+"""The README says what the committed tables say, and so does the overview."""
 
 import csv
+import dataclasses
+import json
 
+import pandas as pd
+
+from strokelib import config, stats
 from strokelib.config import ROOT
 
+README = (ROOT / "README.md").read_text()
+FLAT = " ".join(README.split())  # sentences are broken into lines there
+STUDY = ROOT / "figures" / "study"
 
-def rows(name):
-    with open(ROOT / "figures" / "demo" / name, newline="") as file:
+
+def rows(run, name):
+    with open(ROOT / "figures" / run / name, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_the_readme_repeats_table_1_of_the_demo():
-    readme = (ROOT / "README.md").read_text()
-    for row in rows("table1.csv"):
+def headline():
+    names = ("table1", "tests_of_significance", "seeds", "table2", "vote")
+    return stats.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
+
+
+def test_the_readme_repeats_table_1_of_the_study():
+    for row in rows("study", "table1.csv"):
         if row["source"] != "this run, nested":
             numbers = [row[c] for c in ("DSC (%)", "PPV (%)", "Sens. (%)", "HD (voxels)", "R²")]
-            assert " | ".join(numbers) in readme, row["method"]
+            assert " | ".join(numbers) in README, row["method"]
 
 
-def test_the_readme_counts_the_claims_as_notebook_06_does():
-    verdicts = [row["verdict"] for row in rows("tests_of_significance.csv") if row["unit"] == "scan"]
+def test_the_readme_and_the_overview_say_the_same_three_sentences():
+    book = json.loads((ROOT / "notebooks" / "00_overview.ipynb").read_text())
+    shown = [output.get("data", {}) for cell in book["cells"] for output in cell.get("outputs", [])]
+    overview = " ".join("".join(data.get("text/markdown", "")) for data in shown)
+    for sentence in headline():
+        assert sentence in FLAT and sentence in overview
+
+
+def test_the_readme_counts_the_claims_of_the_demo():
+    verdicts = [row["verdict"] for row in rows("demo", "tests_of_significance.csv") if row["unit"] == "scan"]
     holds, opposite, open_ = (verdicts.count(v) for v in ("holds", "opposite", "cannot be told"))
     told = f"{opposite or 'none'} comes out opposite and {open_} cannot be told"
-    sentence = f"{holds} hold{'s' * (holds == 1)} here, {told}"
-    assert len(verdicts) == 9 and sentence in " ".join((ROOT / "README.md").read_text().split())
+    assert len(verdicts) == 9 and f"{holds} hold{'s' * (holds == 1)} here, {told}" in FLAT
 
 
 def test_the_demo_meets_what_the_project_promises_of_it():
     """Mean validation DSC of the mirrored variant at least 0.40, and above the conventional rule."""
-    dsc = {row["method"]: float(row["DSC (%)"].split()[0]) for row in rows("table1.csv") if row["source"] == "this run"}
+    table = rows("demo", "table1.csv")
+    dsc = {row["method"]: float(row["DSC (%)"].split()[0]) for row in table if row["source"] == "this run"}
     assert dsc["Single +RT +SM"] >= 40 and dsc["Single +RT +SM"] > dsc["rCBF < 30 % and Tmax > 6 s"]
-    assert all("synthetic cohort" in row["cohort"] for row in rows("table1.csv") if row["source"] != "paper")
+    assert all("synthetic cohort" in row["cohort"] for row in table if row["source"] != "paper")
+
+
+def test_the_study_was_made_with_its_settings_as_they_are_here():
+    digest = config.digest(dataclasses.replace(config.load_settings("study"), name=""))
+    found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("0*.manifest.json"))]
+    assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
+    assert {facts["digest"] for facts in found} == {digest}
+    run = json.loads((STUDY / "run.json").read_text())
+    assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
+    assert {facts["seed"] for facts in (run["manifest"], run["manifest_sensitivity"])} == {2018}
