@@ -121,7 +121,7 @@ def _show_figures_as_jpeg() -> None:
     if ipython and hasattr(ipython.get_ipython(), "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg")
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 65})
 
 
 def progress(items, label: str):
