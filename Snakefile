@@ -23,7 +23,7 @@ MADE = f"{FOLD}/05_crossvalidation.manifest.json"  # without it 06 to 08 refuse 
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission"]
 RUN = (
-    f"OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} -m papermill {{input.notebook}}"
+    f"OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} tools/execute.py {{input.notebook}}"
     " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
     " -r settings " + shlex.quote(NAME).replace("{", "{{").replace("}", "}}")
 )

@@ -236,9 +236,9 @@ def test_a_settings_path_stays_one_word_of_the_shell_line(project, tmp_path):
     options = ["-n", "-p", "--nolock", "--config", f"settings={path}", "--", "figures/tiny/fig2.png"]
     told = call(project, "-m", "snakemake", *options)
     assert told.returncode == 0, told.stderr
-    (line,) = [line for line in (told.stdout + told.stderr).splitlines() if "papermill" in line]
+    (line,) = [line for line in (told.stdout + told.stderr).splitlines() if "tools/execute.py" in line]
     assert shlex.split(line)[-3:] == ["-r", "settings", str(path)]
-    words = line[line.index(" -m ") :]
+    words = line[line.index(" tools/execute.py ") :]
     shown = subprocess.run(["bash", "-c", f"printf '%s\\n' {words}"], cwd=tmp_path, capture_output=True, text=True)
     assert shown.stdout.splitlines()[-1] == str(path)
     assert [p.name for p in tmp_path.iterdir()] == [path.parent.name], "the shell ran nothing of it"

@@ -28,6 +28,6 @@ def note(event, arguments):
 
 if __name__ == "sitecustomize":
     LOG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watched.log")
-    if "papermill" in sys.orig_argv:  # its kernel and what that starts inherit the name
+    if "tools/execute.py" in sys.orig_argv:  # papermill; its kernel and what that starts inherit the name
         os.environ["WATCHED"] = next(os.path.basename(a) for a in sys.orig_argv if a.endswith(".ipynb"))
     sys.addaudithook(note)
