@@ -39,6 +39,24 @@ def test_the_readme_and_the_overview_say_the_same_three_sentences():
         assert sentence in FLAT and sentence in overview
 
 
+def test_the_readme_tells_differences_as_the_tables_do():
+    read = {name: pd.read_csv(STUDY / f"{name}.csv") for name in ("seeds", "seeds_averaged", "tests_of_significance")}
+    claims = read["tests_of_significance"].query("unit == 'scan'").set_index(["new", "old", "metric"])
+    averaged = read["seeds_averaged"].query("unit == 'scan'").set_index("metric")
+    gains = read["seeds"].query("kind == 'difference'").set_index("metric")["value"]
+    rt, mirrored = claims.loc[("rt", "baseline", "dsc")], averaged.loc["dsc"]
+    for row in (rt, mirrored):
+        points = [f"{100 * value:+.1f}" for value in (row["mean_difference"], row["low"], row["high"])]
+        assert points[0] in FLAT and f"95 % interval {points[1]} to {points[2]}" in FLAT
+    for metric in ("dsc", "ppv"):
+        one, two, three = (f"{100 * value:+.1f}" for value in gains[metric])
+        assert f"({one}, {two} and {three}" in FLAT
+    filtered = claims.loc[("rt_sm_uf", "rt_sm")]
+    assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points" in FLAT
+    hd = filtered.loc["hd_voxels"]
+    assert f"({hd['mean_difference']:+.1f} voxels, {stats.p_text(hd['p'])})" in FLAT
+
+
 def test_the_readme_counts_the_claims_of_the_demo():
     verdicts = [row["verdict"] for row in rows("demo", "tests_of_significance.csv") if row["unit"] == "scan"]
     holds, opposite, open_ = (verdicts.count(v) for v in ("holds", "opposite", "cannot be told"))
@@ -61,4 +79,5 @@ def test_the_study_was_made_with_its_settings_as_they_are_here():
     assert {facts["digest"] for facts in found} == {digest}
     run = json.loads((STUDY / "run.json").read_text())
     assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
-    assert {facts["seed"] for facts in (run["manifest"], run["manifest_sensitivity"])} == {2018}
+    whole = config.digest(config.load_settings("study"))
+    assert {facts["digest"] for facts in (run["manifest"], run["manifest_sensitivity"])} == {whole}
