@@ -1,7 +1,7 @@
 """Run papermill with the same arguments; begin again where a kernel died before it could answer.
 
 Jupyter picks free ports for a kernel and the kernel takes them a second later; where several start at a time, another
-one may have been faster (papermill's issue 511). Such a kernel has run nothing yet. Any other error passes through.
+one may have been faster, a race known of papermill. Such a kernel has run nothing yet. Any other error passes on.
 """
 
 from papermill.cli import papermill
