@@ -9,7 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from strokelib.config import Settings, load_settings, write_whole
+from strokelib.config import ROOT, Settings, load_settings, write_whole
 
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_sensitivity")
 
@@ -20,7 +20,8 @@ def cleaned(path: Path) -> str:
     book["metadata"] = {key: book["metadata"][key] for key in ("kernelspec", "language_info")}
     for cell in book["cells"]:
         cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
-    return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+    return text.replace(f"{ROOT}/", "")  # settings given by a path stand in papermill's cell
 
 
 def hours(settings: Settings) -> dict:
