@@ -41,7 +41,7 @@ def test_the_readme_and_the_overview_say_the_same_three_sentences():
 
 def test_the_readme_tells_differences_as_the_tables_do():
     read = {name: pd.read_csv(STUDY / f"{name}.csv") for name in ("seeds", "seeds_averaged", "tests_of_significance")}
-    claims = read["tests_of_significance"].query("unit == 'scan'").set_index(["new", "old", "metric"])
+    claims = read["tests_of_significance"].query("unit == 'scan'").set_index(["new", "old", "metric"]).sort_index()
     averaged = read["seeds_averaged"].query("unit == 'scan'").set_index("metric")
     gains = read["seeds"].query("kind == 'difference'").set_index("metric")["value"]
     rt, mirrored = claims.loc[("rt", "baseline", "dsc")], averaged.loc["dsc"]
@@ -55,6 +55,29 @@ def test_the_readme_tells_differences_as_the_tables_do():
     assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points" in FLAT
     hd = filtered.loc["hd_voxels"]
     assert f"({hd['mean_difference']:+.1f} voxels, {stats.p_text(hd['p'])})" in FLAT
+
+
+def test_the_readme_tells_the_changes_as_notebook_08_does():
+    start = FLAT.index("### One thing at a time")
+    section = FLAT[start : FLAT.index("### The demo")]
+    points = {row["change"]: row["DSC points"] for row in rows("study", "sensitivity.csv")}
+    assert f"none of the {len(points)} changes" in section
+    assert not [row["change"] for row in rows("study", "sensitivity.csv") if row["p (Holm)"] < "0.05"]
+    sides = ", ".join(f"{side} {points[f'patch_{side}']}" for side in (16, 32, 48, 80, 96))
+    told = [sides, f"48 gives {points['baseline_64']},", f"balancing {points['no_balance']},"]
+    told += [f"offset {points['no_offset']},", f"copies {points['no_elastic']};", f"1/v {points['gdl_squared']}."]
+    told += [f"16 {points['step_8']} and {points['step_4']}, of 32 {points['step_32']}."]
+    told += [f"({points['passes_10']} with ten)", f"40 % {points['rate_20']} and {points['rate_40']},"]
+    assert [words for words in told if words not in section] == []
+    rank = pd.read_csv(STUDY / "stopping.csv").groupby("quantity")["rank"].mean()
+    assert f"{rank['validation_loss']:.2f} against {rank['monitored']:.2f}" in section
+
+
+def test_the_readme_tells_the_time_of_the_study():
+    run = json.loads((STUDY / "run.json").read_text())
+    hours, minutes = divmod(round(run["manifest"]["seconds"] / 60), 60)
+    assert f"`make study` took {hours} h {minutes} min on two cores" in FLAT and run["manifest"]["cpus"] == 2
+    assert f"worked for {run['hours_of_notebooks']} hours" in FLAT
 
 
 def test_the_readme_counts_the_claims_of_the_demo():
