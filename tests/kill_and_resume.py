@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 import psutil
-from test_config import front_door
+from test_config import tool
 from test_workflow import TIMEOUT_S, TINY, call, copy_project, edited, surroundings
 
 from strokelib.config import ROOT
@@ -114,7 +114,7 @@ def kill(project, command, moment, which=1):
         seconds, ran = time.monotonic() - began, running(project)
     finally:
         started = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
-        front_door().stop(child)
+        tool("run").stop(child)
         child.wait()
         while any(map(lives, started)):
             time.sleep(0.02)

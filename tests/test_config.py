@@ -292,17 +292,17 @@ def test_an_unknown_variant_names_the_nearest():
         config.method("rt_sn", settings)
 
 
-def front_door():
-    """Import tools/run.py, which is no module of a package."""
-    spec = importlib.util.spec_from_file_location("run", config.ROOT / "tools" / "run.py")
+def tool(name):
+    """Import a script of tools/, which is no module of a package; "run" is the front door."""
+    spec = importlib.util.spec_from_file_location(name, config.ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["run"] = module  # its dataclasses look there
+    sys.modules[name] = module  # its dataclasses look there
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_front_door_refuses_every_bad_file_before_it_makes_anything(tmp_path, monkeypatch):
-    door = front_door()
+    door = tool("run")
     monkeypatch.setattr(config, "ROOT", tmp_path / "elsewhere")
     for key, value, part in BAD:
         path = changed(tmp_path, {key: value}, config.__file__.replace("strokelib/config.py", "configs/demo"))

@@ -1,8 +1,7 @@
 """tools/execute.py: a kernel that lost its port is started again, and nothing else is tried twice."""
 
-import importlib.util
-
 import pytest
+from test_config import tool
 
 from strokelib.config import ROOT
 
@@ -12,9 +11,7 @@ DEAD = RuntimeError("Kernel died before replying to kernel_info")
 @pytest.fixture
 def run(monkeypatch):
     """Return a function that lets papermill end in these ways, one call after the other, and counts the calls."""
-    spec = importlib.util.spec_from_file_location("execute", ROOT / "tools" / "execute.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = tool("execute")
 
     def with_ends(*ends):
         calls = []

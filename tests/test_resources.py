@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from test_config import front_door
+from test_config import tool
 from test_damaged import head, write_scan
 from test_training import job, train, world  # noqa: F401, the fixture
 from test_workflow import TINY, copy_project, surroundings
@@ -264,7 +264,7 @@ def test_a_results_folder_that_may_not_be_written_is_one_line(project):
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
-    door = front_door()
+    door = tool("run")
     monkeypatch.setattr(config, "ROOT", tmp_path)
     settings = config.load_settings(config.__file__.replace("strokelib/config.py", TINY))
     gone = subprocess.Popen([sys.executable, "-c", ""])

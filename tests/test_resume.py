@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 from kill_and_resume import alone, contents, differences, kill, prepare
-from test_config import front_door
+from test_config import tool
 from test_workflow import TINY, call, surroundings
 
 from strokelib.config import ROOT
@@ -109,7 +109,7 @@ def test_all_that_was_started_is_killed_also_by_one_that_starts_more_and_more(tm
         while len(there()) < 5:
             assert child.poll() is None
     finally:
-        front_door().stop(child)
+        tool("run").stop(child)
     assert child.wait() == -signal.SIGKILL
     assert psutil.wait_procs(there(), timeout=20)[1] == []
 
@@ -128,5 +128,5 @@ def test_the_processes_that_make_a_cohort_end_with_the_one_that_started_them(tmp
         child.kill()
         assert psutil.wait_procs(started, timeout=60)[1] == []
     finally:
-        front_door().stop(child)
+        tool("run").stop(child)
         child.wait()
