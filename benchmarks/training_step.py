@@ -13,7 +13,7 @@ import measure
 import torch
 from torch import nn
 
-from strokelib import config, training
+from strokelib import config, steps, training
 from strokelib.network import Network, PReLU
 
 PATCHES = 64
@@ -40,8 +40,8 @@ def make_step(ours: bool, images, labels, **compute):
     job = training.Job("network", None, 0, 0, config.variant("rt_sm"), settings.training, compute, (2.5, 0.12), "")
     net = network(ours, images.device)
     images = images.to(memory_format=torch.channels_last) if ours else images.contiguous()
-    forward = training.forward_pass(net, job)
-    optimizer = training.make_optimizer(net, settings.training, foreach=ours)
+    forward = steps.forward_pass(net, job.recipe)
+    optimizer = steps.make_optimizer(net.parameters(), settings.training, foreach=ours)
 
     def step():
         loss, _ = forward(images, labels)

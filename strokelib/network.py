@@ -16,7 +16,7 @@ class _PReLUFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, slope):
         ctx.save_for_backward(x, slope)
-        return functional.prelu(x, slope)
+        return functional.prelu(x, slope.to(x.dtype))
 
     @staticmethod
     def backward(ctx, gradient):
@@ -25,13 +25,15 @@ class _PReLUFunction(torch.autograd.Function):
         below = gradient - above
         maps = x.shape[1]
         product = below.permute(0, 2, 3, 1).reshape(-1, maps) * x.permute(0, 2, 3, 1).reshape(-1, maps)
-        return torch.addcmul(above, below, slope.view(1, -1, 1, 1)), product.sum(0)
+        return torch.addcmul(above, below, slope.to(x.dtype).view(1, -1, 1, 1)), product.sum(0, dtype=slope.dtype)
 
 
 class PReLU(nn.PReLU):
     """Parametric rectifier, one slope a channel; the same numbers as torch's."""
 
     def forward(self, x):
+        if x.is_cuda:
+            return functional.prelu(x, self.weight.to(x.dtype))
         return _PReLUFunction.apply(x, self.weight)
 
 
@@ -73,19 +75,19 @@ class EncoderBlock(nn.Module):
         super().__init__()
         self.before1, self.conv1 = _activation(maps, momentum), nn.Conv2d(maps, maps, 3, padding=1)
         self.before2, self.conv2 = _activation(maps, momentum), nn.Conv2d(maps, maps, 3, padding=1)
-        self.dropout = dropout
+        self.maps, self.dropout = maps, dropout
 
     def first(self, x):
         """Compute up to the place of the dropout, which no dropout rate changes."""
         return self.before2(self.conv1(self.before1(x)))
 
-    def second(self, x, inner, rate=0.0, keys=None, place=0):
-        if self.training and self.dropout:
-            inner = functional.dropout2d(inner, self.dropout, training=True)
+    def second(self, x, inner, rate=0.0, keys=None, place=0, kept=None):
+        if kept is not None:
+            inner = inner * kept.to(inner.dtype)
         return x + self.conv2(_drop_voxels(inner, rate, keys, place))
 
-    def forward(self, x, rate=0.0, keys=None, place=0):
-        return self.second(x, self.first(x), rate, keys, place)
+    def forward(self, x, rate=0.0, keys=None, place=0, kept=None):
+        return self.second(x, self.first(x), rate, keys, place, kept)
 
 
 class DecoderBlock(nn.Module):
@@ -117,7 +119,7 @@ class Network(nn.Module):
     ----------
     in_channels : 5 modalities, or 10 with the mirrored ones
     base : maps of the first level, doubled at each of the four next
-    dropout : rate of channel dropout in the three deepest encoder blocks while training
+    dropout : rate of channel dropout in the three deepest encoder blocks while training; see `draw_kept`
     momentum : of the batch normalization
 
     `forward` takes (n, in_channels, h, w), sides multiples of 16, and returns logits (n, 2, h, w).
@@ -143,8 +145,28 @@ class Network(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(m, momentum) for m in maps[:-1])
         self.leave = nn.Conv2d(base, 2, 3, padding=1)
 
-    def forward(self, x, rate: float = 0.0, keys=None):
-        return self.stochastic(self.deterministic(x), rate, keys)
+    def forward(self, x, rate: float = 0.0, keys=None, kept=None):
+        return self.stochastic(self.deterministic(x), rate, keys, kept)
+
+    def draw_kept(self, count: int, generator) -> list:
+        """Draw which channels training dropout keeps in a batch, for `forward`.
+
+        Parameters
+        ----------
+        count : int, patches
+        generator : torch.Generator, on whose device the masks are made
+
+        Returns
+        -------
+        list, one an encoder block: None without dropout, else a tensor (count, maps, 1, 1) of 0, and of 1 / (1 - rate)
+            where a channel is kept. Drawn here and not inside, they are the same when a step is compiled or recorded.
+        """
+        kept = [None] * LEVELS
+        for level, block in enumerate(self.encoder):
+            if block.dropout:
+                drawn = torch.empty((count, block.maps, 1, 1), device=generator.device)
+                kept[level] = drawn.bernoulli_(1 - block.dropout, generator=generator).div_(1 - block.dropout)
+        return kept
 
     def deterministic(self, x):
         """Compute what no prediction dropout reaches; several stochastic passes share it, bit for bit.
@@ -169,7 +191,7 @@ class Network(nn.Module):
             x = self.down[level](skips[-1])
         return [*skips, x, self.encoder[STOCHASTIC_LEVEL - 1].first(x)]
 
-    def stochastic(self, state, rate: float = 0.0, keys=None):
+    def stochastic(self, state, rate: float = 0.0, keys=None, kept=None):
         """Finish a forward pass, with voxel-wise dropout at `rate` in the deepest steps.
 
         Parameters
@@ -177,12 +199,14 @@ class Network(nn.Module):
         state : what `deterministic` returned
         rate : share of values that are dropped
         keys : int32 tensor (n,), one random number a patch; required where rate > 0
+        kept : what `draw_kept` drew, while training; None drops no channels
         """
         *skips, x, inner = state
         deep = STOCHASTIC_LEVEL - 1
-        skips = [*skips, self.encoder[deep].second(x, inner, rate, keys, deep)]
+        kept = kept or [None] * LEVELS
+        skips = [*skips, self.encoder[deep].second(x, inner, rate, keys, deep, kept[deep])]
         for level in range(deep + 1, LEVELS):
-            skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, keys, level))
+            skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, keys, level, kept[level]))
         x = skips.pop()
         for level in range(LEVELS - 2, -1, -1):
             x = self.up[level](x) + skips[level]

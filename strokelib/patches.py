@@ -208,6 +208,7 @@ def gather(stack, starts, patch_size: int):
         # numpy copies a window in runs of memory; torch's indexing goes voxel by voxel.
         view = sliding_window_view(stack.numpy(), (patch_size, patch_size), axis=(1, 2))
         view = np.moveaxis(view, (-2, -1), (3, 4)) if stack.ndim == 4 else view
+        starts = np.asarray(starts)
         batch = torch.from_numpy(view[starts[:, 0], starts[:, 1], starts[:, 2]])
     else:
         corner = on_device(starts, stack.device)
@@ -234,15 +235,21 @@ def displacement(count: int, side: int, rng, alpha: float = 2.5, gamma: float = 
     else:  # drawn where it is needed; copying it there would make the device wait
         generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
         noise = torch.rand(shape, generator=generator, device=device)
-    smooth = _gaussian(side, gamma * side).to(device)
+    return smooth_field(noise, alpha, gamma)
+
+
+def smooth_field(noise, alpha: float = 2.5, gamma: float = 0.12):
+    """Turn uniform noise (n, 2, side, side) in (0, 1) into displacement fields; see `displacement`."""
+    side = noise.shape[-1]
+    smooth = _gaussian(side, gamma * side, str(noise.device))
     return (alpha * side) * (smooth @ (noise * 2 - 1) @ smooth.T)
 
 
 @functools.lru_cache
-def _gaussian(side: int, sigma: float) -> torch.Tensor:
+def _gaussian(side: int, sigma: float, device: str) -> torch.Tensor:
     """Return the matrix that smooths a line of `side` voxels."""
     rows = ndimage.gaussian_filter1d(np.eye(side), sigma, axis=0, mode="constant")
-    return torch.from_numpy(rows.astype(np.float32))
+    return torch.from_numpy(rows.astype(np.float32)).to(device)
 
 
 def elastic_deform(images, labels, rng, alpha: float = 2.5, gamma: float = 0.12):

@@ -1,5 +1,6 @@
 """One fold of one set of weights: the loop, early stopping, checkpoint and resume."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from strokelib import losses, metrics, patches
+from strokelib import losses, metrics
 from strokelib.config import ROOT, Compute, Training, Variant, digest, rng
 from strokelib.inference import predict_case, read_facts, save_network, save_tensors
 from strokelib.network import Network
 from strokelib.patches import PatchList
 from strokelib.preprocess import Resident
+from strokelib.steps import Recipe, batches, eager_steps, flatten, is_recorded, make_optimizer, recorded_steps
 
+VALIDATION_BATCHES = {"cpu": 1, "cuda": 16}  # passed through the network at a time
 # The modules whose code decides what a trained network is; a change in one of them starts training anew.
-_CODE = ("preprocess", "patches", "network", "losses", "metrics", "inference", "training")
+_CODE = ("preprocess", "patches", "network", "losses", "metrics", "inference", "steps", "training")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Job:
     @property
     def checkpoint_file(self) -> Path:
         return self.folder / f"{self.name}.checkpoint.safetensors"
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.seed, self.fold, self.variant, self.training, self.compute, self.elastic)
 
     @property
     def digest(self) -> str:
@@ -92,11 +99,38 @@ def train_fold(
         ) from error
 
 
+def train_in_turn(trainings, device) -> Iterator[tuple[int, int]]:
+    """Take the steps of several trainings in turn, yielding (steps done, most there can be) of all together.
+
+    Parameters
+    ----------
+    trainings : sequence of what `train_fold` returned, such as the folds of a variant that share one stack
+    device : torch device; on CUDA each training has a stream of its own, so that their small kernels run side by side
+
+    A training is the same as it is alone, up to the order of sums on a GPU. One that stops early leaves the others
+    more of the device; its steps to the last epoch allowed then count as done.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    streams = [torch.cuda.Stream() if on_gpu else None for _ in trainings]
+    if on_gpu:
+        torch.cuda.synchronize()  # what they share was made on another stream
+    done, running = [(0, 0)] * len(trainings), list(range(len(trainings)))
+    while running:
+        for i in list(running):
+            with torch.cuda.stream(streams[i]) if on_gpu else contextlib.nullcontext():
+                step = next(trainings[i], None)
+            if step is None:
+                running.remove(i)
+                done[i] = done[i][1], done[i][1]
+            else:
+                done[i] = step
+                yield tuple(map(sum, zip(*done, strict=True)))
+
+
 def _train(job: Job, stack: Resident, training_set: PatchList, stopping_set: PatchList, evaluated, device):
     settings, variant = job.training, job.variant
     state = _start(job, stack, device)
     network, optimizer = state["network"], state["optimizer"]
-    forward = forward_pass(network, job)
     per_epoch = min(settings.patches_per_epoch or len(training_set), len(training_set))
     steps = per_epoch // settings.batch_size
     if steps == 0:
@@ -104,29 +138,20 @@ def _train(job: Job, stack: Resident, training_set: PatchList, stopping_set: Pat
             f"an epoch of {per_epoch} patches holds no batch of {settings.batch_size}; raise "
             "sampling.patches_per_case or training.patches_per_epoch"
         )
+    if state["flat"] is None:
+        epoch_steps = eager_steps(network, optimizer, job.recipe, stack, training_set)
+    else:
+        epoch_steps = recorded_steps(network, state["flat"], optimizer, job.recipe, stack, training_set)
     watched = _watched(stopping_set, len(training_set), per_epoch)
     history = state["history"]
     while not _finished(history, settings):
         epoch = len(history) + 1
-        generator = rng(job.seed, "elastic", job.fold, epoch)
-        order = rng(job.seed, "order", job.fold, epoch).permutation(len(training_set))
-        # Training dropout draws from torch's own generator, set anew every epoch so that a resumed run is the same.
-        torch.manual_seed(int(rng(job.seed, "dropout", job.fold, epoch).integers(2**62)))
+        order = rng(job.seed, "order", job.fold, epoch).permutation(len(training_set))[: steps * settings.batch_size]
         network.train()
-        sums, loss_sum = 0, 0
-        order = order[: steps * settings.batch_size]
-        cut = batches(stack, training_set, order, settings.batch_size, variant, generator, job.elastic)
-        for step, (images, labels) in enumerate(cut):
-            loss, errors = forward(images, labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():  # summed on the device: nothing waits for it before the epoch's end
-                loss_sum = loss_sum + loss.detach()
-                sums = sums + errors
-            yield (epoch - 1) * steps + step + 1, settings.max_epochs * steps
+        for step, (loss_sum, sums) in enumerate(epoch_steps(order, epoch), start=1):  # noqa: B007, used after the loop
+            yield (epoch - 1) * steps + step, settings.max_epochs * steps
         row = {"epoch": epoch, "loss": float(loss_sum) / steps, "accuracy": losses.monitored(sums)["accuracy"]}
-        row |= _validate(network, stack, stopping_set, watched, variant, settings)
+        row |= _validate(network, job, stack, stopping_set, watched)
         row["validation_dsc"] = _validation_dsc(network, evaluated, variant)
         row["best"] = _improves(row["monitored"], history, settings)
         history.append(row)
@@ -149,56 +174,6 @@ def _finished(history: list[dict], settings: Training) -> bool:
     return len(history) > settings.patience and not any(r["best"] for r in history[-settings.patience :])
 
 
-def forward_pass(network, job: Job):
-    """Make the function from a batch to its loss and error sums, in the precision and form that the job asks for."""
-    settings, variant, compute = job.training, job.variant, job.compute
-
-    def forward(images, labels):
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=compute.precision == "bf16"):
-            logits = network(images)
-        logits = logits.float()
-        loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
-        return loss, losses.error_sums(logits.detach(), labels)
-
-    if not compute.compile:
-        return forward
-    # "reduce-overhead" captures a graph on CUDA, where launching small kernels takes longer than running them.
-    compiled = torch.compile(forward, mode="reduce-overhead" if torch.cuda.is_available() else "default")
-
-    def captured(images, labels):
-        torch.compiler.cudagraph_mark_step_begin()
-        loss, errors = compiled(images, labels)
-        return loss, errors.clone()  # the graph's own memory is written again by the next step
-
-    return captured
-
-
-def make_optimizer(network, settings: Training, foreach: bool = True):
-    """Make Adadelta; with `foreach` it updates all parameters together, not one after the other."""
-    return torch.optim.Adadelta(
-        network.parameters(), lr=settings.learning_rate, rho=settings.rho, foreach=foreach
-    )
-
-
-def batches(stack: Resident, patch_set: PatchList, order, batch_size: int, variant: Variant, generator, elastic):
-    """Cut the patches of `order` batch by batch; deform those that are repeats, unless generator is None.
-
-    What an epoch needs to know of its patches is brought to the device before the first batch.
-    """
-    corners = patches.on_device(patch_set.starts[order], stack.images.device)
-    begins = range(0, len(order), batch_size)
-    repeats = [np.flatnonzero(patch_set.deform[order[begin : begin + batch_size]]) for begin in begins]
-    rows = torch.from_numpy(np.concatenate(repeats)).to(stack.images.device).split([len(r) for r in repeats])
-    for begin, deformed in zip(begins, rows, strict=True):
-        part = corners[begin : begin + batch_size]
-        images = patches.gather(stack.images, part, variant.patch_size).float()
-        labels = patches.gather(stack.labels, part, variant.patch_size)
-        if generator is not None and len(deformed):
-            bent = patches.elastic_deform(images[deformed], labels[deformed], generator, *elastic)
-            images[deformed], labels[deformed] = bent
-        yield images, labels
-
-
 def _watched(stopping_set: PatchList, n_training: int, per_epoch: int) -> np.ndarray:
     """Choose which stopping patches to watch: all, or as many in proportion as an epoch takes of the training set."""
     count = max(1, round(len(stopping_set) * per_epoch / n_training))
@@ -206,14 +181,29 @@ def _watched(stopping_set: PatchList, n_training: int, per_epoch: int) -> np.nda
 
 
 @torch.no_grad()
-def _validate(network, stack, stopping_set, watched, variant, settings, batch_size: int = 64) -> dict[str, float]:
+def _validate(network, job: Job, stack, stopping_set, watched, batch_size: int = 64) -> dict[str, float]:
+    """Compute loss and monitored quantity of the watched patches; the loss by batches, as in training.
+
+    On a GPU in the precision of training, which there decides how long it takes.
+    """
+    variant, on_gpu = job.variant, stack.images.is_cuda
+
+    def loss_of(logits, labels):
+        return losses.training_loss(logits, labels, variant.loss, job.training.gdl_weights)
+
     network.eval()
     sums, loss_sum = 0, 0
+    at_once = batch_size * VALIDATION_BATCHES[stack.images.device.type]
     # No generator: deformed repeats would measure the augmentation.
-    for images, labels in batches(stack, stopping_set, watched, batch_size, variant, None, None):
-        logits = network(images)
-        loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
-        loss_sum = loss_sum + loss * len(images)
+    for images, labels in batches(stack, stopping_set, watched, at_once, variant, None, None):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=on_gpu and job.compute.precision == "bf16"):
+            logits = network(images).float()
+        whole = len(images) // batch_size if at_once > batch_size else 0  # batches whose losses are computed together
+        if whole:
+            parts = (part[: whole * batch_size].unflatten(0, (whole, batch_size)) for part in (logits, labels))
+            loss_sum = loss_sum + torch.vmap(loss_of)(*parts).sum() * batch_size
+        if rest := len(images) - whole * batch_size:
+            loss_sum = loss_sum + loss_of(logits[-rest:], labels[-rest:]) * rest
         sums = sums + losses.error_sums(logits, labels)
     values = losses.monitored(sums)
     return {
@@ -238,8 +228,10 @@ def _start(job: Job, stack: Resident, device) -> dict:
     torch.manual_seed(int(rng(job.seed, "weights", job.name, job.fold).integers(2**62)))
     network = Network(stack.images.shape[-1], dropout=settings.dropout, momentum=settings.batch_norm_momentum)
     network = network.to(device, memory_format=torch.channels_last)
-    optimizer = make_optimizer(network, settings)
-    state = {"network": network, "optimizer": optimizer, "history": [], "best": None}
+    flat = flatten(network) if is_recorded(job.compute, device) else None
+    parameters = network.parameters() if flat is None else [flat.values]
+    optimizer = make_optimizer(parameters, settings, recorded=flat is not None)
+    state = {"network": network, "flat": flat, "optimizer": optimizer, "history": [], "best": None}
     facts = read_facts(job.checkpoint_file)
     if facts.get("digest") != job.digest:
         return state

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import config, inference, patches, preprocess, training
+from strokelib import config, inference, patches, preprocess, steps, training
 
 DEMO = config.load_settings("demo")
 
@@ -72,7 +72,7 @@ def test_the_saved_weights_are_the_best_epochs(world, trained):
     todo, _ = trained
     network, _ = inference.load_network(todo.network_file)
     every = np.arange(len(stop_set))
-    value = training._validate(network, stack, stop_set, every, todo.variant, todo.training)["monitored"]
+    value = training._validate(network, todo, stack, stop_set, every)["monitored"]
     history = training.read_history(todo.network_file)
     kept = history[history.best].monitored.iloc[-1]
     assert math.isclose(value, kept, rel_tol=1e-6) and kept <= history.monitored.min() + 1e-4
@@ -138,7 +138,7 @@ def test_elastic_copies_are_drawn_for_repeats_alone(world):
     variant = dataclasses.replace(config.variant("rt"), patch_size=32)
 
     def cut(generator):
-        return list(training.batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
+        return list(steps.batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
 
     for (plain, _), (bent, labels) in zip(cut(None), cut(config.rng(0)), strict=True):
         changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
@@ -164,16 +164,16 @@ def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
     """Traced and differentiated as for any compiler, but run as it stands, which needs neither one nor a minute."""
     _scans, stack, (train_set, _) = world
     compiler = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function, mode: compiler(function, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", lambda function: compiler(function, backend="aot_eager"))
     found = []
     for compiled in (False, True):
         todo = job(tmp_path)
         todo = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, compile=compiled))
         torch.manual_seed(0)
         network = training.Network(5).to(memory_format=torch.channels_last)
-        optimizer, forward = training.make_optimizer(network, todo.training), training.forward_pass(network, todo)
+        optimizer, forward = steps.make_optimizer(network.parameters(), todo.training), steps.forward_pass(network, todo.recipe)
         torch.manual_seed(1)
-        for images, labels in training.batches(stack, train_set, np.arange(32), 16, todo.variant, None, None):
+        for images, labels in steps.batches(stack, train_set, np.arange(32), 16, todo.variant, None, None):
             loss, errors = forward(images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
