@@ -12,9 +12,10 @@ from unittest import mock
 
 import measure
 
-from strokelib import config, synthetic
+from strokelib import synthetic
+from strokelib.run.settings import Cohort
 
-COHORT = config.Cohort(
+COHORT = Cohort(
     seed=2018, training_patients=20, testing_patients=1, max_slices=22, difficulty="real", series_cases=0,
     compress=True, jobs=1,
 )  # fmt: skip

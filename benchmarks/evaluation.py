@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from strokelib import config, metrics, postprocess, synthetic
+from strokelib import metrics, postprocess, synthetic
+from strokelib.run import runtime
+from strokelib.run.settings import Cohort
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SIZES = (10, 50, 100, 200, 300, 500)
@@ -27,9 +29,9 @@ SIZES = (10, 50, 100, 200, 300, 500)
 def scan(seed: int) -> tuple[np.ndarray, np.ndarray, tuple]:
     """Make one scan; return its probability map, its truth and its spacing in mm."""
     geometry = {"training_patients": 63, "testing_patients": 40, "max_slices": 22}  # all of the real cohort's
-    cohort = config.Cohort(seed, **geometry, difficulty="real", series_cases=0, compress=True, jobs=1)
+    cohort = Cohort(seed, **geometry, difficulty="real", series_cases=0, compress=True, jobs=1)
     case = synthetic.make_case(cohort, "TRAINING", 1)  # the first one has 8 slices
-    truth, rng = case.images["OT"] > 0, config.rng(seed, "evaluation")
+    truth, rng = case.images["OT"] > 0, runtime.rng(seed, "evaluation")
     inside, outside = (ndimage.distance_transform_edt(mask, case.spacing) for mask in (truth, ~truth))
     logit = np.clip((inside - outside) / 3, -5, 4)  # unsure within some mm of the outline
     for sigma, height in (((6, 6, 0.8), 1.9), ((2, 2, 0.4), 0.7)):  # false lesions, and ragged borders

@@ -14,15 +14,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import cases, config, inference, metrics, patches, preprocess, training
+from strokelib import cases, inference, metrics, patches, preprocess, training
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 WORK = "training rt_sm, fold 0 of the demo, and predicting its scans"
 
 
 def train(settings, scans, compute, folder: Path) -> tuple[float, float]:
     """Train as notebook 05 does; return seconds and the mean DSC of the evaluated scans at a threshold of 0.5."""
-    device, row = config.choose_device("auto"), config.variant("rt_sm")
-    config.prepare_torch(measure.threads(), compute.precision)
+    device, row = runtime.choose_device("auto"), VARIANTS["rt_sm"]
+    runtime.prepare_torch(measure.threads(), compute.precision)
     patients, slices = [scan.patient for scan in scans], [scan.mask.shape[2] for scan in scans]
     folds = cases.assign_folds(patients, settings.folds.count, settings.folds.scheme, settings.seed, slices)
     parts = cases.split_fold(folds, 0, patients, settings.folds.inner_split, settings.seed, slices)
@@ -47,7 +50,7 @@ def train(settings, scans, compute, folder: Path) -> tuple[float, float]:
 
 
 def compare(repeats: int) -> list:
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
     try:
         facts = pd.read_csv(settings.results / "registration.csv").query("split == 'TRAINING'")
     except FileNotFoundError:

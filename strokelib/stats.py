@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from strokelib.config import ROOT, rng
+from strokelib.run.runtime import ROOT, rng
 
 UNITS = ("scan", "patient")
 RESAMPLES = 10_000

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib.cases import save_map
-from strokelib.config import write_whole
+from strokelib.run.runtime import write_whole
 from strokelib.stats import mean_sd, paper_table, summarize
 
 UNDEFINED_HD = 1e8  # what the leaderboard charges for a scan without a finite distance

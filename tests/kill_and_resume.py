@@ -32,7 +32,7 @@ import psutil
 from test_config import tool
 from test_workflow import TIMEOUT_S, TINY, call, copy_project, edited, surroundings
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 SKIPPED = ("results/tiny/snakemake.log", "results/tiny/manifest.json", "results/tiny/.lock")
 # What a whole study writes, in this order: moments of a kill under tools/run.py, with how many one process writes.

@@ -7,7 +7,7 @@ import scipy.stats
 from test_stats import scores
 
 from strokelib import agreement
-from strokelib.config import VARIANTS
+from strokelib.run.variants import VARIANTS
 
 
 @pytest.fixture(autouse=True)

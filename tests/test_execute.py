@@ -3,7 +3,7 @@
 import pytest
 from test_config import tool
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 DEAD = RuntimeError("Kernel died before replying to kernel_info")
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 # A room imports only from rooms named before it.
 ROOMS = ["config", "cases", "perfusion", "anatomy", "pathology", "synthetic", "registration"]

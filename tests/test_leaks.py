@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import cases, config, inference, patches, postprocess, preprocess, synthetic, training
+from strokelib import cases, inference, patches, postprocess, preprocess, synthetic, training
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 PAIRS = [(t, s) for t in (0.2, 0.4, 0.6) for s in (10, 100)]
 
@@ -63,9 +66,9 @@ def scan(number, seed):
 
 def trained(folder, scans, train, stop, evaluate):
     """Train one network for an epoch of four steps, as notebook 05 does; return its weights."""
-    demo = config.load_settings("demo")
+    demo = load_settings("demo")
     settings = dataclasses.replace(demo.training, batch_size=8, patches_per_epoch=32, max_epochs=1)
-    variant = dataclasses.replace(config.variant("rt_sm"), patch_size=16)
+    variant = dataclasses.replace(VARIANTS["rt_sm"], patch_size=16)
     stack = preprocess.resident(scans, True, "cpu", 8)
     sets = [patches.sample_set(scans, part, stack.first_slice, stack.pad, 16, 16, 1, 0) for part in (train, stop)]
     job = training.Job("network", folder, 0, 1, variant, settings, demo.compute, (2.5, 0.12), "scans")
@@ -92,7 +95,7 @@ def test_a_network_does_not_depend_on_the_scans_it_is_judged_on(changed, same, t
 def cohort(tmp_path_factory):
     """Two training scans and one or two testing scans of the synthetic cohort."""
     root = tmp_path_factory.mktemp("cohort")
-    tiny = config.load_settings(config.ROOT / "tests" / "tiny.toml")
+    tiny = load_settings(runtime.ROOT / "tests" / "tiny.toml")
     synthetic.make_cohort(root, dataclasses.replace(tiny.cohort, training_patients=2, testing_patients=1, jobs=1))
     return root
 
@@ -150,7 +153,7 @@ def test_a_training_scan_keeps_its_lesion(cohort):
 
 
 def test_a_finished_cohort_is_found_so_without_its_truth(cohort, opened):
-    tiny = config.load_settings(config.ROOT / "tests" / "tiny.toml")
+    tiny = load_settings(runtime.ROOT / "tests" / "tiny.toml")
     same = dataclasses.replace(tiny.cohort, training_patients=2, testing_patients=1, jobs=1)
     assert synthetic.finished(cohort, same)
     synthetic.make_cohort(cohort, same)

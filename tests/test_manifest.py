@@ -9,7 +9,10 @@ import subprocess
 
 import pytest
 
-from strokelib import config, notebook
+from strokelib import notebook
+from strokelib.run import runtime
+from strokelib.run.digest import digest
+from strokelib.run.settings import load_settings
 
 NAME = "05_crossvalidation"
 FACTS = ["notebook", "settings", "digest", "seed", "commit", "edited", "code", "python", "versions", "device"]
@@ -20,13 +23,13 @@ FACTS += ["threads", "processor", "platform", "folder", "read", "files"]
 def settings(tmp_path, monkeypatch):
     """A copy of the code, with the demo's settings; what is written in it stays there."""
     for folder in ("strokelib", "configs"):
-        shutil.copytree(config.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(runtime.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "notebooks").mkdir()
     for name in (NAME, "03_sampling"):
-        shutil.copy(config.ROOT / "notebooks" / f"{name}.ipynb", tmp_path / "notebooks")
+        shutil.copy(runtime.ROOT / "notebooks" / f"{name}.ipynb", tmp_path / "notebooks")
     monkeypatch.setattr(config, "ROOT", tmp_path)
     monkeypatch.setattr(notebook, "ROOT", tmp_path)
-    yield config.load_settings("demo")
+    yield load_settings("demo")
     notebook._begun.clear()
 
 
@@ -55,7 +58,7 @@ def edit(path, old, new):
 
 
 def test_every_notebook_that_writes_names_itself():
-    for path in sorted((config.ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((runtime.ROOT / "notebooks").glob("*.ipynb")):
         cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         calls = [
             node
@@ -75,7 +78,7 @@ def test_a_manifest_names_every_file_and_what_made_it(settings):
     assert list(facts) == FACTS
     assert (facts["notebook"], facts["folder"], facts["device"], facts["threads"]) == (NAME, "rt/fold0", "cpu", 1)
     assert facts["settings"] == json.loads(json.dumps(dataclasses.asdict(settings)))
-    assert facts["digest"] == config.digest(dataclasses.replace(settings, name=""))
+    assert facts["digest"] == digest(dataclasses.replace(settings, name=""))
     assert facts["seed"] == settings.seed
     assert all(facts["versions"].values()) and facts["python"] and facts["platform"] and facts["processor"]
     assert facts["commit"] is facts["edited"] is None, "the copy is no repository"
@@ -91,7 +94,7 @@ def test_a_rerun_writes_the_same_bytes_and_no_path_of_this_machine(settings):
     first = path.read_text()
     write_fold(settings)
     assert path.read_text() == first
-    assert str(config.ROOT) not in first
+    assert str(runtime.ROOT) not in first
     assert len(first) < 6000
 
 
@@ -103,7 +106,7 @@ def test_each_folder_has_its_own_and_a_folder_is_listed_file_by_file(settings):
         path.write_text(path.name)
     notebook.start("demo", "cpu", "03_sampling")
     notebook.written(table, settings.results / "maps", picture)
-    found = {p.parent: json.loads(p.read_text())["files"] for p in config.ROOT.rglob("*.manifest.json")}
+    found = {p.parent: json.loads(p.read_text())["files"] for p in runtime.ROOT.rglob("*.manifest.json")}
     assert found.keys() == {settings.results, settings.figures}
     assert list(found[settings.results]) == ["t.csv", "maps/TESTING/case_1.npz", "maps/TESTING/case_2.npz"]
     assert found[settings.figures].keys() == {"f.png"}
@@ -123,7 +126,7 @@ def test_code_edited_while_a_notebook_runs_is_not_what_made_its_files(settings):
     settings.results.mkdir(parents=True)
     (settings.results / "t.csv").write_text("1")
     before = notebook._numbers_code(NAME)[0]
-    edit(config.ROOT / "strokelib" / "losses.py", '"""\n', '"""\n\nNEW = 1\n')
+    edit(runtime.ROOT / "strokelib" / "losses.py", '"""\n', '"""\n\nNEW = 1\n')
     notebook.written(settings.results / "t.csv")
     assert read(settings.results)["code"] == before != notebook._numbers_code(NAME)[0]
 
@@ -131,7 +134,7 @@ def test_code_edited_while_a_notebook_runs_is_not_what_made_its_files(settings):
 def test_commit_and_edits_are_those_of_this_repository(settings):
     def git(*words):
         named = ("-c", "user.name=a", "-c", "user.email=a@b")
-        return subprocess.run(["git", *named, *words], cwd=config.ROOT, check=True, capture_output=True, text=True)
+        return subprocess.run(["git", *named, *words], cwd=runtime.ROOT, check=True, capture_output=True, text=True)
 
     def facts():
         notebook.start("demo", "cpu", NAME)
@@ -142,23 +145,23 @@ def test_commit_and_edits_are_those_of_this_repository(settings):
     git("commit", "-qm", "first")
     commit = git("rev-parse", "HEAD").stdout.strip()
     assert facts() == (commit, False)
-    book = config.ROOT / "notebooks" / f"{NAME}.ipynb"
+    book = runtime.ROOT / "notebooks" / f"{NAME}.ipynb"
     edit(book, "**Purpose**", "**Aim**")
     assert facts() == (commit, False), "prose, and what a notebook shows"
     edit(book, "check_parameters(In)", "check_parameters(In); 1")
     assert facts() == (commit, True)
     git("checkout", "-q", ".")
-    (config.ROOT / "strokelib" / "new.py").write_text("")
+    (runtime.ROOT / "strokelib" / "new.py").write_text("")
     assert facts() == (commit, True)
 
 
 def test_the_commit_of_a_repository_around_this_folder_is_not_ours(settings, monkeypatch):
-    subprocess.run(["git", "init", "-q"], cwd=config.ROOT, check=True)
-    inner = config.ROOT / "inner"
-    shutil.copytree(config.ROOT / "strokelib", inner / "strokelib")
-    shutil.copytree(config.ROOT / "notebooks", inner / "notebooks")
+    subprocess.run(["git", "init", "-q"], cwd=runtime.ROOT, check=True)
+    inner = runtime.ROOT / "inner"
+    shutil.copytree(runtime.ROOT / "strokelib", inner / "strokelib")
+    shutil.copytree(runtime.ROOT / "notebooks", inner / "notebooks")
     named = ("-c", "user.name=a", "-c", "user.email=a@b")
-    subprocess.run(["git", *named, "commit", "-q", "--allow-empty", "-m", "x"], cwd=config.ROOT, check=True)
+    subprocess.run(["git", *named, "commit", "-q", "--allow-empty", "-m", "x"], cwd=runtime.ROOT, check=True)
     monkeypatch.setattr(notebook, "ROOT", inner)
     assert notebook.git("rev-parse", "HEAD"), "git finds the outer one"
     notebook.start(settings.figures.parents[1] / "configs" / "demo.toml", "cpu", NAME)
@@ -254,7 +257,7 @@ def test_settings_that_change_no_map_refuse_nothing(settings, section, key, valu
 )
 def test_other_code_is_refused(settings, file, old, new):
     folder = write_fold(settings)
-    edit(config.ROOT / file, old, new)
+    edit(runtime.ROOT / file, old, new)
     with pytest.raises(ValueError, match=rf"made by other code, .* run notebook {NAME} again"):
         notebook.check_made(folder, NAME, settings)
 
@@ -270,7 +273,7 @@ def test_other_code_is_refused(settings, file, old, new):
 )
 def test_prose_plots_and_later_steps_refuse_nothing(settings, file, old, new):
     folder = write_fold(settings)
-    edit(config.ROOT / file, old, new)
+    edit(runtime.ROOT / file, old, new)
     assert notebook.check_made(folder, NAME, settings) is None
 
 

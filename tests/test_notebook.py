@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from strokelib import config, notebook
+from strokelib import notebook
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
 
 PARAMETERS = 'settings = "demo"  # a name\nvariant = "rt_sm"\nfold = 0\nstep = 3.0'
 
@@ -87,7 +89,7 @@ def test_nothing_to_check_without_papermill(history):
 def test_start_prints_provenance_that_does_not_change(capsys):
     settings, device = notebook.start("demo", "cpu")
     first = capsys.readouterr().out
-    assert (settings, str(device)) == (config.load_settings("demo"), "cpu")
+    assert (settings, str(device)) == (load_settings("demo"), "cpu")
     notebook.start("demo", "cpu")
     assert capsys.readouterr().out == first
     assert "settings demo (" in first
@@ -96,7 +98,7 @@ def test_start_prints_provenance_that_does_not_change(capsys):
 
 
 def test_start_tells_apart_settings_that_differ_in_one_number(tmp_path, capsys):
-    text = (config.ROOT / "configs" / "demo.toml").read_text()
+    text = (runtime.ROOT / "configs" / "demo.toml").read_text()
     lines = []
     for folder, content in (("a", text), ("b", text), ("c", text.replace("count = 3", "count = 4"))):
         (tmp_path / folder).mkdir()
@@ -109,7 +111,7 @@ def test_start_tells_apart_settings_that_differ_in_one_number(tmp_path, capsys):
 def test_start_sets_the_threads_of_the_settings(tmp_path, capsys):
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
-    text = (config.ROOT / "configs" / "demo.toml").read_text()
+    text = (runtime.ROOT / "configs" / "demo.toml").read_text()
     (tmp_path / "two.toml").write_text(text.replace("threads = 1", "threads = 2"))
     try:
         notebook.start(tmp_path / "two.toml", "cpu")
@@ -209,7 +211,7 @@ def test_written_prints_sizes(tmp_path, capsys):
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "b.nii").write_bytes(b"x" * 2_500_000)
     (tmp_path / "maps" / "c.nii").write_bytes(b"x" * 1000)
-    notebook.written(tmp_path / "a.csv", tmp_path / "maps", config.ROOT / "pyproject.toml")
+    notebook.written(tmp_path / "a.csv", tmp_path / "maps", runtime.ROOT / "pyproject.toml")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"wrote {tmp_path}/a.csv (999 B)"
     assert lines[1] == f"wrote {tmp_path}/maps/ (2.5 MB, 2 files)"
@@ -247,7 +249,7 @@ def change(path, old, new):
 
 
 def test_digest_follows_code_modules_and_settings_used(stage):
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
 
     def digest(s=settings):
         return notebook.stage_digest(stage / "05.ipynb", s)
@@ -273,7 +275,7 @@ def test_digest_follows_code_modules_and_settings_used(stage):
 
 
 def test_digest_of_a_cell_that_does_not_parse(stage):
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
     write_stage(stage, "Prose.", "if True\n    1")
     first = notebook.stage_digest(stage / "05.ipynb", settings)
     write_stage(stage, "Prose.", "if True\n    2")

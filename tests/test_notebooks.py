@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 NAMES = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission", "08_sensitivity"]

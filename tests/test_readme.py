@@ -6,8 +6,10 @@ import json
 
 import pandas as pd
 
-from strokelib import config, stats
-from strokelib.config import ROOT
+from strokelib import stats
+from strokelib.run.digest import digest
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
@@ -96,11 +98,11 @@ def test_the_demo_meets_what_the_project_promises_of_it():
 
 
 def test_the_study_was_made_with_its_settings_as_they_are_here():
-    digest = config.digest(dataclasses.replace(config.load_settings("study"), name=""))
+    made_with = digest(dataclasses.replace(load_settings("study"), name=""))
     found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("0*.manifest.json"))]
     assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
-    assert {facts["digest"] for facts in found} == {digest}
+    assert {facts["digest"] for facts in found} == {made_with}
     run = json.loads((STUDY / "run.json").read_text())
     assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
-    whole = config.digest(config.load_settings("study"))
+    whole = digest(load_settings("study"))
     assert {facts["digest"] for facts in (run["manifest"], run["manifest_sensitivity"])} == {whole}

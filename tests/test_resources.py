@@ -24,11 +24,13 @@ from test_damaged import head, write_scan
 from test_training import job, train, world  # noqa: F401, the fixture
 from test_workflow import TINY, copy_project, surroundings
 
-from strokelib import cases, config, inference, notebook, preprocess, submission, synthetic
+from strokelib import cases, inference, notebook, preprocess, submission, synthetic
 from strokelib.network import Network
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
 
 COHORT = dataclasses.replace(
-    config.load_settings(config.ROOT / TINY).cohort, training_patients=1, testing_patients=1, jobs=1
+    load_settings(runtime.ROOT / TINY).cohort, training_patients=1, testing_patients=1, jobs=1
 )
 NETWORK = Network(5)
 FULL = r"cannot write .*{}.*\(No space left on device\); make room"
@@ -87,8 +89,8 @@ def limited(size, *command):
     """Run python in a process in which no file may grow above `size` bytes: what is written is cut off there."""
     return subprocess.run(
         [sys.executable, *command],
-        cwd=config.ROOT,
-        env=surroundings(config.ROOT),
+        cwd=runtime.ROOT,
+        env=surroundings(runtime.ROOT),
         capture_output=True,
         text=True,
         timeout=300,
@@ -98,9 +100,10 @@ def limited(size, *command):
 
 COHORT_SCRIPT = """
 import sys
-from strokelib import config, synthetic
+from strokelib import synthetic
+from strokelib.run import runtime, settings
 import dataclasses
-tiny = config.load_settings("tests/tiny.toml").cohort
+tiny = load_settings("tests/tiny.toml").cohort
 synthetic.make_cohort(sys.argv[1], dataclasses.replace(tiny, training_patients=1, testing_patients=1, jobs=1))
 """
 
@@ -155,7 +158,7 @@ def read_only(folder, *command):
         return subprocess.run(
             [sys.executable, *map(str, command)],
             cwd=folder.parent,
-            env=surroundings(config.ROOT),
+            env=surroundings(runtime.ROOT),
             capture_output=True,
             text=True,
             timeout=300,
@@ -202,7 +205,7 @@ def test_the_users_scans_are_read_where_nothing_may_be_written(scan, tmp_path):
 @pytest.mark.parametrize("name", ["case_1.npz", "deep/case_1.npz"])
 def test_results_that_may_not_be_written_are_named(name, scan, tmp_path):
     (tmp_path / "results").mkdir()
-    save = "import sys; from pathlib import Path; from strokelib.config import write_whole\n"
+    save = "import sys; from pathlib import Path; from strokelib.run.runtime import write_whole\n"
     save += "write_whole(Path(sys.argv[1]), lambda path: path.write_text('whole'))"
     path = tmp_path / "results" / name
     told = read_only(tmp_path / "results", "-c", save, path)
@@ -213,12 +216,14 @@ def test_results_that_may_not_be_written_are_named(name, scan, tmp_path):
 
 def test_a_cohort_where_nothing_may_be_written_says_so_or_is_there(tmp_path):
     (tmp_path / "data").mkdir()
-    told = read_only(tmp_path / "data", "-c", COHORT_SCRIPT.replace("tests/tiny.toml", str(config.ROOT / TINY)), "data")
+    script = COHORT_SCRIPT.replace("tests/tiny.toml", str(runtime.ROOT / TINY))
+    told = read_only(tmp_path / "data", "-c", script, "data")
     assert told.returncode != 0 and not any((tmp_path / "data").iterdir())
     assert "cannot write data/.synthetic (Permission denied)" in told.stderr.strip().splitlines()[-1]
     synthetic.make_cohort(tmp_path / "data", COHORT)
     before = stamps(tmp_path / "data")
-    told = read_only(tmp_path / "data", "-c", COHORT_SCRIPT.replace("tests/tiny.toml", str(config.ROOT / TINY)), "data")
+    script = COHORT_SCRIPT.replace("tests/tiny.toml", str(runtime.ROOT / TINY))
+    told = read_only(tmp_path / "data", "-c", script, "data")
     assert told.returncode == 0, told.stderr
     assert stamps(tmp_path / "data") == before
 
@@ -265,8 +270,8 @@ def test_a_results_folder_that_may_not_be_written_is_one_line(project):
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
     door = tool("run")
-    monkeypatch.setattr(config, "ROOT", tmp_path)
-    settings = config.load_settings(config.__file__.replace("strokelib/config.py", TINY))
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    settings = load_settings(runtime.__file__.replace("strokelib/run/runtime.py", TINY))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)  # ended, but its number is still taken
     folders = [settings.results / "rt" / "fold0", settings.figures, settings.data_root / ".truth"]
@@ -299,11 +304,11 @@ def test_a_notebook_beside_a_run_may_write_the_same_file_at_once(tmp_path, monke
     def write(temporary):
         temporary.write_text("the run's, half")
         monkeypatch.setattr(os, "getpid", lambda: own + 1)
-        config.write_whole(path, lambda other: other.write_text("the notebook's, whole"))
+        runtime.write_whole(path, lambda other: other.write_text("the notebook's, whole"))
         assert path.read_text() == "the notebook's, whole"
         temporary.write_text("the run's, whole")
 
-    config.write_whole(path, write)
+    runtime.write_whole(path, write)
     assert path.read_text() == "the run's, whole"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
@@ -351,7 +356,7 @@ def test_a_gpu_too_small_for_the_scans_is_told_what_to_set(scan, monkeypatch):
 
 def test_a_gpu_asked_for_where_there_is_none_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
     path = shutil.copy(notebook.ROOT / TINY, tmp_path)
     with pytest.raises(ValueError, match="'cuda' was asked for but torch sees no GPU; use device='cpu'"):
         notebook.start(str(path), "cuda", "05_crossvalidation")

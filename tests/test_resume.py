@@ -11,7 +11,7 @@ from kill_and_resume import alone, contents, differences, kill, prepare
 from test_config import tool
 from test_workflow import TINY, call, surroundings
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 FOLD = "results/tiny/rt/fold0"
 LAST = f"{FOLD}/05_crossvalidation.manifest.json"  # what the notebook of this fold writes last
@@ -69,8 +69,9 @@ def test_preparing_killed_in_the_write_of_a_scan_and_after_its_last_figure(undis
 
 
 COHORT = """
-from strokelib import config, synthetic
-settings = config.load_settings("tests/tiny.toml")
+from strokelib import synthetic
+from strokelib.run.settings import load_settings
+settings = load_settings("tests/tiny.toml")
 if __name__ == "__main__":
     synthetic.make_cohort(settings.data_root, settings.cohort)
 """

@@ -17,8 +17,12 @@ from safetensors.torch import save_file
 from test_workflow import TINY, call, copy_project
 from watch import watched
 
-from strokelib import cases, config, inference, notebook, preprocess, training
-from strokelib.config import ROOT
+from strokelib import cases, inference, notebook, preprocess, training
+from strokelib.run import runtime
+from strokelib.run.checks import SettingsError
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 # Modules that run what they read, or speak to other machines.
 FOREIGN = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "jsonpickle", "runpy"}
@@ -202,13 +206,13 @@ def test_a_parameter_stays_a_text(value):
 def test_a_settings_parameter_is_a_name_or_a_path_and_nothing_else(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (value, value + ".toml"):
-        with pytest.raises((FileNotFoundError, config.SettingsError, ValueError)) as caught:
-            config.load_settings(name)
-        assert caught.type in (FileNotFoundError, config.SettingsError)
-    with pytest.raises(config.SettingsError, match="unknown variant"):
-        config.variant(value)
+        with pytest.raises((FileNotFoundError, SettingsError, ValueError)) as caught:
+            load_settings(name)
+        assert caught.type in (FileNotFoundError, SettingsError)
+    with pytest.raises(SettingsError, match="unknown variant"):
+        VARIANTS[value]
     with pytest.raises(ValueError, match="device must be 'auto', 'cpu' or 'cuda'"):
-        config.choose_device(value)
+        runtime.choose_device(value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,7 +281,8 @@ import importlib, socket
 for name in {modules}:
     importlib.import_module("strokelib." + name)
 import numpy as np
-from strokelib import config, inference, notebook, cases, synthetic
+from strokelib import inference, notebook, cases, synthetic
+from strokelib.run import checks, runtime, settings, variants
 notebook.start("demo", "cpu", "05_crossvalidation")
 notebook.check_parameters([])
 p = inference.predict_case([inference.Network(5)], np.zeros((5, 64, 64, 1), np.float32), np.ones((64, 64, 1), bool), 48)

@@ -8,8 +8,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from strokelib import stats
-from strokelib.config import VARIANTS, rng
 from strokelib.postprocess import Pair
+from strokelib.run.runtime import rng
+from strokelib.run.variants import VARIANTS
 
 METRICS = ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels")
 

@@ -11,9 +11,10 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from strokelib import cases, config, perfusion, synthetic
-from strokelib.config import Cohort
+from strokelib import cases, perfusion, synthetic
 from strokelib.pathology import KNOBS, Knobs
+from strokelib.run import runtime
+from strokelib.run.settings import Cohort
 
 COHORT = Cohort(
     seed=3, training_patients=2, testing_patients=1, max_slices=2, difficulty="real", series_cases=1, compress=False,
@@ -50,7 +51,7 @@ def hashes(folder):
 
 
 def test_the_full_cohort_has_the_geometry_of_the_real_one():
-    with open(config.ROOT / "data" / "isles18_cases.csv", newline="") as file:
+    with open(runtime.ROOT / "data" / "isles18_cases.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     plans = synthetic.plan_cohort(FULL)
     assert len(rows) == len(plans) == 94 + 62
@@ -142,7 +143,7 @@ def test_background_and_ranges(root):
 
 
 def test_ids_are_unique_and_of_no_real_case():
-    with open(config.ROOT / "data" / "isles18_cases.csv", newline="") as file:
+    with open(runtime.ROOT / "data" / "isles18_cases.csv", newline="") as file:
         real = {int(r[c]) for r in csv.DictReader(file) for c in r if c.endswith("_id") and r[c]}
     ids = [n for plan in synthetic.plan_cohort(FULL) for n in plan.ids.values()]
     assert len(ids) == len(set(ids)) == 7 * 156

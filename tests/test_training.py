@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import config, inference, patches, preprocess, training
+from strokelib import inference, patches, preprocess, training
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
-DEMO = config.load_settings("demo")
+DEMO = load_settings("demo")
 
 
 def scan(number, seed):
@@ -41,7 +44,7 @@ def world():
 def job(folder, **changes):
     base = {"batch_size": 16, "patches_per_epoch": 0, "max_epochs": 3, "patience": 10}
     settings = dataclasses.replace(DEMO.training, **base | changes)
-    variant = dataclasses.replace(config.variant("rt"), patch_size=32)
+    variant = dataclasses.replace(VARIANTS["rt"], patch_size=32)
     return training.Job("network", folder, 0, 1, variant, settings, DEMO.compute, (2.5, 0.12), "scans")
 
 
@@ -122,7 +125,7 @@ def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
 
 
 def test_early_stopping_keeps_the_best_epoch():
-    settings = dataclasses.replace(config.load_settings("demo").training, patience=2, max_epochs=10)
+    settings = dataclasses.replace(load_settings("demo").training, patience=2, max_epochs=10)
     history = []
     for value in (0.5, 0.4, 0.39995, 0.45, 0.1):
         if training._finished(history, settings):
@@ -135,12 +138,12 @@ def test_early_stopping_keeps_the_best_epoch():
 def test_elastic_copies_are_drawn_for_repeats_alone(world):
     _scans, stack, (train_set, _) = world
     marked = dataclasses.replace(train_set, deform=np.arange(len(train_set)) % 2 == 0)
-    variant = dataclasses.replace(config.variant("rt"), patch_size=32)
+    variant = dataclasses.replace(VARIANTS["rt"], patch_size=32)
 
     def cut(generator):
         return list(training.batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
 
-    for (plain, _), (bent, labels) in zip(cut(None), cut(config.rng(0)), strict=True):
+    for (plain, _), (bent, labels) in zip(cut(None), cut(runtime.rng(0)), strict=True):
         changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
         assert changed == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
 

@@ -13,7 +13,8 @@ import zipfile
 
 import pytest
 
-from strokelib.config import ROOT, VARIANTS
+from strokelib.run.runtime import ROOT
+from strokelib.run.variants import VARIANTS
 
 TINY = "tests/tiny.toml"
 TIMEOUT_S = 900

@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from strokelib import agreement, cases, config, metrics, postprocess, preprocess, registration, synthetic
+from strokelib import agreement, cases, metrics, postprocess, preprocess, registration, synthetic
+from strokelib.run.settings import load_settings
 
 
 def quartiles(values) -> str:
@@ -20,7 +21,7 @@ def quartiles(values) -> str:
 
 
 def main() -> None:
-    settings = config.load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom")
+    settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom")
     root, cohort = settings.data_root, settings.cohort
     if len(sys.argv) > 2:
         cohort = dataclasses.replace(cohort, seed=int(sys.argv[2]))
