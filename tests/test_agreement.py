@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 from test_stats import scores
 
-from strokelib import agreement
+from strokelib.evaluation import agreement
 from strokelib.run.variants import VARIANTS
 
 

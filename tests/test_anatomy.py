@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from strokelib import anatomy
-from strokelib.anatomy import Head, Slab
+from strokelib.phantom import anatomy
+from strokelib.phantom.anatomy import Head, Slab
 from strokelib.run import runtime
 
 UPRIGHT = Head(0.0, 0.0, 0.0, (0.0, 0.0), (1.0, 1.0, 1.0), 0.3, 0.1)

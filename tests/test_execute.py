@@ -1,7 +1,7 @@
 """tools/execute.py: a kernel that lost its port is started again, and nothing else is tried twice."""
 
 import pytest
-from test_config import tool
+from test_settings import tool
 
 from strokelib.run.runtime import ROOT
 

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from strokelib import agreement, network, plots, stats, submission
+from strokelib import network, plots, submission
+from strokelib.evaluation import agreement, stats
 from strokelib.postprocess import Pair
 from strokelib.run.variants import VARIANTS
 

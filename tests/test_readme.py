@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 
-from strokelib import stats
+from strokelib.evaluation import tables
 from strokelib.run.digest import digest
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
@@ -23,7 +23,7 @@ def rows(run, name):
 
 def headline():
     names = ("table1", "tests_of_significance", "seeds", "table2", "vote")
-    return stats.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
+    return tables.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
 
 
 def test_the_readme_repeats_table_1_of_the_study():
@@ -56,7 +56,7 @@ def test_the_readme_tells_differences_as_the_tables_do():
     filtered = claims.loc[("rt_sm_uf", "rt_sm")]
     assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points" in FLAT
     hd = filtered.loc["hd_voxels"]
-    assert f"({hd['mean_difference']:+.1f} voxels, {stats.p_text(hd['p'])})" in FLAT
+    assert f"({hd['mean_difference']:+.1f} voxels, {tables.p_text(hd['p'])})" in FLAT
 
 
 def test_the_readme_tells_the_changes_as_notebook_08_does():

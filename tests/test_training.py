@@ -115,7 +115,24 @@ def test_a_checkpoint_of_other_settings_is_not_continued(world, trained):
     copy = dataclasses.replace(other, folder=todo.folder.parent / "other")
     copy.folder.mkdir()
     copy.checkpoint_file.write_bytes(todo.checkpoint_file.read_bytes())
+    assert training.replaced(copy) == (
+        "network.checkpoint.safetensors was made with other seed, training: it is replaced, training begins anew"
+    )
     assert len(train(world, copy)) == 8
+    assert training.replaced(copy) == ""
+
+
+def test_a_checkpoint_that_goes_on_or_is_not_there_is_not_called_replaced(trained, tmp_path):
+    todo, _ = trained
+    assert training.replaced(todo) == training.replaced(dataclasses.replace(todo, folder=tmp_path)) == ""
+
+
+def test_other_code_begins_training_anew_and_says_so(trained, monkeypatch):
+    todo, _ = trained
+    before = todo.digest
+    monkeypatch.setattr(training, "module_digest", lambda name: "of other code")
+    assert todo.digest != before
+    assert "was made with other code:" in training.replaced(todo)
 
 
 def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):

@@ -11,7 +11,9 @@ import time
 
 import numpy as np
 
-from strokelib import agreement, cases, metrics, postprocess, preprocess, registration, synthetic
+from strokelib import cases, metrics, postprocess, preprocess, registration
+from strokelib.evaluation import agreement
+from strokelib.phantom.cohort import make_cohort
 from strokelib.run.settings import load_settings
 
 
@@ -28,7 +30,7 @@ def main() -> None:
         root = root.with_name(f"{root.name}_seed{cohort.seed}")
     if settings.synthetic:
         began = time.perf_counter()
-        synthetic.make_cohort(root, cohort)
+        make_cohort(root, cohort)
         print(f"{settings.label}, seed {cohort.seed}: {time.perf_counter() - began:.0f} s, {cohort.jobs} processes")
     else:
         print(settings.label)

@@ -23,10 +23,10 @@ import numpy as np
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from strokelib import pathology, perfusion
-from strokelib.anatomy import SIDE, Anatomy, Slab, build_anatomy, draw_head, midline
 from strokelib.cases import hidden_truth
-from strokelib.pathology import KNOBS, Knobs
+from strokelib.phantom import pathology, perfusion
+from strokelib.phantom.anatomy import SIDE, Anatomy, Slab, build_anatomy, draw_head, midline
+from strokelib.phantom.pathology import KNOBS, Knobs
 from strokelib.run import runtime
 from strokelib.run.digest import digest
 from strokelib.run.runtime import write_whole

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit, ndtri
 
-from strokelib.anatomy import CENTER_Y, COARSE_STEP, SIDE, Anatomy, coarse_grid, smooth_field
+from strokelib.phantom.anatomy import CENTER_Y, COARSE_STEP, SIDE, Anatomy, coarse_grid, smooth_field
 from strokelib.run import runtime
 
 # Where arterial branches end: name, (|x|, y, z) in mm, parent artery.

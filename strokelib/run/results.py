@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from strokelib import cases, inference, preprocess
+from strokelib import cases, preprocess
 from strokelib.run import provenance, runtime, stages
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
@@ -162,10 +162,10 @@ class Run:
         for scan in progress(scans, f"maps of {variant}"):
             yield scan, self.map(variant, scan.number)
 
-    def networks(self, variant: str) -> list:
-        """Load the networks of all folds of a variant."""
-        paths = [f"{variant}/fold{fold}/network.safetensors" for fold in range(self.settings.folds.count)]
-        return [inference.load_network(self.file(path), self.device)[0] for path in paths]
+    def network_files(self, variant: str) -> list[Path]:
+        """Return the networks of all folds of a variant, to be loaded by `inference.load_network`."""
+        folds = range(self.settings.folds.count)
+        return [self.file(f"{variant}/fold{fold}/network.safetensors") for fold in folds]
 
     def histories(self) -> Iterator[tuple[str, int, pd.DataFrame]]:
         """Yield variant, fold and history of all networks trained so far by these settings and this code."""
@@ -240,13 +240,13 @@ class Run:
         """Return the folder of a variant's networks in this run's fold, or one that a library function writes to."""
         return self.settings.results / (name if self.fold is None else f"{name or self.variant}/fold{self.fold}")
 
-    def network(self, file: Path) -> tuple:
-        """Load a network and its facts: one that this run has trained, or one of the variant whose networks it uses."""
+    def trained(self, file: Path) -> Path:
+        """Return a network's file, recorded as written by this run, or verified as one of the variant it is of."""
         if file.parent == self.folder():
             self.wrote(file)
         else:
             self.file(file.relative_to(self.settings.results).as_posix())
-        return inference.load_network(file, self.device)
+        return file
 
     def wrote(self, path: Path) -> None:
         """Record a file that this run has written.

@@ -141,7 +141,8 @@ def flat(settings: dict) -> dict:
 def declared(paths, path: str) -> str:
     """Return the declared path that a path is one of, such as MAP for rt/fold0/case_1.nii.gz; none gives ""."""
     for pattern in paths:
-        words = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(pattern))
+        words = re.sub(r"\\\{(case|fold)\\\}", "[0-9]+", re.escape(pattern))
+        words = re.sub(r"\\\{\w+\\\}", "[^/]+", words)
         if re.fullmatch(words, path):
             return pattern
     return ""
