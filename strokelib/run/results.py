@@ -207,18 +207,14 @@ class Run:
         ----------
         cohort : a text, or one a row, in place of the label of this run
         """
-        frame = frame.assign(cohort=self.label if cohort is None else cohort)
         path = self._own(f"{name}.csv")
-        runtime.write_whole(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.6g"))
+        write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
         self.wrote(path)
 
     def figure(self, figure, name: str):
-        """Save a figure as PNG, the same bytes for the same data, close it, and return it: end the cell with it."""
-        import matplotlib.pyplot as plt
-
+        """Save a figure as PNG and return it: end the cell with it."""
         path = self._own(f"{name}.png")
-        runtime.write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
-        plt.close(figure)  # closed, it is not shown a second time by itself
+        write_figure(path, figure)
         self.wrote(path)
         return figure
 
@@ -296,6 +292,19 @@ class Run:
                 return path
         known = ", ".join(path.rpartition("/")[2] for path in paths)
         raise ValueError(f"{self.notebook} declares no {file} here, but {known}; see strokelib/run/stages.py")
+
+
+def write_table(path, frame: pd.DataFrame) -> None:
+    """Write a frame as csv to six significant digits."""
+    runtime.write_whole(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.6g"))
+
+
+def write_figure(path, figure) -> None:
+    """Write a figure as PNG, the same bytes for the same data, and close it, or it would be shown once more."""
+    import matplotlib.pyplot as plt
+
+    runtime.write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    plt.close(figure)
 
 
 def _image(path: Path):
