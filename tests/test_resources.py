@@ -424,12 +424,12 @@ def test_numbers_that_are_no_counting_have_no_gaps(tmp_path):
 
 
 def test_a_scan_of_the_synthetic_cohort_that_was_removed_is_made_again(tmp_path, monkeypatch):
-    cohort = dataclasses.replace(COHORT, training_patients=2)
-    cohort.make_cohort(tmp_path, cohort)
+    two = dataclasses.replace(COHORT, training_patients=2)
+    cohort.make_cohort(tmp_path, two)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     shutil.rmtree(tmp_path / "TRAINING" / "case_2")
-    assert not cohort.finished(tmp_path, cohort)
-    progress = list(cohort.iter_cohort(tmp_path, cohort))
+    assert not cohort.finished(tmp_path, two)
+    progress = list(cohort.iter_cohort(tmp_path, two))
     assert len(progress) == 1, "the others stay"
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     shutil.rmtree(tmp_path / "TRAINING" / "case_1")
@@ -442,8 +442,8 @@ def test_a_scan_of_the_synthetic_cohort_that_was_removed_is_made_again(tmp_path,
 
     monkeypatch.setattr(cohort, "_write_image", write_image)
     with pytest.raises(KeyboardInterrupt):
-        cohort.make_cohort(tmp_path, cohort)
+        cohort.make_cohort(tmp_path, two)
     monkeypatch.undo()
-    assert (tmp_path / "TRAINING" / "case_1").is_dir() and not cohort.finished(tmp_path, cohort)
-    cohort.make_cohort(tmp_path, cohort)
+    assert (tmp_path / "TRAINING" / "case_1").is_dir() and not cohort.finished(tmp_path, two)
+    cohort.make_cohort(tmp_path, two)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
