@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelib.notebook import processor
+from strokelib.run.provenance import processor
 from strokelib.run.runtime import prepare_torch
 
 

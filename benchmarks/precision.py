@@ -56,7 +56,7 @@ def compare(repeats: int) -> list:
     except FileNotFoundError:
         return measure.missing(WORK, "precision: run make demo first")
     folder = settings.results / "preprocessed" / "TRAINING"
-    scans = [preprocess.load_preprocessed(folder / f"case_{number}.npz") for number in facts.number]
+    scans = [preprocess.load_preprocessed(folder / f"case_{case}.npz") for case in facts.case]
     changes = {"float32": {}, "scans as float16": {"resident": "float16"}}
     if torch.cuda.is_available():
         changes |= {"tf32": {"precision": "tf32"}, "compiled": {"compile": True}}

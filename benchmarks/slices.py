@@ -26,8 +26,8 @@ def unseen_scans(settings):
         folder = settings.results / "rt_sm" / f"fold{fold}"
         network, _ = inference.load_network(folder / "network.safetensors", runtime.choose_device("auto"))
         table = pd.read_csv(folder / "predictions.csv").sort_values("truth_volume_ml")
-        for number in table.number.iloc[[-1, len(table) // 2]][:SCANS_PER_FOLD]:
-            file = settings.results / "preprocessed" / "TRAINING" / f"case_{number}.npz"
+        for case in table.case.iloc[[-1, len(table) // 2]][:SCANS_PER_FOLD]:
+            file = settings.results / "preprocessed" / "TRAINING" / f"case_{case}.npz"
             yield network, preprocess.load_preprocessed(file)
 
 

@@ -92,7 +92,8 @@ def test_executed_in_order_from_a_fresh_kernel(name):
 @each_notebook
 def test_no_notebook_builds_a_path_or_opens_a_file(name):
     for _, source in code_cells(name):
-        for word in ("Path(", ".results", "read_csv", "to_csv", "np.load(", "savefig", "glob(", "open(", ".parent"):
+        words = ("Path(", "settings.results", "read_csv", "to_csv", "np.load(", "savefig", "glob(", "open(", ".parent")
+        for word in words:
             assert word not in source, f"{word}: ask the run"
         assert not re.search(r'\.(csv|npz|nii|nii\.gz|safetensors|json)"', source), source
 
