@@ -413,7 +413,7 @@ def test_a_damaged_scan_stops_the_run_or_is_left_out_by_name(finished, tmp_path)
 def test_a_failed_notebook_is_kept_and_named_last(finished, change):
     project, _ = finished
     name = "06_ablations.ipynb"
-    change(f"notebooks/{name}", "run = start(", r"raise RuntimeError(\"out of\\npaper\")")
+    change(f"notebooks/{name}", r"run = start(\"06_ablations\", settings)", r"raise RuntimeError(\"out of\\npaper\")")
     told = call(project, "tools/run.py", TINY)
     assert told.returncode != 0
     assert told.stdout.splitlines()[-1] == f"failed: results/tiny/{name}: RuntimeError: out of"
