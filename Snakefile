@@ -130,7 +130,7 @@ rule train:
 rule predict:
     """Variants that differ at prediction alone, and use the networks of another."""
     input: reads("05_crossvalidation"),
-        lambda w: expand(files(stages.STAGES["05_crossvalidation"].may_read[:1]), variant=weights(w.variant, S), fold=w.fold),
+        lambda w: expand(files([f"{stages.FOLD}/network.safetensors"]), variant=weights(w.variant, S), fold=w.fold),
         notebook=source("05_crossvalidation")
     output: writes("05_crossvalidation")
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
@@ -166,7 +166,8 @@ rule overview:
     shell: RUN
 
 rule sensitivity:
-    input: reads("08_sensitivity", [*VARIANTS, *S.sensitivity.changes], S.sensitivity.folds), notebook=source("08_sensitivity")
+    input: reads("08_sensitivity", [*VARIANTS, *S.sensitivity.changes], S.sensitivity.folds),
+        notebook=source("08_sensitivity")
     output: writes("08_sensitivity")
     log: notebook=f"{OUT}/08_sensitivity.ipynb"
     params: code=code("08_sensitivity")
