@@ -2,6 +2,7 @@
 SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
+RESULTS := $(or $(STROKELIB_RESULTS),results)
 
 .PHONY: help demo study phantom isles2018 sensitivity keep test lab report notebooks bench clean
 .NOTPARALLEL:
@@ -17,7 +18,7 @@ sensitivity: .venv/.run  ## notebook 08: one thing changed at a time (SETTINGS=s
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
 keep: SETTINGS = study
-keep: .venv/.run  ## executed notebooks and times of a finished run, to be committed beside its figures (SETTINGS=study)
+keep: .venv/.run  ## publish a finished run in figures/SETTINGS, to be committed (SETTINGS=study)
 	@$(PY) tools/keep.py $(SETTINGS)
 
 test: .venv/.test  ## the tests, with a small run of the whole workflow
@@ -27,7 +28,7 @@ lab: .venv/.lab  ## read and run the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
-	$(PY) -m nbconvert --to html $$(find results/$(SETTINGS) -name '0*.ipynb')
+	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '0*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
 	@$(PY) tools/run.py demo sensitivity
@@ -38,7 +39,7 @@ bench: .venv/.bench  ## this project beside other tools on the same work, into f
 	$(PY) benchmarks/run.py
 
 clean:  ## remove results/SETTINGS and its synthetic scans (SETTINGS=demo)
-	rm -rf results/$(SETTINGS) data/synthetic/$(SETTINGS)
+	rm -rf $(RESULTS)/$(SETTINGS) data/synthetic/$(SETTINGS)
 
 # Bytecode is compiled on all cores, which pip does on one. A file that some Python cannot compile is none we import.
 install = $(PY) -m pip install -q --disable-pip-version-check --no-compile

@@ -10,16 +10,18 @@ import shlex
 import sys
 from pathlib import Path
 
-from strokelib.config import VARIANTS, changes, digest, load_settings, weights
-from strokelib.notebook import stage_digest
+from strokelib.run import stages
+from strokelib.run.digest import digest
+from strokelib.run.provenance import short, stage_digest
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS, changes, weights
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
 if NAME.endswith(".toml"):
     NAME = str(Path(NAME).resolve())
 S = load_settings(NAME)
-OUT, FIGURES = f"results/{S.name}", f"figures/{S.name}"
-FOLD = f"{OUT}/{{variant}}/fold{{fold}}"
-MADE = f"{FOLD}/05_crossvalidation.manifest.json"  # without it 06 to 08 refuse the fold, so it counts as a result
+OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS says
+FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission"]
 RUN = (
@@ -35,7 +37,26 @@ def source(name):
 
 
 def code(name):
-    return stage_digest(f"notebooks/{name}.ipynb", S)
+    """What else a notebook runs again for: its code, with what that imports, and the settings it is declared to use."""
+    if "variant" in stages.STAGES[name].depends:
+        return lambda wildcards: stage_digest(name, S, wildcards.variant)
+    return stage_digest(name, S)
+
+
+def files(paths):
+    """Declared paths, each with the manifest that it stands in, without those of which there is one a scan."""
+    paths = [path for path in paths if "{case}" not in path]
+    return [f"{OUT}/{path}" for path in dict.fromkeys([*paths, *(stages.manifest(stages.maker(p), p) for p in paths)])]
+
+
+def reads(name, variants=(), folds=S.folds.count):
+    """What a notebook is declared to read, of these variants in the first so many folds."""
+    return list(dict.fromkeys(expand(files(stages.STAGES[name].reads), variant=variants, fold=range(folds))))
+
+
+def writes(name):
+    """What a notebook is declared to write in every run."""
+    return files(stages.STAGES[name].writes)
 
 
 def scans():
@@ -44,49 +65,45 @@ def scans():
     return digest([(str(p.relative_to(S.data_root)), p.lstat().st_size, p.lstat().st_mtime_ns) for p in found])
 
 
-def folds(file, *variants):
-    return expand(f"{FOLD}/{file}", variant=variants, fold=range(S.folds.count))
-
-
-# Asked for by name, so that one that goes missing is made again although what came of it is still there.
 SEEDED = [name for name, change in changes(S).items() if change.key == "seed"]
 TRAINED = [name for name in (*VARIANTS, *changes(S)) if weights(name, S) == name]
-BETWEEN = [f"{OUT}/{name}.csv" for name in ("bad_cases", "cohort", "registration", "sampling")]
-BETWEEN += folds("network.safetensors", *(v for v in (*VARIANTS, *SEEDED) if v in TRAINED))
-BETWEEN += folds("predictions.csv", *VARIANTS, *SEEDED)
-EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE] + folds("05_crossvalidation.ipynb", *VARIANTS, *SEEDED)
-# What a notebook writes last: one that was killed when it ran alone is run again, whatever it had written.
-BETWEEN += [name.replace(".ipynb", ".manifest.json") for name in EXECUTED if "00_overview" not in name]
+# Asked for by name, so that one that goes missing is made again although what came of it is still there.
+BETWEEN = [path for name in ONCE if name != "00_overview" for path in writes(name)]
+BETWEEN += reads("06_ablations", [*VARIANTS, *SEEDED])
+BETWEEN += expand(f"{FOLD}/network.safetensors", variant=[v for v in (*VARIANTS, *SEEDED) if v in TRAINED],
+    fold=range(S.folds.count))
+EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE]
+EXECUTED += expand(f"{FOLD}/05_crossvalidation.ipynb", variant=[*VARIANTS, *SEEDED], fold=range(S.folds.count))
 
 
 wildcard_constraints:
     fold="[0-9]+",
 
 rule html:
-    input: EXECUTED, BETWEEN, f"{FIGURES}/table1.csv", f"{FIGURES}/table2.csv"
+    input: EXECUTED, BETWEEN
     output: [name.replace(".ipynb", ".html") for name in EXECUTED]
     params: notebooks=EXECUTED
     shell: f"{shlex.quote(sys.executable)} -m nbconvert --to html {{params.notebooks}}"
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
-    output: f"{OUT}/cohort.csv", f"{OUT}/bad_cases.csv", f"{OUT}/01_data_exploration.manifest.json"
+    output: writes("01_data_exploration")
     log: notebook=f"{OUT}/01_data_exploration.ipynb"
     params: code=code("01_data_exploration"), scans=scans()
     threads: S.cohort.jobs
     shell: RUN
 
 rule preprocess:
-    input: f"{OUT}/cohort.csv", notebook=source("02_preprocessing")
-    output: f"{OUT}/registration.csv", f"{FIGURES}/fig1.png", f"{OUT}/02_preprocessing.manifest.json"
+    input: reads("02_preprocessing"), notebook=source("02_preprocessing")
+    output: writes("02_preprocessing")
     log: notebook=f"{OUT}/02_preprocessing.ipynb"
     params: code=code("02_preprocessing"), scans=scans()
     threads: S.threads
     shell: RUN
 
 rule sampling:
-    input: f"{OUT}/registration.csv", notebook=source("03_sampling")
-    output: f"{OUT}/sampling.csv", f"{OUT}/03_sampling.manifest.json"
+    input: reads("03_sampling"), notebook=source("03_sampling")
+    output: writes("03_sampling")
     log: notebook=f"{OUT}/03_sampling.ipynb"
     params: code=code("03_sampling")
     threads: S.threads
@@ -94,15 +111,15 @@ rule sampling:
 
 rule model:
     input: notebook=source("04_model")
-    output: f"{FIGURES}/fig2.png", f"{OUT}/04_model.manifest.json"
+    output: writes("04_model")
     log: notebook=f"{OUT}/04_model.ipynb"
     params: code=code("04_model")
     threads: S.threads
     shell: RUN
 
 rule train:
-    input: f"{OUT}/registration.csv", notebook=source("05_crossvalidation")
-    output: f"{FOLD}/network.safetensors", f"{FOLD}/predictions.csv", MADE
+    input: reads("05_crossvalidation"), notebook=source("05_crossvalidation")
+    output: writes("05_crossvalidation"), f"{FOLD}/network.safetensors"
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(TRAINED)
@@ -112,8 +129,10 @@ rule train:
 
 rule predict:
     """Variants that differ at prediction alone, and use the networks of another."""
-    input: lambda w: f"{OUT}/{weights(w.variant, S)}/fold{w.fold}/network.safetensors", notebook=source("05_crossvalidation")
-    output: f"{FOLD}/predictions.csv", MADE
+    input: reads("05_crossvalidation"),
+        lambda w: expand(files([f"{stages.FOLD}/network.safetensors"]), variant=weights(w.variant, S), fold=w.fold),
+        notebook=source("05_crossvalidation")
+    output: writes("05_crossvalidation")
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(name for name in (*VARIANTS, *changes(S)) if name not in TRAINED)
@@ -122,10 +141,8 @@ rule predict:
     shell: RUN + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule ablations:
-    input: folds("predictions.csv", *VARIANTS, *SEEDED), folds("05_crossvalidation.manifest.json", *VARIANTS, *SEEDED),
-        notebook=source("06_ablations")
-    output: [f"{FIGURES}/{name}" for name in ("table1.csv", "tests_of_significance.csv", "fig4.png")],
-        [f"{OUT}/{name}" for name in ("choice.csv", "metrics.csv", "06_ablations.manifest.json")]
+    input: reads("06_ablations", [*VARIANTS, *SEEDED]), notebook=source("06_ablations")
+    output: writes("06_ablations")
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
     threads: S.threads
@@ -133,8 +150,8 @@ rule ablations:
     shell: RUN
 
 rule leaderboard:
-    input: f"{OUT}/choice.csv", f"{OUT}/metrics.csv", folds("network.safetensors", "rt_sm"), notebook=source("07_leaderboard_submission")
-    output: f"{FIGURES}/table2.csv", f"{OUT}/07_leaderboard_submission.manifest.json"
+    input: reads("07_leaderboard_submission", ["rt_sm"]), notebook=source("07_leaderboard_submission")
+    output: writes("07_leaderboard_submission")
     log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
     params: code=code("07_leaderboard_submission")
     threads: S.threads
@@ -142,17 +159,16 @@ rule leaderboard:
     shell: RUN
 
 rule overview:
-    input: [f"{FIGURES}/{name}" for name in ("table1.csv", "tests_of_significance.csv", "fig4.png", "table2.csv")],
-        f"{OUT}/cohort.csv", notebook=source("00_overview")
+    input: reads("00_overview"), notebook=source("00_overview")
     output: touch(f"{OUT}/overview.done")
     log: notebook=f"{OUT}/00_overview.ipynb"
     params: code=code("00_overview")
     shell: RUN
 
 rule sensitivity:
-    input: expand([f"{FOLD}/predictions.csv", MADE], variant=[*VARIANTS, *S.sensitivity.changes], fold=range(S.sensitivity.folds)),
-        f"{OUT}/registration.csv", notebook=source("08_sensitivity")
-    output: f"{FIGURES}/sensitivity.csv", f"{OUT}/08_sensitivity.manifest.json"
+    input: reads("08_sensitivity", [*VARIANTS, *S.sensitivity.changes], S.sensitivity.folds),
+        notebook=source("08_sensitivity")
+    output: writes("08_sensitivity")
     log: notebook=f"{OUT}/08_sensitivity.ipynb"
     params: code=code("08_sensitivity")
     threads: S.threads

@@ -1,7 +1,7 @@
 """Making the synthetic cohort: one scan of 8 slices on one core, and 20 of them on two processes.
 
-Work: scans of 256 x 256 x 8 voxels and 49 frames, one a patient. In memory by synthetic.make_case; as compressed files
-of the ISLES 2018 layout, without the 4-D series, by synthetic.make_cohort into an empty temporary folder, as notebook
+Work: scans of 256 x 256 x 8 voxels and 49 frames, one a patient. In memory by make_case; as compressed files
+of the ISLES 2018 layout, without the 4-D series, by make_cohort into an empty temporary folder, as notebook
 01 does. There is no peer: targets are in seconds. First, two scans by one process and by two must be equal to the byte.
 """
 
@@ -12,26 +12,27 @@ from unittest import mock
 
 import measure
 
-from strokelib import config, synthetic
+from strokelib.phantom.cohort import CasePlan, make_case, make_cohort, plan_cohort
+from strokelib.run.settings import Cohort
 
-COHORT = config.Cohort(
+COHORT = Cohort(
     seed=2018, training_patients=20, testing_patients=1, max_slices=22, difficulty="real", series_cases=0,
     compress=True, jobs=1,
 )  # fmt: skip
 PROCESSES = 2
 
 
-def plan_scans() -> list[synthetic.CasePlan]:
+def plan_scans() -> list[CasePlan]:
     """Plan a scan of 8 slices for each training patient, with the patient's own head and volume of the core."""
-    own = [plan for plan in synthetic.plan_cohort(COHORT) if plan.split == "TRAINING" and plan.slab == "A"]
+    own = [plan for plan in plan_cohort(COHORT) if plan.split == "TRAINING" and plan.slab == "A"]
     geometry = {"two_slabs": False, "slices": 8, "frames": 49, "dz_mm": 5.0}
     return [dataclasses.replace(plan, number=number, **geometry) for number, plan in enumerate(own, start=1)]
 
 
 def write(root, plans, processes: int) -> None:
     """Write these scans. Only the plan is replaced: no cohort of the real geometry has 8 slices throughout."""
-    with mock.patch.object(synthetic, "plan_cohort", return_value=plans):
-        synthetic.make_cohort(root, dataclasses.replace(COHORT, jobs=processes))
+    with mock.patch("strokelib.phantom.cohort.plan_cohort", return_value=plans):
+        make_cohort(root, dataclasses.replace(COHORT, jobs=processes))
 
 
 def write_and_weigh(plans, processes: int) -> str:
@@ -65,7 +66,7 @@ def compare(repeats: int) -> list:
     plans = plan_scans()
     check_processes(plans[:2])
     few, sizes = min(repeats, 3), []  # few, for 20 scans take many seconds
-    in_memory = measure.in_turn({"ours": lambda: synthetic.make_case(COHORT, "TRAINING", 1)}, repeats)
+    in_memory = measure.in_turn({"ours": lambda: make_case(COHORT, "TRAINING", 1)}, repeats)
     one = measure.in_turn({"ours": lambda: write_and_weigh(plans[:1], 1)}, repeats)
     twenty = measure.in_turn({"ours": lambda: sizes.append(write_and_weigh(plans, PROCESSES))}, few)
     work = f"{len(plans)} scans of 8 slices as files, {PROCESSES} processes"

@@ -13,7 +13,7 @@ import torch
 from scipy import ndimage
 
 from strokelib import patches
-from strokelib.config import rng
+from strokelib.run.runtime import rng
 
 COUNT, CHANNELS, SIDE = 64, 10, 64
 ALPHA, GAMMA = 2.5, 0.12  # the paper's

@@ -18,7 +18,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from strokelib import config, metrics, postprocess, synthetic
+from strokelib import metrics
+from strokelib.evaluation import gridsearch
+from strokelib.phantom.cohort import make_case
+from strokelib.run import runtime
+from strokelib.run.settings import Cohort
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SIZES = (10, 50, 100, 200, 300, 500)
@@ -27,9 +31,9 @@ SIZES = (10, 50, 100, 200, 300, 500)
 def scan(seed: int) -> tuple[np.ndarray, np.ndarray, tuple]:
     """Make one scan; return its probability map, its truth and its spacing in mm."""
     geometry = {"training_patients": 63, "testing_patients": 40, "max_slices": 22}  # all of the real cohort's
-    cohort = config.Cohort(seed, **geometry, difficulty="real", series_cases=0, compress=True, jobs=1)
-    case = synthetic.make_case(cohort, "TRAINING", 1)  # the first one has 8 slices
-    truth, rng = case.images["OT"] > 0, config.rng(seed, "evaluation")
+    cohort = Cohort(seed, **geometry, difficulty="real", series_cases=0, compress=True, jobs=1)
+    case = make_case(cohort, "TRAINING", 1)  # the first one has 8 slices
+    truth, rng = case.images["OT"] > 0, runtime.rng(seed, "evaluation")
     inside, outside = (ndimage.distance_transform_edt(mask, case.spacing) for mask in (truth, ~truth))
     logit = np.clip((inside - outside) / 3, -5, 4)  # unsure within some mm of the outline
     for sigma, height in (((6, 6, 0.8), 1.9), ((2, 2, 0.4), 0.7)):  # false lesions, and ragged borders
@@ -109,12 +113,12 @@ def grid(scans, repeats: int) -> list:
     if medpy is None:
         return measure.missing(work, label)
     units, both, one = ["hd_mm", "hd_voxels"], f"plain way, {label}", f"plain way, {label}, HD in mm alone"
-    found = postprocess.grid_search(*zip(*scans, strict=True), THRESHOLDS, SIZES)[["dsc", *units]].to_numpy()
+    found = gridsearch.grid_search(*zip(*scans, strict=True), THRESHOLDS, SIZES)[["dsc", *units]].to_numpy()
     expected = plain_grid(scans, medpy.hd, units)
     np.testing.assert_array_equal(found[:, 0], expected[:, 0], "DSC of the grid search and the plain way")
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9, err_msg="distances of grid search and plain way")
     contenders = {
-        "ours": lambda: postprocess.grid_search(*zip(*scans, strict=True), THRESHOLDS, SIZES),
+        "ours": lambda: gridsearch.grid_search(*zip(*scans, strict=True), THRESHOLDS, SIZES),
         both: lambda: plain_grid(scans, medpy.hd, units),  # as ours, which gives both units
         one: lambda: plain_grid(scans, medpy.hd, units[:1]),
     }

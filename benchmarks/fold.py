@@ -18,8 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import config, inference, patches, preprocess, training
-from strokelib.config import ROOT
+from strokelib import inference, patches, preprocess, training
+from strokelib.run import runtime
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 WARM, STEPS = 3, {"cpu": 20, "cuda": 400}
 
@@ -42,19 +45,19 @@ def scans() -> list:
 
 def work(threads: int, compute, start, answers) -> None:
     """Take the steps of one fold, after all others are ready, too; answer with seconds and peaks."""
-    config.prepare_torch(threads, compute.precision)
-    settings, device = config.load_settings("phantom"), config.choose_device("auto")
+    runtime.prepare_torch(threads, compute.precision)
+    settings, device = load_settings("phantom"), runtime.choose_device("auto")
     cohort = scans()
     stack = preprocess.resident(cohort, True, device.type, 32, compute.resident)
     listed = patches.sample_set(cohort, range(len(cohort)), stack.first_slice, stack.pad, 4000, 64, 0, 0)
     job = training.Job(
-        "network", None, 0, 0, config.variant("rt_sm"), settings.training, compute, (2.5, 0.12), ""
+        "network", None, 0, 0, VARIANTS["rt_sm"], settings.training, compute, (2.5, 0.12), ""
     )
     torch.manual_seed(0)
     network = training.Network(10).to(device, memory_format=torch.channels_last)
     optimizer, forward = training.make_optimizer(network, job.training), training.forward_pass(network, job)
-    order = config.rng(0, "order").permutation(len(listed))
-    batches = training.batches(stack, listed, order, 64, job.variant, config.rng(0, "elastic"), job.elastic)
+    order = runtime.rng(0, "order").permutation(len(listed))
+    batches = training.batches(stack, listed, order, 64, job.variant, runtime.rng(0, "elastic"), job.elastic)
 
     def take(steps):
         for images, labels in itertools.islice(batches, steps):
@@ -94,7 +97,7 @@ def folds(at_once: int, threads: int, compute) -> tuple[float, str]:
 
 
 def compare(repeats: int) -> list:
-    exact = config.load_settings("phantom").compute
+    exact = load_settings("phantom").compute
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         ways = {f"{n} folds on the GPU" if n > 1 else "one fold": (n, 1, exact) for n in (1, 2, 4)}

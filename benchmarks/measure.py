@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelib.config import prepare_torch
-from strokelib.notebook import processor
+from strokelib.run.provenance import processor
+from strokelib.run.runtime import prepare_torch
 
 
 def peer(module: str, distribution: str | None = None):

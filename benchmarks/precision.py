@@ -14,15 +14,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import cases, config, inference, metrics, patches, preprocess, training
+from strokelib import cases, inference, metrics, patches, preprocess, training
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 WORK = "training rt_sm, fold 0 of the demo, and predicting its scans"
 
 
 def train(settings, scans, compute, folder: Path) -> tuple[float, float]:
     """Train as notebook 05 does; return seconds and the mean DSC of the evaluated scans at a threshold of 0.5."""
-    device, row = config.choose_device("auto"), config.variant("rt_sm")
-    config.prepare_torch(measure.threads(), compute.precision)
+    device, row = runtime.choose_device("auto"), VARIANTS["rt_sm"]
+    runtime.prepare_torch(measure.threads(), compute.precision)
     patients, slices = [scan.patient for scan in scans], [scan.mask.shape[2] for scan in scans]
     folds = cases.assign_folds(patients, settings.folds.count, settings.folds.scheme, settings.seed, slices)
     parts = cases.split_fold(folds, 0, patients, settings.folds.inner_split, settings.seed, slices)
@@ -47,13 +50,13 @@ def train(settings, scans, compute, folder: Path) -> tuple[float, float]:
 
 
 def compare(repeats: int) -> list:
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
     try:
         facts = pd.read_csv(settings.results / "registration.csv").query("split == 'TRAINING'")
     except FileNotFoundError:
         return measure.missing(WORK, "precision: run make demo first")
     folder = settings.results / "preprocessed" / "TRAINING"
-    scans = [preprocess.load_preprocessed(folder / f"case_{number}.npz") for number in facts.number]
+    scans = [preprocess.load_preprocessed(folder / f"case_{case}.npz") for case in facts.case]
     changes = {"float32": {}, "scans as float16": {"resident": "float16"}}
     if torch.cuda.is_available():
         changes |= {"tf32": {"precision": "tf32"}, "compiled": {"compile": True}}

@@ -11,8 +11,9 @@ import measure
 import numpy as np
 import torch
 
-from strokelib import config, inference, patches
+from strokelib import inference, patches
 from strokelib.network import Network
+from strokelib.run import runtime
 
 STEP, PASSES, SIDE = 3, 3, 64
 
@@ -64,7 +65,7 @@ def plainly(network, images, mask, device):
 
 def compare(repeats: int) -> list:
     repeats = 1  # half a minute each, after as long a warm-up
-    device = config.choose_device("auto")
+    device = runtime.choose_device("auto")
     torch.manual_seed(0)
     network = Network(10).eval().to(device, memory_format=torch.channels_last)
     contiguous = Network(10).eval().to(device)

@@ -17,17 +17,19 @@ import tempfile
 import measure
 import numpy as np
 
-from strokelib import config, registration, synthetic
+from strokelib import registration
+from strokelib.phantom.cohort import SyntheticCase, make_case
+from strokelib.run.settings import Cohort
 
 SEEDS = range(1, 13)
 CLOSE = 0.05  # degrees or voxels; medians that differ by less count as equal
 
 
-def scan(seed: int) -> synthetic.SyntheticCase:
+def scan(seed: int) -> SyntheticCase:
     """Make one scan of 8 slices; each seed has its own head."""
     geometry = {"training_patients": 63, "testing_patients": 40, "max_slices": 22}  # all of the real cohort's
-    cohort = config.Cohort(seed, **geometry, difficulty="real", series_cases=0, compress=True, jobs=1)
-    return synthetic.make_case(cohort, "TRAINING", 1)  # the first one has 8 slices
+    cohort = Cohort(seed, **geometry, difficulty="real", series_cases=0, compress=True, jobs=1)
+    return make_case(cohort, "TRAINING", 1)  # the first one has 8 slices
 
 
 def errors(case, matrix) -> tuple[float, float]:

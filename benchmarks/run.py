@@ -18,7 +18,7 @@ from pathlib import Path
 import measure
 import pandas as pd
 
-from strokelib.config import ROOT, write_whole
+from strokelib.run.runtime import ROOT, write_whole
 
 SUBJECTS = (
     "training_step",

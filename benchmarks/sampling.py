@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from strokelib import patches
-from strokelib.config import rng
 from strokelib.preprocess import Preprocessed, resident
+from strokelib.run.runtime import rng
 
 SCANS, PER_SCAN, BATCH, SIDE = 2, 4096, 64, 64  # whole batches, and near the 4000 a scan of the paper
 SHAPE = (256, 256, 8)

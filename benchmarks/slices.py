@@ -11,7 +11,9 @@ import measure
 import numpy as np
 import pandas as pd
 
-from strokelib import config, inference, metrics, postprocess, preprocess
+from strokelib import inference, metrics, postprocess, preprocess
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
 
 SCANS_PER_FOLD = 2
 STEP, PASSES = 3, 3
@@ -22,10 +24,10 @@ def unseen_scans(settings):
     """Yield (network, scan): of each fold the scans with the largest and the median lesion."""
     for fold in range(settings.folds.count):
         folder = settings.results / "rt_sm" / f"fold{fold}"
-        network, _ = inference.load_network(folder / "network.safetensors", config.choose_device("auto"))
+        network, _ = inference.load_network(folder / "network.safetensors", runtime.choose_device("auto"))
         table = pd.read_csv(folder / "predictions.csv").sort_values("truth_volume_ml")
-        for number in table.number.iloc[[-1, len(table) // 2]][:SCANS_PER_FOLD]:
-            file = settings.results / "preprocessed" / "TRAINING" / f"case_{number}.npz"
+        for case in table.case.iloc[[-1, len(table) // 2]][:SCANS_PER_FOLD]:
+            file = settings.results / "preprocessed" / "TRAINING" / f"case_{case}.npz"
             yield network, preprocess.load_preprocessed(file)
 
 
@@ -57,7 +59,7 @@ def counted(predict, network, scan) -> tuple:
 
 
 def compare(repeats: int) -> list:
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
     try:
         pairs = list(unseen_scans(settings))
     except FileNotFoundError:

@@ -13,8 +13,11 @@ import measure
 import torch
 from torch import nn
 
-from strokelib import config, steps, training
+from strokelib import steps, training
 from strokelib.network import Network, PReLU
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 PATCHES = 64
 WORK = f"training step, {PATCHES} patches of 10 x 64 x 64"
@@ -35,9 +38,9 @@ def network(ours: bool, device) -> Network:
 
 def make_step(ours: bool, images, labels, **compute):
     """Return a function that takes one step and returns its loss."""
-    settings = config.load_settings("phantom")
+    settings = load_settings("phantom")
     compute = dataclasses.replace(settings.compute, **compute)
-    job = training.Job("network", None, 0, 0, config.variant("rt_sm"), settings.training, compute, (2.5, 0.12), "")
+    job = training.Job("network", None, 0, 0, VARIANTS["rt_sm"], settings.training, compute, (2.5, 0.12), "")
     net = network(ours, images.device)
     images = images.to(memory_format=torch.channels_last) if ours else images.contiguous()
     forward = steps.forward_pass(net, job.recipe)
@@ -63,7 +66,7 @@ def convolutions(step) -> float:
 
 
 def compare(repeats: int) -> list:
-    device = config.choose_device("auto")
+    device = runtime.choose_device("auto")
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(PATCHES, 10, 64, 64, generator=generator).to(device)
     labels = (torch.rand(PATCHES, 64, 64, generator=generator) > 0.9).to(torch.uint8).to(device)

@@ -15,7 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from strokelib.config import ROOT, rng, write_whole
+from strokelib.run.runtime import ROOT, rng, write_whole
 
 MODALITIES = ("CT", "CBF", "CBV", "MTT", "Tmax")
 SPLITS = ("TRAINING", "TESTING")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from strokelib import cases, patches, preprocess
-from strokelib.config import Settings, Variant, digest
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed, Resident
+from strokelib.run.digest import digest
+from strokelib.run.settings import Settings
+from strokelib.run.variants import Variant
 from strokelib.training import Job
 
 
@@ -69,7 +71,7 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
 
     Parameters
     ----------
-    variant, settings : as `config.method` returns them
+    variant, settings : as `variants.method` returns them
     folder : where the networks go
     sha256 : sequence of str, of the preprocessed scans
     """

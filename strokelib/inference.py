@@ -11,8 +11,8 @@ from scipy import ndimage
 from torch.nn import functional
 
 from strokelib import patches
-from strokelib.config import rng, write_whole
 from strokelib.network import Network
+from strokelib.run.runtime import rng, write_whole
 
 CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion for its second one to count
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 from torch.nn import functional
 
-from strokelib.config import rng
+from strokelib.run.runtime import rng
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from strokelib.cases import MODALITIES
+from strokelib.evaluation.stats import require_columns
+from strokelib.evaluation.tables import p_text
 from strokelib.network import STOCHASTIC_LEVEL
-from strokelib.stats import p_text, require_columns
 
 
 class Window(NamedTuple):

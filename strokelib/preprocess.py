@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import config, registration
+from strokelib import registration
 from strokelib.cases import MODALITIES, SPLITS, CaseError, case_table, list_cases, load_case
+from strokelib.run import runtime
 
 MIRRORED = tuple(f"mirrored {modality}" for modality in MODALITIES)
 SMALLEST_BRAIN = 0.01  # of the voxels; in ISLES 2018 it is about 0.3
@@ -89,7 +90,7 @@ def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
 
     Returns
     -------
-    list of cases.CaseFiles by split, in numeric order; and the bad cases, a frame with a row for each: split, number
+    list of cases.CaseFiles by split, in numeric order; and the bad cases, a frame with a row for each: split, case
     and problem, the message of the error with which `cases.load_case` or `check_case` refuses it.
 
     Raises
@@ -123,7 +124,7 @@ def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
                     )
         usable[split] = [files for files in found if files.number not in problems]
         rows += [(split, number, problems[number]) for number in sorted(problems)]
-    bad = pd.DataFrame(rows, columns=["split", "number", "problem"])
+    bad = pd.DataFrame(rows, columns=["split", "case", "problem"])
     # A file name may hold bytes that are no text, which neither a table nor a notebook can hold.
     bad["problem"] = [text.encode(errors="replace").decode() for text in bad.problem]
     return usable, bad
@@ -252,7 +253,7 @@ def save_preprocessed(path, p: Preprocessed) -> str:
         raise ValueError(f"a preprocessed scan is written as .npz, got {path}")
     values = {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
     arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
-    config.write_whole(path, lambda temporary: np.savez(temporary, **arrays))
+    runtime.write_whole(path, lambda temporary: np.savez(temporary, **arrays))
     contents = hashlib.sha256()
     for name in sorted(arrays):
         contents.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
@@ -319,7 +320,7 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     size = (int(first_slice[-1]), side_x + 2 * pad, side_y + 2 * pad)
     modalities = len(MODALITIES) * (2 if mirrored else 1)
 
-    place = config.choose_device(device)
+    place = runtime.choose_device(device)
     try:
         images = torch.zeros(*size, modalities, dtype=getattr(torch, dtype), device=place)
         labels = torch.zeros(size, dtype=torch.uint8, device=place)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from strokelib import config
+from strokelib.run import runtime
 
 KINDS = ("rigid", "affine")
 WINDOW_HU = (0.0, 100.0)  # skull clipped to the top, air and background to the bottom
@@ -64,7 +64,7 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto") -> Alignment:
     ct = np.asarray(ct)
     if ct.ndim != 3 or min(ct.shape[:2]) < SMALLEST_SIDE or ct.shape[2] < 1:
         raise ValueError(f"ct must be (x, y, slice) with sides of at least {SMALLEST_SIDE}, got {ct.shape}")
-    windowed = torch.as_tensor(ct.astype(np.float32), device=config.choose_device(device))
+    windowed = torch.as_tensor(ct.astype(np.float32), device=runtime.choose_device(device))
     if not torch.isfinite(windowed).all():
         raise ValueError("ct holds NaN or infinite values; check the file it came from")
     windowed = windowed.clamp_(*WINDOW_HU)
@@ -116,7 +116,7 @@ def mirror(images, alignment: Alignment, device: str = "auto") -> np.ndarray:
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(f"images must be (m, x, y, slice), got shape {images.shape}")
-    stack = torch.as_tensor(images.astype(np.float32), device=config.choose_device(device))
+    stack = torch.as_tensor(images.astype(np.float32), device=runtime.choose_device(device))
     return torch.stack([_warp(image.flip(0), alignment.matrix) for image in stack]).cpu().numpy()
 
 

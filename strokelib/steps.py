@@ -19,10 +19,12 @@ from torch import nn
 from torch.nn import functional
 
 from strokelib import losses, patches
-from strokelib.config import Compute, Training, Variant, rng
 from strokelib.packed import Packed, pack
 from strokelib.patches import PatchList
 from strokelib.preprocess import Resident
+from strokelib.run.runtime import rng
+from strokelib.run.settings import Compute, Training
+from strokelib.run.variants import Variant
 
 ROWS_AT_ONCE = 32  # rows for elastic copies come in so many, because another number is another graph to compile
 ALIGNED = 8  # places: 16 bytes of bf16, what kernels read at a time

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from strokelib.cases import save_map
-from strokelib.config import write_whole
-from strokelib.stats import mean_sd, paper_table, summarize
+from strokelib.evaluation.stats import paper_table, summarize
+from strokelib.evaluation.tables import mean_sd
+from strokelib.run.runtime import write_whole
 
 UNDEFINED_HD = 1e8  # what the leaderboard charges for a scan without a finite distance
 TEST_CASES = 62  # of ISLES 2018

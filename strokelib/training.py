@@ -12,16 +12,17 @@ import torch
 from safetensors.torch import load_file
 
 from strokelib import losses, metrics
-from strokelib.config import ROOT, Compute, Training, Variant, digest, rng
 from strokelib.inference import predict_case, read_facts, save_network, save_tensors
 from strokelib.network import Network
 from strokelib.patches import PatchList
 from strokelib.preprocess import Resident
+from strokelib.run.digest import digest, module_digest
+from strokelib.run.runtime import rng
+from strokelib.run.settings import Compute, Training
+from strokelib.run.variants import Variant
 from strokelib.steps import Recipe, batches, eager_steps, flatten, is_recorded, make_optimizer, recorded_steps
 
 VALIDATION_BATCHES = {"cpu": 1, "cuda": 16}  # passed through the network at a time
-# The modules whose code decides what a trained network is; a change in one of them starts training anew.
-_CODE = ("preprocess", "patches", "network", "losses", "metrics", "inference", "steps", "training")
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,17 @@ class Job:
 
     @property
     def digest(self) -> str:
-        code = [(ROOT / "strokelib" / f"{module}.py").read_text() for module in _CODE]
-        compute = dataclasses.replace(self.compute, folds_at_once=1)  # which changes no network
-        method = (self.variant, self.training, compute, self.elastic)
-        return digest(self.name, self.fold, self.seed, *method, self.data, code)
+        """Say what the network depends on, part by part, each by its digest; `replaced` compares them."""
+        parts = {
+            "code": module_digest("strokelib.training"),
+            "place": digest(self.name, self.fold),
+            "seed": digest(self.seed),
+            "variant": digest(self.variant),
+            "training": digest(self.training, self.elastic),
+            "compute": digest(dataclasses.replace(self.compute, folds_at_once=1)),  # which changes no network
+            "data": digest(self.data),
+        }
+        return " ".join(f"{name}:{value}" for name, value in parts.items())
 
 
 def train_fold(
@@ -160,6 +168,16 @@ def _train(job: Job, stack: Resident, training_set: PatchList, stopping_set: Pat
         _checkpoint(job, state)
     network.load_state_dict(state["best"])
     save_network(job.network_file, network, {"digest": job.digest, "history": history})
+
+
+def replaced(job: Job) -> str:
+    """Say why training cannot go on from the checkpoint that is there and begins anew; "" where it can, or none is."""
+    found = read_facts(job.checkpoint_file).get("digest")
+    if found in (None, job.digest):
+        return ""
+    old, new = (dict(part.split(":") for part in text.split() if ":" in part) for text in (found, job.digest))
+    other = [name for name in new if old.get(name) != new[name]]
+    return f"{job.checkpoint_file.name} was made with other {', '.join(other)}: it is replaced, training begins anew"
 
 
 def _improves(value: float, history: list[dict], settings: Training) -> bool:

@@ -9,7 +9,7 @@ been deleted. Some moments are drawn in seconds. At the others the process that 
 before the file gets its name, half of it written (tests/halt.py): networks and their checkpoints, scans, prepared
 scans, maps, tables, figures, manifests, the submission. Every kill is a line; the last line counts.
 
-Compared by sha256, name by name: all files below data/synthetic, results and figures of these settings, so that a
+Compared by sha256, name by name: all files below data/synthetic and results of these settings, so that a
 temporary file of a killed process which stays there is a difference, too. Of executed notebooks the code and its
 outputs are compared, without the metadata that papermill fills with times; and not after kills of papermill alone,
 which leaves its copy of a notebook where it was killed, also of one whose files had all been there. Left out is what
@@ -29,30 +29,32 @@ import time
 from pathlib import Path
 
 import psutil
-from test_config import tool
+from test_settings import tool
 from test_workflow import TIMEOUT_S, TINY, call, copy_project, edited, surroundings
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 SKIPPED = ("results/tiny/snakemake.log", "results/tiny/manifest.json", "results/tiny/.lock")
 # What a whole study writes, in this order: moments of a kill under tools/run.py, with how many one process writes.
 WRITTEN = [
     ("data/synthetic/tiny/TRAINING/*/*/*.nii.gz", 9), ("data/synthetic/tiny/.truth/*.npz", 2),
     ("data/synthetic/tiny/phantom.json", 1), ("results/tiny/cohort.csv", 1), ("results/tiny/01_*.manifest.json", 1),
-    ("results/tiny/preprocessed/*/*.npz", 4), ("results/tiny/registration.csv", 1), ("figures/tiny/fig1.png", 1),
+    ("results/tiny/preprocessed/*/*.npz", 4), ("results/tiny/registration.csv", 1),
+    ("results/tiny/figures/fig1.png", 1),
     ("results/tiny/*/*/network.checkpoint.safetensors", 3), ("results/tiny/*/*/network2.checkpoint.safetensors", 3),
     ("results/tiny/*/*/network.safetensors", 1), ("results/tiny/*/*/case_*.nii.gz", 2),
     ("results/tiny/*/*/predictions.csv", 1), ("results/tiny/*/*/05_*.manifest.json", 1), ("results/tiny/choice.csv", 1),
-    ("figures/tiny/table1.csv", 1), ("results/tiny/06_*.manifest.json", 1), ("results/tiny/test_maps/*.nii.gz", 2),
-    ("results/tiny/submission/submission.zip", 1), ("figures/tiny/table2.csv", 1),
+    ("results/tiny/figures/table1.csv", 1), ("results/tiny/06_*.manifest.json", 1),
+    ("results/tiny/test_maps/*.nii.gz", 2),
+    ("results/tiny/submission/submission.zip", 1), ("results/tiny/figures/table2.csv", 1),
 ]  # fmt: skip
 # Notebook and parameters, what is deleted before it runs alone, and the moments of a kill; 0 stands for any second.
 ALONE = [
     ("05_crossvalidation", {"variant": "rt", "fold": 0}, ["results/tiny/rt/fold0"], [
         "results/tiny/rt/fold0/network.checkpoint.safetensors", 0, "results/tiny/rt/fold0/network.safetensors",
         "results/tiny/rt/fold0/05_*.manifest.json"]),
-    ("06_ablations", {}, ["figures/tiny/table1.csv", "results/tiny/choice.csv"], [
-        "results/tiny/grid.csv", 0, "figures/tiny/fig4.png", "results/tiny/error_detection.csv"]),
+    ("06_ablations", {}, ["results/tiny/figures/table1.csv", "results/tiny/choice.csv"], [
+        "results/tiny/grid.csv", 0, "results/tiny/figures/fig4.png", "results/tiny/error_detection.csv"]),
     ("05_crossvalidation", {"variant": "baseline", "fold": 1}, ["results/tiny/baseline/fold1"], [
         0, "results/tiny/baseline/fold1/network2.checkpoint.safetensors", 0,
         "results/tiny/baseline/fold1/predictions.csv"]),
@@ -62,7 +64,7 @@ ALONE = [
         "results/tiny/test_maps/*.nii.gz", "results/tiny/submission/*.zip", 0]),
     ("01_data_exploration", {}, ["data/synthetic/tiny", "results/tiny/cohort.csv"], [
         "data/synthetic/tiny/TRAINING/*.nii.gz", 0, "data/synthetic/tiny/TESTING/*.json",
-        "figures/tiny/modalities.png"]),
+        "results/tiny/figures/modalities.png"]),
 ]  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def running(project):
 def contents(project, executed=True):
     """Return the digest of every file that counts, by its path; with the executed notebooks or without."""
     found, left_out = {}, (".html",) if executed else (".html", ".ipynb")
-    for top in ("data/synthetic/tiny", "results/tiny", "figures/tiny"):
+    for top in ("data/synthetic/tiny", "results/tiny"):
         for path in sorted((project / top).rglob("*")):
             name = str(path.relative_to(project))
             if not path.is_file() or name in SKIPPED or path.suffix in left_out:
@@ -211,7 +213,7 @@ def main():
     rounds = 0
     while counts["study"] < options.kills // 2:
         rounds += 1
-        for name in ("data/synthetic/tiny", "results/tiny", "figures/tiny", ".snakemake"):
+        for name in ("data/synthetic/tiny", "results/tiny", ".snakemake"):
             shutil.rmtree(project / name, ignore_errors=True)
         while counts["study"] < options.kills // 2:
             ahead = [(moment, most) for moment, most in WRITTEN if not any(project.glob(moment))]

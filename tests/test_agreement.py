@@ -6,8 +6,8 @@ import pytest
 import scipy.stats
 from test_stats import scores
 
-from strokelib import agreement
-from strokelib.config import VARIANTS
+from strokelib.evaluation import agreement
+from strokelib.run.variants import VARIANTS
 
 
 @pytest.fixture(autouse=True)

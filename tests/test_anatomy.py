@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from strokelib import anatomy, config
-from strokelib.anatomy import Head, Slab
+from strokelib.phantom import anatomy
+from strokelib.phantom.anatomy import Head, Slab
+from strokelib.run import runtime
 
 UPRIGHT = Head(0.0, 0.0, 0.0, (0.0, 0.0), (1.0, 1.0, 1.0), 0.3, 0.1)
 SLAB = Slab(0.95, 2, 12.0, 14.0)
@@ -79,7 +80,7 @@ def test_trilinear_is_exact_for_a_plane_and_takes_the_edge_outside():
 
 
 def test_the_committed_template_is_the_one_its_notice_names():
-    folder = config.ROOT / "data"
+    folder = runtime.ROOT / "data"
     digest = hashlib.sha256((folder / "anatomy.npz").read_bytes()).hexdigest()
     notice = (folder / "anatomy_NOTICE.txt").read_text()
     assert digest in notice

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 FOLDER = ROOT / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("measure", "run"))

@@ -818,9 +818,9 @@ def test_bad_cases_are_listed_together_and_lose_no_other(tmp_path):
         ("TRAINING", 9): "is no folder that can be opened",
         ("TESTING", 2): "MTT.*NaN or infinite",
     }
-    assert list(zip(bad.split, bad.number, strict=True)) == list(expected)
+    assert list(zip(bad.split, bad.case, strict=True)) == list(expected)
     for row, pattern in zip(bad.itertuples(), expected.values(), strict=True):
-        assert f"case_{row.number}" in row.problem and re.search(pattern, row.problem)
+        assert f"case_{row.case}" in row.problem and re.search(pattern, row.problem)
         assert WHAT_TO_DO.search(row.problem)
     with pytest.raises(cases.CaseError) as error:
         cases.find_cases(tmp_path, "TRAINING")
@@ -845,7 +845,7 @@ def test_no_bad_case_is_an_empty_table(tmp_path):
         write_scan(tmp_path, head(), split=split)
     usable, bad = preprocess.check_cases(tmp_path)
     assert [len(found) for found in usable.values()] == [1, 1]
-    assert bad.empty and list(bad.columns) == ["split", "number", "problem"]
+    assert bad.empty and list(bad.columns) == ["split", "case", "problem"]
 
 
 def test_cases_that_the_download_lost_are_bad_cases(tmp_path):
@@ -854,5 +854,5 @@ def test_cases_that_the_download_lost_are_bad_cases(tmp_path):
     write_scan(tmp_path, head((32, 32, 1)), 7, split="TESTING")
     usable, bad = preprocess.check_cases(tmp_path)
     assert [files.number for files in usable["TRAINING"]] == [2] and len(usable["TESTING"]) == 1
-    assert bad.number.tolist() == [1, *range(3, 95)] and set(bad.split) == {"TRAINING"}
+    assert bad.case.tolist() == [1, *range(3, 95)] and set(bad.split) == {"TRAINING"}
     assert bad.problem.str.contains(r"^case_\d+ needs one folder case_\d+ in .*TRAINING, found none; ").all()

@@ -1,9 +1,9 @@
 """tools/execute.py: a kernel that lost its port is started again, and nothing else is tried twice."""
 
 import pytest
-from test_config import tool
+from test_settings import tool
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 DEAD = RuntimeError("Kernel died before replying to kernel_info")
 

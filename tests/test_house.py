@@ -5,13 +5,21 @@ import re
 
 import pytest
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 # A room imports only from rooms named before it.
-ROOMS = ["config", "cases", "perfusion", "anatomy", "pathology", "synthetic", "registration"]
-ROOMS += ["preprocess", "patches", "network", "losses", "metrics", "inference", "training"]
-ROOMS += ["postprocess", "stats", "agreement", "submission", "plots", "notebook"]
-SOURCES = {p.stem: p.read_text() for p in (ROOT / "strokelib").glob("*.py") if p.stem != "__init__"}
+ROOMS = ["run.runtime", "run.checks", "run.variants", "run.settings", "run.digest", "run.stages", "run.provenance"]
+ROOMS += ["run.notebook", "cases", "phantom.perfusion", "phantom.anatomy", "phantom.pathology", "phantom.cohort"]
+ROOMS += ["registration", "preprocess", "run.results", "patches", "network", "packed", "losses", "metrics"]
+ROOMS += ["inference", "steps", "training", "crossvalidation", "postprocess", "evaluation.gridsearch"]
+ROOMS += ["evaluation.stats", "evaluation.tables", "evaluation.agreement", "submission", "plots"]
+PRINTING = ("run.notebook", "run.results")  # rooms that speak to the reader
+LIBRARY = ROOT / "strokelib"
+SOURCES = {
+    ".".join(path.relative_to(LIBRARY).with_suffix("").parts): path.read_text()
+    for path in sorted(LIBRARY.rglob("*.py"))
+    if path.stem != "__init__"
+}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 each_module = pytest.mark.parametrize("name", sorted(TREES))
 
@@ -22,17 +30,19 @@ def imported(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            if node.module == "strokelib":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("strokelib."):
-                found.add(node.module.split(".")[1])
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("strokelib.")}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("strokelib.") for name in found} & {*ROOMS}
 
 
 def test_every_room_has_its_place():
     assert sorted(TREES) == sorted(ROOMS)
+
+
+def test_the_readme_names_the_rooms_in_this_order():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert ", ".join(f"`{room}`" for room in ROOMS) in readme
 
 
 @each_module
@@ -64,7 +74,7 @@ def test_nothing_prints_asserts_or_passes_keywords_through(name):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             assert node.args.kwarg is None, f"{where}: name the arguments"
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
-            assert name == "notebook", f"{where}: only notebooks print"
+            assert name in PRINTING, f"{where}: only notebooks print"
 
 
 @each_module
@@ -75,7 +85,7 @@ def test_nothing_prints_asserts_or_passes_keywords_through(name):
         r"\bpickle\b|allow_pickle=True|torch\.load\(|torch\.save\(",  # runs code from a file
         r"\.cuda\(",  # the device is an argument
         r"filterwarnings|simplefilter",
-        r"sys\.path|os\.chdir|getcwd",  # paths hang off config.ROOT
+        r"sys\.path|os\.chdir|getcwd",  # paths hang off runtime.ROOT
     ],
 )
 def test_what_is_not_done_here(name, pattern):

@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import cases, config, inference, patches, postprocess, preprocess, synthetic, training
+from strokelib import cases, inference, patches, preprocess, training
+from strokelib.evaluation import gridsearch
+from strokelib.phantom.cohort import finished, make_cohort
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 PAIRS = [(t, s) for t in (0.2, 0.4, 0.6) for s in (10, 100)]
 
@@ -63,9 +68,9 @@ def scan(number, seed):
 
 def trained(folder, scans, train, stop, evaluate):
     """Train one network for an epoch of four steps, as notebook 05 does; return its weights."""
-    demo = config.load_settings("demo")
+    demo = load_settings("demo")
     settings = dataclasses.replace(demo.training, batch_size=8, patches_per_epoch=32, max_epochs=1)
-    variant = dataclasses.replace(config.variant("rt_sm"), patch_size=16)
+    variant = dataclasses.replace(VARIANTS["rt_sm"], patch_size=16)
     stack = preprocess.resident(scans, True, "cpu", 8)
     sets = [patches.sample_set(scans, part, stack.first_slice, stack.pad, 16, 16, 1, 0) for part in (train, stop)]
     job = training.Job("network", folder, 0, 1, variant, settings, demo.compute, (2.5, 0.12), "scans")
@@ -92,8 +97,8 @@ def test_a_network_does_not_depend_on_the_scans_it_is_judged_on(changed, same, t
 def cohort(tmp_path_factory):
     """Two training scans and one or two testing scans of the synthetic cohort."""
     root = tmp_path_factory.mktemp("cohort")
-    tiny = config.load_settings(config.ROOT / "tests" / "tiny.toml")
-    synthetic.make_cohort(root, dataclasses.replace(tiny.cohort, training_patients=2, testing_patients=1, jobs=1))
+    tiny = load_settings(runtime.ROOT / "tests" / "tiny.toml")
+    make_cohort(root, dataclasses.replace(tiny.cohort, training_patients=2, testing_patients=1, jobs=1))
     return root
 
 
@@ -150,10 +155,10 @@ def test_a_training_scan_keeps_its_lesion(cohort):
 
 
 def test_a_finished_cohort_is_found_so_without_its_truth(cohort, opened):
-    tiny = config.load_settings(config.ROOT / "tests" / "tiny.toml")
+    tiny = load_settings(runtime.ROOT / "tests" / "tiny.toml")
     same = dataclasses.replace(tiny.cohort, training_patients=2, testing_patients=1, jobs=1)
-    assert synthetic.finished(cohort, same)
-    synthetic.make_cohort(cohort, same)
+    assert finished(cohort, same)
+    make_cohort(cohort, same)
     assert not [name for name in opened if "testing_ot" in name or "TESTING_case" in name]
 
 
@@ -170,7 +175,7 @@ def test_the_lesion_does_not_enter_the_prepared_images(cohort):
 
 
 def random_grid(seed, n_cases=12):
-    """Draw what `postprocess.grid_search` gives, and the fold of each case."""
+    """Draw what `gridsearch.grid_search` gives, and the fold of each case."""
     generator = np.random.default_rng(seed)
     rows = [
         {"case": case, "threshold": t, "min_lesion_voxels": s, "diagonal_mm": 300.0}
@@ -187,14 +192,14 @@ def test_no_scan_chooses_its_own_pair():
     moved = 0
     for seed in range(60):
         grid, folds = random_grid(seed)
-        before = postprocess.nested_choice(grid, folds)
+        before = gridsearch.nested_choice(grid, folds)
         for fold in before:
             own = grid["case"].isin(np.flatnonzero(folds == fold))
             generator = np.random.default_rng(1000 + seed)
             other = grid.copy()
             other.loc[own, "dsc"] = generator.random(own.sum())
             other.loc[own, "hd_mm"] = generator.random(own.sum()) * 100
-            after = postprocess.nested_choice(other, folds)
+            after = gridsearch.nested_choice(other, folds)
             assert after[fold] == before[fold]
             moved += sum(after[k] != before[k] for k in before if k != fold)
     assert moved > 100, "the other folds' pairs do depend on these scans"
@@ -205,4 +210,4 @@ def test_the_nested_choice_in_shuffled_order_is_the_same():
         grid, folds = random_grid(seed)
         order = np.random.default_rng(seed).permutation(12)
         shuffled = pd.concat([grid[grid.case == case] for case in order])
-        assert postprocess.nested_choice(shuffled, folds[order]) == postprocess.nested_choice(grid, folds)
+        assert gridsearch.nested_choice(shuffled, folds[order]) == gridsearch.nested_choice(grid, folds)

@@ -2,10 +2,11 @@
 
 import ast
 import json
+import re
 
 import pytest
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 NAMES = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission", "08_sensitivity"]
@@ -79,8 +80,7 @@ def test_the_workflow_passes_only_parameters_that_are_there():
 @each_notebook
 def test_third_cell_checks_the_parameters(name):
     source = code_cells(name)[1][1]
-    assert "check_parameters(In)" in source
-    assert "start(" in source
+    assert f'run = start("{name}", settings' in source, "start checks the parameters that papermill passed"
 
 
 @each_executed
@@ -90,11 +90,26 @@ def test_executed_in_order_from_a_fresh_kernel(name):
 
 
 @each_notebook
+def test_no_notebook_builds_a_path_or_opens_a_file(name):
+    for _, source in code_cells(name):
+        words = ("Path(", "settings.results", "read_csv", "to_csv", "np.load(", "savefig", "glob(", "open(", ".parent")
+        for word in words:
+            assert word not in source, f"{word}: ask the run"
+        assert not re.search(r'\.(csv|npz|nii|nii\.gz|safetensors|json)"', source), source
+
+
+@each_notebook
+def test_the_last_cell_writes_the_manifest(name):
+    last = code_cells(name)[-1][1]
+    assert (last == "run.finish()") == (name != "00_overview")
+
+
+@each_notebook
 def test_cells_are_short_and_plain(name):
     for _, source in code_cells(name):
         assert source.strip()
         lines = source.splitlines()
-        assert len(lines) <= 25, f"{len(lines)} lines: {lines[0]}"
+        assert len(lines) <= 22, f"{len(lines)} lines: {lines[0]}"
         tree = ast.parse(source)  # no magics, no shell
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):

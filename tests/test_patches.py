@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 
 from strokelib import patches
-from strokelib.config import rng
+from strokelib.run.runtime import rng
 
 
 def scan(lesion_voxels=40, shape=(64, 60, 3)):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from strokelib import pathology
-from strokelib.anatomy import Head, Slab, build_anatomy
-from strokelib.pathology import KNOBS, Knobs
+from strokelib.phantom import pathology
+from strokelib.phantom.anatomy import Head, Slab, build_anatomy
+from strokelib.phantom.pathology import KNOBS, Knobs
 
 HEAD = Head(0.0, 0.0, 0.0, (0.0, 0.0), (1.0, 1.0, 1.0), 0.3, 0.1)
 KEY, SLAB_KEY = (5, "TRAINING", 1), (5, "TRAINING", 1, "A")

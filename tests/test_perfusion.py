@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from strokelib import perfusion
+from strokelib.phantom import perfusion
 
 STEP = 0.1
 FINE = np.arange(0, 61, STEP)

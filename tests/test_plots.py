@@ -11,9 +11,10 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from strokelib import agreement, network, plots, stats, submission
-from strokelib.config import VARIANTS
+from strokelib import network, plots, submission
+from strokelib.evaluation import agreement, stats
 from strokelib.postprocess import Pair
+from strokelib.run.variants import VARIANTS
 
 LABEL = "synthetic cohort"
 SIDE, SLICES, K = 48, 3, 1

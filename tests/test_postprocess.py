@@ -4,9 +4,11 @@ import pytest
 from scipy import ndimage
 
 from strokelib import metrics, postprocess
-from strokelib.postprocess import Pair
+from strokelib.evaluation import gridsearch
 
 SHAPE, SPACING = (48, 44, 6), np.array([0.9, 0.8, 5.0])
+
+
 THRESHOLDS, SIZES = (0.1, 0.3, 0.5, 0.7, 0.9), (1, 10, 50, 200, 500)
 
 
@@ -22,7 +24,7 @@ def scan(seed, shape=SHAPE, noise=1.0):
 
 def search(scans, thresholds=THRESHOLDS, sizes=SIZES, **names):
     maps, truths = zip(*scans, strict=True)
-    return postprocess.grid_search(maps, truths, [SPACING] * len(scans), thresholds, sizes, **names)
+    return gridsearch.grid_search(maps, truths, [SPACING] * len(scans), thresholds, sizes, **names)
 
 
 def plain(scans, thresholds=THRESHOLDS, sizes=SIZES):
@@ -35,12 +37,6 @@ def plain(scans, thresholds=THRESHOLDS, sizes=SIZES):
                 pair = {"case": case, "threshold": threshold, "min_lesion_voxels": size}
                 rows.append(pair | metrics.case_metrics(mask, truth, SPACING))
     return pd.DataFrame(rows)
-
-
-def grid_of(rows, diagonal=200.0):
-    """Make a grid frame from (case, threshold, S_min, dsc, hd)."""
-    frame = pd.DataFrame(rows, columns=["case", "threshold", "min_lesion_voxels", "dsc", "hd_mm"])
-    return frame.assign(diagonal_mm=diagonal)
 
 
 def test_threshold_is_strict_and_in_float32():
@@ -113,15 +109,6 @@ def test_grid_equals_the_plain_way_on_edge_cases():
     assert np.isinf(ours["hd_mm"]).sum() > 0 and (ours.loc[ours["case"] == 2, "dsc"] == 1).all()
 
 
-def test_grid_reads_iterables_and_sorts_its_axes():
-    scans = [scan(seed) for seed in range(2)]
-    lazy = postprocess.grid_search(
-        (p for p, _ in scans), (t for _, t in scans), (SPACING for _ in scans), THRESHOLDS[::-1], SIZES[::-1], [7, 9]
-    )
-    assert lazy["case"].unique().tolist() == [7, 9]
-    pd.testing.assert_frame_equal(lazy.drop(columns="case"), search(scans).drop(columns="case"), check_exact=True)
-
-
 def test_the_diagonal_is_longer_than_any_distance():
     probability = np.zeros(SHAPE, np.float32)
     truth = np.zeros(SHAPE, bool)
@@ -129,76 +116,6 @@ def test_the_diagonal_is_longer_than_any_distance():
     grid = search([(probability, truth)], (0.5,), (1,))
     assert grid["hd_mm"].item() == pytest.approx(np.linalg.norm((np.array(SHAPE) - 1) * SPACING))
     assert grid["diagonal_mm"].item() > grid["hd_mm"].item()
-
-
-def test_grid_names_wrong_input():
-    probability, truth = scan(0)
-    with pytest.raises(ValueError, match="scan 1 lacks one"):
-        postprocess.grid_search([probability] * 2, [truth], [SPACING] * 2, THRESHOLDS, SIZES)
-    with pytest.raises(ValueError, match="cases names 2"):
-        search([(probability, truth)], cases=[1, 2])
-    with pytest.raises(ValueError, match="one shape"):
-        search([(probability, truth[1:])])
-    with pytest.raises(ValueError, match="min_lesion_voxels >= 1"):
-        search([(probability, truth)], sizes=(0, 10))
-    with pytest.raises(ValueError, match="no scan"):
-        postprocess.grid_search([], [], [], THRESHOLDS, SIZES)
-
-
-def test_choice_is_the_least_sum_of_ranks():
-    grid = grid_of([(0, 0.1, 10, 0.9, 30.0), (0, 0.2, 10, 0.8, 10.0), (0, 0.3, 10, 0.7, 20.0)])
-    assert postprocess.choose_pair(grid) == Pair(0.2, 10)  # ranks 1+3, 2+1, 3+2
-    assert postprocess.choose_pair(grid, weights=(1, 0)) == Pair(0.1, 10)
-
-
-def test_ties_of_ranks_go_to_the_higher_dsc():
-    grid = grid_of([(0, 0.1, 10, 0.8, 10.0), (0, 0.2, 10, 0.9, 20.0)])
-    assert postprocess.choose_pair(grid) == Pair(0.2, 10)
-
-
-def test_equal_pairs_give_the_first():
-    grid = grid_of([(0, 0.2, 50, 0.9, 10.0), (0, 0.2, 10, 0.9, 10.0), (0, 0.3, 10, 0.9, 10.0)])
-    assert postprocess.choose_pair(grid) == Pair(0.2, 10)
-
-
-def test_missing_a_lesion_never_looks_better_than_finding_it():
-    found = [(0, 0.1, 10, 0.5, 50.0), (1, 0.1, 10, 0.5, 50.0)]
-    missed = [(0, 0.9, 10, 0.6, 1.0), (1, 0.9, 10, 0.0, np.inf)]
-    grid = grid_of(found + missed)
-    means = postprocess.pair_means(grid).set_index("threshold")
-    assert means.loc[0.9, "hd_mm"] == pytest.approx((1 + 200) / 2)
-    assert postprocess.choose_pair(grid) == Pair(0.1, 10)
-
-
-def test_choice_needs_every_pair_of_every_case():
-    rows = [(c, t, 10, 0.5, 5.0) for c in range(2) for t in (0.1, 0.2)]
-    for bad in (rows[:-1], rows + rows[:1], []):
-        with pytest.raises(ValueError, match="every pair exactly once"):
-            postprocess.choose_pair(grid_of(bad))
-
-
-def test_nested_choice_ignores_the_own_fold():
-    good = {0: 0.1, 1: 0.1, 2: 0.9, 3: 0.9}  # the threshold that suits each case
-    rows = [(c, t, 10, 0.8 if t == best else 0.2, 5.0) for c, best in good.items() for t in (0.1, 0.9)]
-    chosen = postprocess.nested_choice(grid_of(rows), [0, 0, 1, 1])
-    assert chosen == {0: Pair(0.9, 10), 1: Pair(0.1, 10)}
-
-
-def test_nested_choice_is_the_choice_on_the_rest():
-    grid = search([scan(seed, (40, 36, 2), 1.5) for seed in range(5)], cases=[4, 8, 15, 16, 23])
-    folds = np.array([1, 0, 1, 2, 2])
-    chosen = postprocess.nested_choice(grid, folds)
-    assert list(chosen) == [0, 1, 2]
-    for fold, pair in chosen.items():
-        others = np.array([4, 8, 15, 16, 23])[folds != fold]
-        assert pair == postprocess.choose_pair(grid[grid["case"].isin(others)])
-
-
-def test_nested_choice_names_wrong_folds():
-    grid = grid_of([(c, 0.1, 10, 0.5, 5.0) for c in range(3)])
-    for folds in ([0, 1], [0, 0, 0]):
-        with pytest.raises(ValueError, match="one fold for each of the 3 cases"):
-            postprocess.nested_choice(grid, folds)
 
 
 def head(core=(slice(6, 22), slice(10, 34), slice(0, 2)), shape=(64, 48, 2)):

@@ -6,8 +6,10 @@ import json
 
 import pandas as pd
 
-from strokelib import config, stats
-from strokelib.config import ROOT
+from strokelib.evaluation import tables
+from strokelib.run.digest import digest
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
@@ -21,7 +23,7 @@ def rows(run, name):
 
 def headline():
     names = ("table1", "tests_of_significance", "seeds", "table2", "vote")
-    return stats.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
+    return tables.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
 
 
 def test_the_readme_repeats_table_1_of_the_study():
@@ -54,7 +56,7 @@ def test_the_readme_tells_differences_as_the_tables_do():
     filtered = claims.loc[("rt_sm_uf", "rt_sm")]
     assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points" in FLAT
     hd = filtered.loc["hd_voxels"]
-    assert f"({hd['mean_difference']:+.1f} voxels, {stats.p_text(hd['p'])})" in FLAT
+    assert f"({hd['mean_difference']:+.1f} voxels, {tables.p_text(hd['p'])})" in FLAT
 
 
 def test_the_readme_tells_the_changes_as_notebook_08_does():
@@ -96,11 +98,11 @@ def test_the_demo_meets_what_the_project_promises_of_it():
 
 
 def test_the_study_was_made_with_its_settings_as_they_are_here():
-    digest = config.digest(dataclasses.replace(config.load_settings("study"), name=""))
+    made_with = digest(dataclasses.replace(load_settings("study"), name=""))
     found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("0*.manifest.json"))]
     assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
-    assert {facts["digest"] for facts in found} == {digest}
+    assert {facts["digest"] for facts in found} == {made_with}
     run = json.loads((STUDY / "run.json").read_text())
     assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
-    whole = config.digest(config.load_settings("study"))
+    whole = digest(load_settings("study"))
     assert {facts["digest"] for facts in (run["manifest"], run["manifest_sensitivity"])} == {whole}

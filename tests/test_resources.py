@@ -19,16 +19,21 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from test_config import tool
 from test_damaged import head, write_scan
+from test_settings import tool
 from test_training import job, train, world  # noqa: F401, the fixture
 from test_workflow import TINY, copy_project, surroundings
 
-from strokelib import cases, config, inference, notebook, preprocess, submission, synthetic
+from strokelib import cases, inference, preprocess, submission
 from strokelib.network import Network
+from strokelib.phantom import cohort
+from strokelib.run import runtime
+from strokelib.run.results import start, write_figure, write_table
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
 
 COHORT = dataclasses.replace(
-    config.load_settings(config.ROOT / TINY).cohort, training_patients=1, testing_patients=1, jobs=1
+    load_settings(runtime.ROOT / TINY).cohort, training_patients=1, testing_patients=1, jobs=1
 )
 NETWORK = Network(5)
 FULL = r"cannot write .*{}.*\(No space left on device\); make room"
@@ -50,8 +55,8 @@ def save_zip(path, files):
 
 
 WRITERS = {
-    "table.csv": lambda path, files, p: notebook.save_table(pd.DataFrame({"a": range(9000)}), path, "test"),
-    "figure.png": lambda path, files, p: notebook.save_figure(Figure(), path),
+    "table.csv": lambda path, files, p: write_table(path, pd.DataFrame({"a": range(9000)})),
+    "figure.png": lambda path, files, p: write_figure(path, Figure()),
     "case_7.npz": lambda path, files, p: preprocess.save_preprocessed(path, p),
     "map.nii.gz": lambda path, files, p: cases.save_map(path, p.images[0], files.files["CT"], np.float32),
     "map.nii": lambda path, files, p: cases.save_map(path, p.images[0], files.files["CT"], np.float32),
@@ -87,8 +92,8 @@ def limited(size, *command):
     """Run python in a process in which no file may grow above `size` bytes: what is written is cut off there."""
     return subprocess.run(
         [sys.executable, *command],
-        cwd=config.ROOT,
-        env=surroundings(config.ROOT),
+        cwd=runtime.ROOT,
+        env=surroundings(runtime.ROOT),
         capture_output=True,
         text=True,
         timeout=300,
@@ -98,10 +103,11 @@ def limited(size, *command):
 
 COHORT_SCRIPT = """
 import sys
-from strokelib import config, synthetic
+from strokelib.phantom import cohort
+from strokelib.run.settings import load_settings
 import dataclasses
-tiny = config.load_settings("tests/tiny.toml").cohort
-synthetic.make_cohort(sys.argv[1], dataclasses.replace(tiny, training_patients=1, testing_patients=1, jobs=1))
+tiny = load_settings("tests/tiny.toml").cohort
+cohort.make_cohort(sys.argv[1], dataclasses.replace(tiny, training_patients=1, testing_patients=1, jobs=1))
 """
 
 
@@ -112,8 +118,8 @@ def test_a_cohort_cut_off_in_the_middle_of_a_file_is_finished_by_the_next_run(tm
     assert re.search(r"cannot write .*case_1.*\(File too large\); make room", last)
     there = [p.name for p in (tmp_path / "a").rglob("*") if p.is_file()]
     assert not [name for name in there if ".part." in name] and "phantom.json" not in there
-    synthetic.make_cohort(tmp_path / "a", COHORT)
-    synthetic.make_cohort(tmp_path / "b", COHORT)
+    cohort.make_cohort(tmp_path / "a", COHORT)
+    cohort.make_cohort(tmp_path / "b", COHORT)
     one, other = ({p.relative_to(r): p.read_bytes() for p in r.rglob("*") if p.is_file()} for r in
                   (tmp_path / "a", tmp_path / "b"))  # fmt: skip
     assert one == other and len(one) > 15
@@ -155,7 +161,7 @@ def read_only(folder, *command):
         return subprocess.run(
             [sys.executable, *map(str, command)],
             cwd=folder.parent,
-            env=surroundings(config.ROOT),
+            env=surroundings(runtime.ROOT),
             capture_output=True,
             text=True,
             timeout=300,
@@ -202,7 +208,7 @@ def test_the_users_scans_are_read_where_nothing_may_be_written(scan, tmp_path):
 @pytest.mark.parametrize("name", ["case_1.npz", "deep/case_1.npz"])
 def test_results_that_may_not_be_written_are_named(name, scan, tmp_path):
     (tmp_path / "results").mkdir()
-    save = "import sys; from pathlib import Path; from strokelib.config import write_whole\n"
+    save = "import sys; from pathlib import Path; from strokelib.run.runtime import write_whole\n"
     save += "write_whole(Path(sys.argv[1]), lambda path: path.write_text('whole'))"
     path = tmp_path / "results" / name
     told = read_only(tmp_path / "results", "-c", save, path)
@@ -213,12 +219,14 @@ def test_results_that_may_not_be_written_are_named(name, scan, tmp_path):
 
 def test_a_cohort_where_nothing_may_be_written_says_so_or_is_there(tmp_path):
     (tmp_path / "data").mkdir()
-    told = read_only(tmp_path / "data", "-c", COHORT_SCRIPT.replace("tests/tiny.toml", str(config.ROOT / TINY)), "data")
+    script = COHORT_SCRIPT.replace("tests/tiny.toml", str(runtime.ROOT / TINY))
+    told = read_only(tmp_path / "data", "-c", script, "data")
     assert told.returncode != 0 and not any((tmp_path / "data").iterdir())
     assert "cannot write data/.synthetic (Permission denied)" in told.stderr.strip().splitlines()[-1]
-    synthetic.make_cohort(tmp_path / "data", COHORT)
+    cohort.make_cohort(tmp_path / "data", COHORT)
     before = stamps(tmp_path / "data")
-    told = read_only(tmp_path / "data", "-c", COHORT_SCRIPT.replace("tests/tiny.toml", str(config.ROOT / TINY)), "data")
+    script = COHORT_SCRIPT.replace("tests/tiny.toml", str(runtime.ROOT / TINY))
+    told = read_only(tmp_path / "data", "-c", script, "data")
     assert told.returncode == 0, told.stderr
     assert stamps(tmp_path / "data") == before
 
@@ -265,11 +273,11 @@ def test_a_results_folder_that_may_not_be_written_is_one_line(project):
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
     door = tool("run")
-    monkeypatch.setattr(config, "ROOT", tmp_path)
-    settings = config.load_settings(config.__file__.replace("strokelib/config.py", TINY))
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    settings = load_settings(runtime.__file__.replace("strokelib/run/runtime.py", TINY))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)  # ended, but its number is still taken
-    folders = [settings.results / "rt" / "fold0", settings.figures, settings.data_root / ".truth"]
+    folders = [settings.results / "rt" / "fold0", settings.results / "figures", settings.data_root / ".truth"]
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / f".{gone.pid}.part.case_1.npz").write_text("half")
@@ -299,11 +307,11 @@ def test_a_notebook_beside_a_run_may_write_the_same_file_at_once(tmp_path, monke
     def write(temporary):
         temporary.write_text("the run's, half")
         monkeypatch.setattr(os, "getpid", lambda: own + 1)
-        config.write_whole(path, lambda other: other.write_text("the notebook's, whole"))
+        runtime.write_whole(path, lambda other: other.write_text("the notebook's, whole"))
         assert path.read_text() == "the notebook's, whole"
         temporary.write_text("the run's, whole")
 
-    config.write_whole(path, write)
+    runtime.write_whole(path, write)
     assert path.read_text() == "the run's, whole"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
@@ -351,10 +359,10 @@ def test_a_gpu_too_small_for_the_scans_is_told_what_to_set(scan, monkeypatch):
 
 def test_a_gpu_asked_for_where_there_is_none_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(config, "ROOT", tmp_path)
-    path = shutil.copy(notebook.ROOT / TINY, tmp_path)
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    path = shutil.copy(ROOT / TINY, tmp_path)
     with pytest.raises(ValueError, match="'cuda' was asked for but torch sees no GPU; use device='cpu'"):
-        notebook.start(str(path), "cuda", "05_crossvalidation")
+        start("05_crossvalidation", str(path), "cuda", "rt", 0)
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.toml"]
 
 
@@ -399,9 +407,9 @@ def test_a_folder_unpacked_by_half_names_what_is_missing_and_what_is_cut_off(dow
     path.write_bytes(path.read_bytes()[:1000])
     usable, bad = preprocess.check_cases(folder)
     assert [files.number for files in usable["TRAINING"]] == [1, 2, 4, 8]
-    assert bad.number.tolist() == [3, 5, 6, 7] and set(bad.split) == {"TRAINING"}
+    assert bad.case.tolist() == [3, 5, 6, 7] and set(bad.split) == {"TRAINING"}
     for row, part in zip(bad.itertuples(), ("found none", "found none", "cannot read", "no MTT, no OT"), strict=True):
-        assert f"case_{row.number}" in row.problem and part in row.problem
+        assert f"case_{row.case}" in row.problem and part in row.problem
         assert re.search("unpack the download again|replace the file", row.problem)
     unpack(archive, folder)
     assert preprocess.check_cases(folder)[1].empty, "unpacked again, all is there"
@@ -416,26 +424,26 @@ def test_numbers_that_are_no_counting_have_no_gaps(tmp_path):
 
 
 def test_a_scan_of_the_synthetic_cohort_that_was_removed_is_made_again(tmp_path, monkeypatch):
-    cohort = dataclasses.replace(COHORT, training_patients=2)
-    synthetic.make_cohort(tmp_path, cohort)
+    two = dataclasses.replace(COHORT, training_patients=2)
+    cohort.make_cohort(tmp_path, two)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     shutil.rmtree(tmp_path / "TRAINING" / "case_2")
-    assert not synthetic.finished(tmp_path, cohort)
-    progress = list(synthetic.iter_cohort(tmp_path, cohort))
+    assert not cohort.finished(tmp_path, two)
+    progress = list(cohort.iter_cohort(tmp_path, two))
     assert len(progress) == 1, "the others stay"
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     shutil.rmtree(tmp_path / "TRAINING" / "case_1")
-    usual = synthetic._write_image
+    usual = cohort._write_image
 
     def write_image(path, *rest):
         if "_MTT." in path.name:
             raise KeyboardInterrupt
         usual(path, *rest)
 
-    monkeypatch.setattr(synthetic, "_write_image", write_image)
+    monkeypatch.setattr(cohort, "_write_image", write_image)
     with pytest.raises(KeyboardInterrupt):
-        synthetic.make_cohort(tmp_path, cohort)
+        cohort.make_cohort(tmp_path, two)
     monkeypatch.undo()
-    assert (tmp_path / "TRAINING" / "case_1").is_dir() and not synthetic.finished(tmp_path, cohort)
-    synthetic.make_cohort(tmp_path, cohort)
+    assert (tmp_path / "TRAINING" / "case_1").is_dir() and not cohort.finished(tmp_path, two)
+    cohort.make_cohort(tmp_path, two)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -8,10 +8,10 @@ import sys
 import psutil
 import pytest
 from kill_and_resume import alone, contents, differences, kill, prepare
-from test_config import tool
+from test_settings import tool
 from test_workflow import TINY, call, surroundings
 
-from strokelib.config import ROOT
+from strokelib.run.runtime import ROOT
 
 FOLD = "results/tiny/rt/fold0"
 LAST = f"{FOLD}/05_crossvalidation.manifest.json"  # what the notebook of this fold writes last
@@ -69,10 +69,11 @@ def test_preparing_killed_in_the_write_of_a_scan_and_after_its_last_figure(undis
 
 
 COHORT = """
-from strokelib import config, synthetic
-settings = config.load_settings("tests/tiny.toml")
+from strokelib.phantom.cohort import make_cohort
+from strokelib.run.settings import load_settings
+settings = load_settings("tests/tiny.toml")
 if __name__ == "__main__":
-    synthetic.make_cohort(settings.data_root, settings.cohort)
+    make_cohort(settings.data_root, settings.cohort)
 """
 
 

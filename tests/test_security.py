@@ -17,8 +17,12 @@ from safetensors.torch import save_file
 from test_workflow import TINY, call, copy_project
 from watch import watched
 
-from strokelib import cases, config, inference, notebook, preprocess, training
-from strokelib.config import ROOT
+from strokelib import cases, inference, preprocess, training
+from strokelib.run import notebook, runtime
+from strokelib.run.checks import SettingsError
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import method
 
 # Modules that run what they read, or speak to other machines.
 FOREIGN = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "jsonpickle", "runpy"}
@@ -202,13 +206,13 @@ def test_a_parameter_stays_a_text(value):
 def test_a_settings_parameter_is_a_name_or_a_path_and_nothing_else(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (value, value + ".toml"):
-        with pytest.raises((FileNotFoundError, config.SettingsError, ValueError)) as caught:
-            config.load_settings(name)
-        assert caught.type in (FileNotFoundError, config.SettingsError)
-    with pytest.raises(config.SettingsError, match="unknown variant"):
-        config.variant(value)
+        with pytest.raises((FileNotFoundError, SettingsError, ValueError)) as caught:
+            load_settings(name)
+        assert caught.type in (FileNotFoundError, SettingsError)
+    with pytest.raises(SettingsError, match="unknown variant"):
+        method(value, load_settings("demo"))
     with pytest.raises(ValueError, match="device must be 'auto', 'cpu' or 'cuda'"):
-        config.choose_device(value)
+        runtime.choose_device(value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -233,7 +237,7 @@ def test_a_settings_path_stays_one_word_of_the_shell_line(project, tmp_path):
     path = tmp_path / """a b'c"$(touch pwned)`touch pwned`;touch pwned&touch pwned|d>e{x}""" / "tiny.toml"
     path.parent.mkdir()
     path.write_text((ROOT / TINY).read_text())
-    options = ["-n", "-p", "--nolock", "--config", f"settings={path}", "--", "figures/tiny/fig2.png"]
+    options = ["-n", "-p", "--nolock", "--config", f"settings={path}", "--", "results/tiny/figures/fig2.png"]
     told = call(project, "-m", "snakemake", *options)
     assert told.returncode == 0, told.stderr
     (line,) = [line for line in (told.stdout + told.stderr).splitlines() if "tools/execute.py" in line]
@@ -266,7 +270,8 @@ def test_the_watch_over_the_whole_run_sees_what_it_is_for(event, arguments, told
 
 def test_the_library_connects_to_nowhere(tmp_path):
     """Importing all of it, and a scan from file to map, in a process in which no socket can be opened."""
-    modules = sorted(path.stem for path in (ROOT / "strokelib").glob("*.py") if path.stem != "__init__")
+    paths = sorted(path.relative_to(ROOT) for path in (ROOT / "strokelib").rglob("*.py"))
+    modules = [".".join(path.with_suffix("").parts) for path in paths if path.stem != "__init__"]
     code = f"""
 import sys
 def refuse(event, arguments):
@@ -275,11 +280,11 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 import importlib, socket
 for name in {modules}:
-    importlib.import_module("strokelib." + name)
+    importlib.import_module(name)
 import numpy as np
-from strokelib import config, inference, notebook, cases, synthetic
-notebook.start("demo", "cpu", "05_crossvalidation")
-notebook.check_parameters([])
+from strokelib import inference
+from strokelib.run.results import start
+start("05_crossvalidation", "demo", "cpu", "rt", 0)
 p = inference.predict_case([inference.Network(5)], np.zeros((5, 64, 64, 1), np.float32), np.ones((64, 64, 1), bool), 48)
 try:
     socket.create_connection(("127.0.0.1", 9))

@@ -7,8 +7,8 @@ import pytest
 
 from strokelib import submission
 from strokelib.cases import CaseFiles, save_map
+from strokelib.evaluation.stats import paper_table
 from strokelib.metrics import case_metrics
-from strokelib.stats import paper_table
 
 
 def make_cases(folder, count=3, suffix=".nii"):

@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import config, inference, patches, preprocess, steps, training
+from strokelib import inference, patches, preprocess, steps, training
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
-DEMO = config.load_settings("demo")
+DEMO = load_settings("demo")
 
 
 def scan(number, seed):
@@ -41,7 +44,7 @@ def world():
 def job(folder, **changes):
     base = {"batch_size": 16, "patches_per_epoch": 0, "max_epochs": 3, "patience": 10}
     settings = dataclasses.replace(DEMO.training, **base | changes)
-    variant = dataclasses.replace(config.variant("rt"), patch_size=32)
+    variant = dataclasses.replace(VARIANTS["rt"], patch_size=32)
     return training.Job("network", folder, 0, 1, variant, settings, DEMO.compute, (2.5, 0.12), "scans")
 
 
@@ -112,7 +115,24 @@ def test_a_checkpoint_of_other_settings_is_not_continued(world, trained):
     copy = dataclasses.replace(other, folder=todo.folder.parent / "other")
     copy.folder.mkdir()
     copy.checkpoint_file.write_bytes(todo.checkpoint_file.read_bytes())
+    assert training.replaced(copy) == (
+        "network.checkpoint.safetensors was made with other seed, training: it is replaced, training begins anew"
+    )
     assert len(train(world, copy)) == 8
+    assert training.replaced(copy) == ""
+
+
+def test_a_checkpoint_that_goes_on_or_is_not_there_is_not_called_replaced(trained, tmp_path):
+    todo, _ = trained
+    assert training.replaced(todo) == training.replaced(dataclasses.replace(todo, folder=tmp_path)) == ""
+
+
+def test_other_code_begins_training_anew_and_says_so(trained, monkeypatch):
+    todo, _ = trained
+    before = todo.digest
+    monkeypatch.setattr(training, "module_digest", lambda name: "of other code")
+    assert todo.digest != before
+    assert "was made with other code:" in training.replaced(todo)
 
 
 def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
@@ -122,7 +142,7 @@ def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
 
 
 def test_early_stopping_keeps_the_best_epoch():
-    settings = dataclasses.replace(config.load_settings("demo").training, patience=2, max_epochs=10)
+    settings = dataclasses.replace(load_settings("demo").training, patience=2, max_epochs=10)
     history = []
     for value in (0.5, 0.4, 0.39995, 0.45, 0.1):
         if training._finished(history, settings):
@@ -135,12 +155,12 @@ def test_early_stopping_keeps_the_best_epoch():
 def test_elastic_copies_are_drawn_for_repeats_alone(world):
     _scans, stack, (train_set, _) = world
     marked = dataclasses.replace(train_set, deform=np.arange(len(train_set)) % 2 == 0)
-    variant = dataclasses.replace(config.variant("rt"), patch_size=32)
+    variant = dataclasses.replace(VARIANTS["rt"], patch_size=32)
 
     def cut(generator):
         return list(steps.batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
 
-    for (plain, _), (bent, labels) in zip(cut(None), cut(config.rng(0)), strict=True):
+    for (plain, _), (bent, labels) in zip(cut(None), cut(runtime.rng(0)), strict=True):
         changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
         assert changed == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
 
@@ -171,7 +191,8 @@ def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
         todo = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, compile=compiled))
         torch.manual_seed(0)
         network = training.Network(5).to(memory_format=torch.channels_last)
-        optimizer, forward = steps.make_optimizer(network.parameters(), todo.training), steps.forward_pass(network, todo.recipe)
+        optimizer = steps.make_optimizer(network.parameters(), todo.training)
+        forward = steps.forward_pass(network, todo.recipe)
         torch.manual_seed(1)
         for images, labels in steps.batches(stack, train_set, np.arange(32), 16, todo.variant, None, None):
             loss, errors = forward(images, labels)

@@ -13,7 +13,8 @@ import zipfile
 
 import pytest
 
-from strokelib.config import ROOT, VARIANTS
+from strokelib.run.runtime import ROOT
+from strokelib.run.variants import VARIANTS
 
 TINY = "tests/tiny.toml"
 TIMEOUT_S = 900
@@ -21,7 +22,8 @@ TIMEOUT_S = 900
 
 def surroundings(folder):
     """Return the environment in which python imports the copy's strokelib."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("STROKELIB_DATA", "MPLBACKEND")}
+    left_out = ("STROKELIB_DATA", "STROKELIB_RESULTS", "MPLBACKEND")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
 
 
@@ -66,6 +68,16 @@ def edited(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+
+
+# Every network of a run, as notebook 06 looks at them.
+VERIFY = f"""
+from strokelib.run import provenance
+from strokelib.run.settings import load_settings
+for variant in ("baseline", "rt", "rt_sm", "rt_sm_uf"):
+    for fold in (0, 1):
+        provenance.verify(load_settings("{TINY}"), f"{{variant}}/fold{{fold}}/predictions.csv")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +128,7 @@ def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     told = finished[1]
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     assert "Table 1, synthetic cohort" in told.stdout
-    assert "figures/tiny/fig4.png" in told.stdout
+    assert "results/tiny/figures/fig4.png" in told.stdout
     lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 20 ", line)]
     assert len(lines) == 20
     assert all(" left" in line for line in lines[:-1])
@@ -125,10 +137,10 @@ def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
 def test_figures_and_tables_are_there(finished):
     project, _ = finished
     for number in (1, 2, 3, 4):
-        assert (project / f"figures/tiny/fig{number}.png").read_bytes().startswith(b"\x89PNG")
-    with open(project / "figures/tiny/table1.csv", newline="") as file:
+        assert (project / f"results/tiny/figures/fig{number}.png").read_bytes().startswith(b"\x89PNG")
+    with open(project / "results/tiny/figures/table1.csv", newline="") as file:
         table1 = list(csv.DictReader(file))
-    with open(project / "figures/tiny/table2.csv", newline="") as file:
+    with open(project / "results/tiny/figures/table2.csv", newline="") as file:
         table2 = list(csv.DictReader(file))
     with open(ROOT / "data/paper/table1.csv", newline="") as file:
         methods = {row["method"] for row in csv.DictReader(file)}
@@ -137,6 +149,13 @@ def test_figures_and_tables_are_there(finished):
     ours = [row for row in table2 if "this run" in row["user"]]
     assert len(table2) == 11
     assert [0 <= float(row["dsc_mean"]) <= 1 for row in ours] == [True]
+
+
+def test_a_run_leaves_what_is_published_as_it_is(finished):
+    project, _ = finished
+    published = {path.relative_to(ROOT): path.read_bytes() for path in (ROOT / "figures").rglob("*") if path.is_file()}
+    there = {p.relative_to(project): p.read_bytes() for p in (project / "figures").rglob("*") if p.is_file()}
+    assert there == published
 
 
 def test_every_fold_left_its_networks_and_maps(finished):
@@ -184,6 +203,8 @@ def test_what_is_kept_of_a_run_is_of_no_machine_and_adds_up(finished):
     told = call(project, "tools/keep.py", TINY)
     assert told.returncode == 0, told.stderr
     kept = project / "figures" / "tiny"
+    for path in (project / "results" / "tiny" / "figures").iterdir():
+        assert (kept / path.name).read_bytes() == path.read_bytes()
     facts = json.loads((kept / "run.json").read_text())
     assert facts["notebooks"] == len(list((project / "results" / "tiny").rglob("0*.ipynb")))
     assert 0 < facts["hours_from_first_to_last"] < 1 and 0 < facts["hours_of_notebooks"] < 1
@@ -195,8 +216,10 @@ def test_what_is_kept_of_a_run_is_of_no_machine_and_adds_up(finished):
         assert "papermill" in ran["metadata"] and not book["metadata"].keys() - {"kernelspec", "language_info"}
         assert not [cell for cell in book["cells"] if cell["metadata"].keys() - {"tags"}]
         assert str(project) not in (kept / f"{name}.ipynb").read_text()
-        (kept / f"{name}.ipynb").unlink()  # the tests below look at what a run writes
-    (kept / "run.json").unlink()
+    (kept / "of_a_run_before.png").write_text("old")
+    assert call(project, "tools/keep.py", TINY).returncode == 0
+    assert not (kept / "of_a_run_before.png").exists()
+    shutil.rmtree(kept)
 
 
 def test_a_run_that_is_not_finished_is_not_kept(project):
@@ -208,11 +231,11 @@ def test_a_run_that_is_not_finished_is_not_kept(project):
 def test_every_table_and_network_is_named_with_its_contents_in_a_manifest_beside_it(finished):
     project, _ = finished
     named = {}
-    for path in (p for kind in ("results", "figures") for p in (project / kind / "tiny").rglob("*.manifest.json")):
+    for path in (project / "results" / "tiny").rglob("*.manifest.json"):
         facts = json.loads(path.read_text())
         assert facts["settings"]["name"] == "tiny" and facts["versions"]["torch"] and facts["code"]
         named |= {path.parent / name: digits for name, digits in facts["files"].items()}
-    made = [p for kind in ("results", "figures") for p in (project / kind / "tiny").rglob("*")]
+    made = (project / "results" / "tiny").rglob("*")
     made = [p for p in made if p.suffix in (".csv", ".safetensors", ".png") and ".checkpoint." not in p.name]
     assert len([p for p in made if p.suffix == ".csv"]) > 30
     assert len([p for p in made if p.suffix == ".safetensors"]) >= 8
@@ -262,18 +285,25 @@ def test_a_second_run_runs_nothing(finished):
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
-def test_prose_and_comments_rerun_nothing(finished, change):
+def test_prose_and_comments_rerun_nothing_and_refuse_nothing(finished, change):
     project, _ = finished
     for path in (project / "notebooks").glob("*.ipynb"):
         change(f"notebooks/{path.name}", "**Purpose", "New prose. **Purpose")
-    change("strokelib/losses.py", '"""', '"""New words. ')
+    for path in (project / "strokelib").rglob("*.py"):
+        change(path.relative_to(project), '"""', '"""New words. ')
+        if path.stem != "__init__":
+            change(path.relative_to(project), "\n\n", "\n# a comment\n\n")
     assert planned(project) == {}
+    told = call(project, "-c", VERIFY)
+    assert told.returncode == 0, told.stderr
 
 
-def test_a_library_edit_reruns_what_uses_it(finished, change):
+def test_a_library_edit_reruns_what_uses_it_and_the_same_is_refused(finished, change):
     project, _ = finished
     change("strokelib/losses.py", '"""\n', '"""\n\nNEW = 1\n')
     jobs = planned(project)
+    told = call(project, "-c", VERIFY)
+    assert told.returncode != 0 and "made by other code" in told.stderr
     assert (jobs["train"], jobs["predict"]) == (10, 2), "six of Table 1 and another seed of two variants"
     assert {"ablations", "leaderboard"} <= jobs.keys()
     assert not {"cohort", "preprocess"} & jobs.keys()
@@ -311,14 +341,14 @@ def test_the_sensitivity_is_made_when_asked_for(finished):
     project, _ = finished
     told = call(project, "tools/run.py", TINY, "sensitivity")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
-    assert "One thing changed, synthetic cohort (figures/tiny/sensitivity.csv)" in told.stdout
-    with open(project / "figures/tiny/sensitivity.csv", newline="") as file:
+    assert "One thing changed, synthetic cohort (results/tiny/figures/sensitivity.csv)" in told.stdout
+    with open(project / "results/tiny/figures/sensitivity.csv", newline="") as file:
         rows = {row["change"]: row for row in csv.DictReader(file)}
     assert {name: row["reference"] for name, row in rows.items()} == {"patch_32": "rt_sm", "rate_40": "rt_sm_uf"}
     assert not (project / "results/tiny/patch_32/fold1").exists(), "one fold was asked for"
     assert not (project / "results/tiny/rate_40/fold0/network.safetensors").exists(), "it uses those of rt_sm"
     for name in ("sensitivity", "prediction", "patch_side", "stopping"):
-        assert (project / f"figures/tiny/{name}.png").stat().st_size > 0
+        assert (project / f"results/tiny/figures/{name}.png").stat().st_size > 0
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
 
 
@@ -326,6 +356,17 @@ def test_unknown_settings_are_named(project):
     told = call(project, "tools/run.py", "demmo")
     assert told.returncode == 1
     assert "settings are one of ['demo', 'isles2018', 'phantom', 'study']" in told.stderr
+
+
+def test_results_lie_elsewhere_where_the_environment_says_so(project, tmp_path):
+    around = surroundings(project) | {"STROKELIB_RESULTS": str(tmp_path)}
+    target = tmp_path / "tiny" / "04_model.manifest.json"
+    words = ["-m", "snakemake", "--nolock", "--cores", "1", "--config", f"settings={TINY}", "--", str(target)]
+    told = subprocess.run([sys.executable, *words], cwd=project, env=around, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr[-3000:]
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"tiny/layers.csv", "tiny/figures/fig2.png", "tiny/04_model.ipynb", "tiny/04_model.manifest.json"} <= made
+    assert str(tmp_path) not in target.read_text()
 
 
 def test_a_misspelt_parameter_stops_the_notebook(project):
@@ -339,8 +380,7 @@ def test_every_notebook_runs_with_its_defaults_from_its_own_folder(finished):
     """As a reader runs them in JupyterLab; here "demo" is made to mean the tiny cohort."""
     project, _ = finished
     shutil.copy(project / TINY, project / "configs/demo.toml")
-    for kind in ("results", "figures"):
-        shutil.copytree(project / kind / "tiny", project / kind / "demo", dirs_exist_ok=True)
+    shutil.copytree(project / "results" / "tiny", project / "results" / "demo", dirs_exist_ok=True)
     paths = sorted((project / "notebooks").glob("*.ipynb"))
     told = call(project, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:xdist", *paths)
     assert told.returncode == 0, told.stdout[-3000:]
@@ -365,7 +405,7 @@ def test_a_damaged_scan_stops_the_run_or_is_left_out_by_name(finished, tmp_path)
     assert told.returncode == 0, told.stderr[-2000:]
     with open(project / "results/tiny/registration.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    numbers = [int(row["number"]) for row in rows if row["split"] == "TRAINING"]
+    numbers = [int(row["case"]) for row in rows if row["split"] == "TRAINING"]
     assert 2 not in numbers and {1, 3} <= set(numbers)
     assert {row["cohort"] for row in rows} == {"synthetic cohort, 1 bad case left out"}
 
@@ -373,7 +413,7 @@ def test_a_damaged_scan_stops_the_run_or_is_left_out_by_name(finished, tmp_path)
 def test_a_failed_notebook_is_kept_and_named_last(finished, change):
     project, _ = finished
     name = "06_ablations.ipynb"
-    change(f"notebooks/{name}", "check_parameters(In)", r"raise RuntimeError(\"out of\\npaper\")")
+    change(f"notebooks/{name}", r"run = start(\"06_ablations\", settings)", r"raise RuntimeError(\"out of\\npaper\")")
     told = call(project, "tools/run.py", TINY)
     assert told.returncode != 0
     assert told.stdout.splitlines()[-1] == f"failed: results/tiny/{name}: RuntimeError: out of"

@@ -11,7 +11,10 @@ import time
 
 import numpy as np
 
-from strokelib import agreement, cases, config, metrics, postprocess, preprocess, registration, synthetic
+from strokelib import cases, metrics, postprocess, preprocess, registration
+from strokelib.evaluation import agreement
+from strokelib.phantom.cohort import make_cohort
+from strokelib.run.settings import load_settings
 
 
 def quartiles(values) -> str:
@@ -20,14 +23,14 @@ def quartiles(values) -> str:
 
 
 def main() -> None:
-    settings = config.load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom")
+    settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom")
     root, cohort = settings.data_root, settings.cohort
     if len(sys.argv) > 2:
         cohort = dataclasses.replace(cohort, seed=int(sys.argv[2]))
         root = root.with_name(f"{root.name}_seed{cohort.seed}")
     if settings.synthetic:
         began = time.perf_counter()
-        synthetic.make_cohort(root, cohort)
+        make_cohort(root, cohort)
         print(f"{settings.label}, seed {cohort.seed}: {time.perf_counter() - began:.0f} s, {cohort.jobs} processes")
     else:
         print(settings.label)

@@ -31,10 +31,13 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from strokelib import crossvalidation, inference, losses, metrics, patches, preprocess, steps, synthetic, training
+from strokelib import crossvalidation, inference, losses, metrics, patches, preprocess, steps, training
 from strokelib.cases import MODALITIES, Case
-from strokelib.config import choose_device, load_settings, prepare_torch, rng, variant
 from strokelib.network import Network
+from strokelib.phantom import cohort
+from strokelib.run.runtime import choose_device, prepare_torch, rng
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 ROW = "rt_sm"  # the row of Table 1 that everything is measured on
 # How far a gradient may lie from that of float64, as a share of its length.
@@ -81,8 +84,8 @@ def ways(device, compiled=()) -> list[Way]:
 def make_scan(settings, number: int) -> preprocess.Preprocessed:
     """Make a training scan of the synthetic cohort in memory and preprocess it."""
     torch.set_num_threads(1)
-    made = synthetic.make_case(settings.cohort, "TRAINING", number)
-    plan = [p for p in synthetic.plan_cohort(settings.cohort) if p.split == "TRAINING"][number - 1]
+    made = cohort.make_case(settings.cohort, "TRAINING", number)
+    plan = [p for p in cohort.plan_cohort(settings.cohort) if p.split == "TRAINING"][number - 1]
     images = np.stack([made.images[name] for name in ("CT", *(f"CT_{m}" for m in MODALITIES[1:]))]).astype(np.float32)
     case = Case(images, made.images["OT"] > 0, np.array(made.spacing), number, plan.name)
     return preprocess.preprocess_case(case, settings.preprocess.registration, "cpu")
@@ -90,7 +93,7 @@ def make_scan(settings, number: int) -> preprocess.Preprocessed:
 
 def make_scans(settings) -> list[preprocess.Preprocessed]:
     """Make all training scans, on all cores."""
-    count = sum(plan.split == "TRAINING" for plan in synthetic.plan_cohort(settings.cohort))
+    count = sum(plan.split == "TRAINING" for plan in cohort.plan_cohort(settings.cohort))
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(make_scan, [settings] * count, range(1, count + 1)))
 
@@ -107,7 +110,7 @@ class Bench:
 
 
 def lay_out(settings, scans, device, every: list[Way]) -> Bench:
-    row = variant(ROW)
+    row = VARIANTS[ROW]
     stack = crossvalidation.resident(scans, row, settings, device.type)
     folds = []
     for number in range(settings.folds.count):
@@ -131,7 +134,7 @@ def start(bench: Bench, numbers, way: Way, folder: Path, evaluate: bool = False,
     found = []
     for number in numbers:
         fold, *lists = bench.folds[number]
-        (job,) = crossvalidation.jobs(fold, variant(ROW), settings, folder / f"fold{number}", [])
+        (job,) = crossvalidation.jobs(fold, VARIANTS[ROW], settings, folder / f"fold{number}", [])
         evaluated = fold.evaluated if evaluate else ()
         found.append((job, training.train_fold(job, bench.stack, *lists, evaluated, bench.device)))
     return found
@@ -155,7 +158,7 @@ def finish(trainings, device) -> list[pd.DataFrame]:
 def gradient_errors(bench: Bench) -> list[dict]:
     """Compare loss and gradient of one step with those of float64 on the CPU, kernel by kernel and recorded."""
     fold, listed, _ = bench.folds[0]
-    settings, row = bench.settings, variant(ROW)
+    settings, row = bench.settings, VARIANTS[ROW]
     torch.manual_seed(0)
     network = Network(bench.stack.images.shape[-1]).to(memory_format=torch.channels_last).train()
     corners = listed.starts[rng(0, "check").permutation(len(listed))[: settings.training.batch_size]]
@@ -335,7 +338,7 @@ def plan(bench: Bench, amount: Amount, whole_epoch: bool) -> pd.DataFrame:
         network, _ = inference.load_network(trainings[0][0].network_file, device)
     prepare_torch(settings.threads, "float32")
     scan = sorted(bench.folds[0][0].scans, key=lambda scan: abs(scan.mask.shape[2] - 8))[0]
-    windows = len(patches.patch_grid(scan.mask, settings.prediction.step, variant(ROW).patch_size))
+    windows = len(patches.patch_grid(scan.mask, settings.prediction.step, VARIANTS[ROW].patch_size))
     first = f"seconds of the first epoch, {len(bench.folds)} folds, {total // 2} steps"
     rows = [
         {"measured": first, "value": both_s - epoch_s},

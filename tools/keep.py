@@ -1,7 +1,8 @@
-"""Put beside the figures of a finished run what a reader needs of it: python tools/keep.py study
+"""Publish a finished run in figures/SETTINGS: python tools/keep.py study
 
-Copies the executed notebooks 00, 06, 07 and 08 from results/SETTINGS to figures/SETTINGS, without their times and
-paths, and writes run.json there: what made the run, how many notebooks it took and how many hours these worked.
+Nothing else writes there. Copied from results/SETTINGS are figures/, with its tables and manifests, and the executed
+notebooks 00, 06, 07 and 08, without their times and paths; those of the demo are the committed ones. run.json says what
+made the run, how many notebooks it took and how many hours these worked.
 """
 
 import json
@@ -9,7 +10,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from strokelib.config import ROOT, Settings, load_settings, write_whole
+from strokelib.run.runtime import ROOT, write_whole
+from strokelib.run.settings import Settings, load_settings
 
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_sensitivity")
 
@@ -42,7 +44,7 @@ def hours(settings: Settings) -> dict:
 
 
 def keep(settings: Settings) -> list[Path]:
-    """Write the copies and run.json; return their paths.
+    """Replace what is kept of a run by copies of its files and run.json; return their paths.
 
     Raises
     ------
@@ -52,16 +54,21 @@ def keep(settings: Settings) -> list[Path]:
     finished = settings.results / "manifest.json"
     if not finished.is_file():
         raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
-    sources = {name: settings.results / f"{name}.ipynb" for name in KEPT}
-    if not sources["08_sensitivity"].is_file():
+    sources = {name: settings.results / f"{name}.ipynb" for name in KEPT if settings.name != "demo"}
+    if sources and not sources["08_sensitivity"].is_file():
         del sources["08_sensitivity"]
     books = {name: cleaned(path) for name, path in sources.items()}  # all are read before any is written
     manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
     facts = json.dumps(hours(settings) | manifests, indent=1) + "\n"
-    for name, book in books.items():
-        write_whole(settings.figures / f"{name}.ipynb", lambda path, book=book: path.write_text(book, encoding="utf-8"))
-    write_whole(settings.figures / "run.json", lambda path: path.write_text(facts))
-    return [settings.figures / f"{name}.ipynb" for name in books] + [settings.figures / "run.json"]
+    made = [path for path in sorted((settings.results / "figures").iterdir()) if not path.name.startswith(".")]
+    published = {path.name: path.read_bytes() for path in made}
+    published |= {f"{name}.ipynb": book.encode() for name, book in books.items()} | {"run.json": facts.encode()}
+    for name, content in published.items():
+        write_whole(settings.kept / name, lambda path, content=content: path.write_bytes(content))
+    for path in settings.kept.iterdir():
+        if path.name not in published:  # of a run before
+            path.unlink()
+    return [settings.kept / name for name in published]
 
 
 def main() -> None:

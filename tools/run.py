@@ -1,6 +1,7 @@
 """Run the workflow for one settings file: python tools/run.py demo; or one target of it: ... study sensitivity
 
-Prints a line for every notebook that finishes, with the time left, then Table 1 and the figures.
+Prints a line for every notebook that finishes, with the time left, then Table 1, beside the kept one where there is
+one, and the figures.
 When something fails, the last line names the notebook that holds the error.
 """
 
@@ -24,8 +25,12 @@ from pathlib import Path
 
 import psutil
 
-from strokelib.config import ROOT, Settings, digest, load_settings, write_whole
-from strokelib.notebook import git, processor, time_left
+from strokelib.run.digest import digest
+from strokelib.run.notebook import time_left
+from strokelib.run.provenance import git, processor
+from strokelib.run.provenance import short as short_path
+from strokelib.run.runtime import ROOT, write_whole
+from strokelib.run.settings import Settings, load_settings
 
 # Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
 USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
@@ -91,7 +96,7 @@ def seconds_left(jobs: Jobs, elapsed_s: float, demo: bool) -> float | None:
 
 def short(notebook: str, settings: Settings) -> str:
     """Name a notebook by its place in the results folder: rt_sm/fold0/05_crossvalidation."""
-    return str(Path(notebook).relative_to(f"results/{settings.name}").with_suffix(""))
+    return str((ROOT / notebook).relative_to(settings.results).with_suffix(""))
 
 
 def outputs(notebook: str) -> list[dict]:
@@ -165,8 +170,8 @@ def stop(child: subprocess.Popen) -> None:
 
 
 def clear(settings: Settings) -> None:
-    """Remove the temporary files of `config.write_whole` whose process is gone: killed, it could not do so itself."""
-    folders = [settings.results, settings.figures] + ([settings.data_root] if settings.synthetic else [])
+    """Remove the temporary files of `runtime.write_whole` whose process is gone: killed, it could not do so itself."""
+    folders = [settings.results] + ([settings.data_root] if settings.synthetic else [])
     for folder in folders:
         for path in folder.rglob(".*.part.*"):
             found = re.match(r"\.(\d+)\.part\.", path.name)
@@ -213,6 +218,25 @@ def print_table(path: Path) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def compare_table(table: Path, kept: Path) -> None:
+    """Print the means of Table 1 beside those of the one that is kept, with the difference."""
+    columns = ("DSC (%)", "PPV (%)", "Sens. (%)", "HD (mm)")
+    ours, theirs = (
+        {row["method"]: row for row in csv.DictReader(file) if row["source"] == "this run"}
+        for file in (table.read_text(encoding="utf-8").splitlines(), kept.read_text(encoding="utf-8").splitlines())
+    )
+    print(f"\nBeside the one kept in {short_path(kept)}: mean here, mean there, difference")
+    for method in [method for method in ours if method in theirs]:
+        print(f"  {method}")
+        for column in columns:
+            texts = [rows[method][column].split(" ")[0] for rows in (ours, theirs)]
+            try:
+                here, there = map(float, texts)
+                print(f"    {column:<10} {here:7.1f} {there:7.1f} {here - there:+7.1f}")
+            except ValueError:  # a dash, where nothing is defined
+                print(f"    {column:<10} {texts[0]:>7} {texts[1]:>7}")
 
 
 def run(name: str, settings: Settings, target: str = "") -> int:
@@ -293,13 +317,15 @@ def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
 
 def say_results(settings: Settings, target: str) -> None:
     name, file = ("One thing changed", "sensitivity.csv") if target else ("Table 1", "table1.csv")
-    table = settings.figures / file
-    print(f"\n{name}, {settings.label} ({table.relative_to(ROOT)})")
-    print_table(table)
+    figures = settings.results / "figures"
+    print(f"\n{name}, {settings.label} ({short_path(figures / file)})")
+    print_table(figures / file)
+    if not target and (settings.kept / file).is_file():
+        compare_table(figures / file, settings.kept / file)
     print("\nFigures")
-    for path in sorted(settings.figures.glob("*.png")):
-        print(f"  {path.relative_to(ROOT)}")
-    print(f"Notebooks as they ran, with HTML: results/{settings.name}/")
+    for path in sorted(figures.glob("*.png")):
+        print(f"  {short_path(path)}")
+    print(f"Notebooks as they ran, with HTML: {short_path(settings.results)}/")
 
 
 def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
@@ -308,13 +334,13 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
     if there:
         convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
-    killed = f"ended from outside, see results/{settings.name}/snakemake.log"
+    killed = f"ended from outside, see {short_path(settings.results)}/snakemake.log"
     for notebook in reversed(jobs.failed):
         print(f"failed: {notebook}: {first_error(notebook) or jobs.error or killed}")
     if code < 0:
         print("stopped; the same command goes on from here")
     elif not jobs.failed:
-        print(f"stopped: {jobs.error or 'snakemake failed'} (results/{settings.name}/snakemake.log)")
+        print(f"stopped: {jobs.error or 'snakemake failed'} ({short_path(settings.results)}/snakemake.log)")
 
 
 def main() -> int:

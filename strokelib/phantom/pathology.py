@@ -17,8 +17,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit, ndtri
 
-from strokelib import config
-from strokelib.anatomy import CENTER_Y, COARSE_STEP, SIDE, Anatomy, coarse_grid, smooth_field
+from strokelib.phantom.anatomy import CENTER_Y, COARSE_STEP, SIDE, Anatomy, coarse_grid, smooth_field
+from strokelib.run import runtime
 
 # Where arterial branches end: name, (|x|, y, z) in mm, parent artery.
 BRANCHES = {
@@ -163,7 +163,7 @@ def draw_patient(key, quantile: float, reperfusion: float, knobs: Knobs) -> Pati
 
     Every concern has a stream of its own, so that one knob reshuffles nothing else.
     """
-    stroke = config.rng(*key, "stroke")
+    stroke = runtime.rng(*key, "stroke")
     side = 1 if stroke.random() < 0.5 else -1
     volume = float(np.clip(knobs.volume_median * np.exp(knobs.volume_sd * ndtri(quantile)), 0.5, 220))
     choices = next(names for limit, names in OCCLUSION_BY_VOLUME if volume < limit)
@@ -171,7 +171,7 @@ def draw_patient(key, quantile: float, reperfusion: float, knobs: Knobs) -> Pati
     theta = float(np.clip(knobs.theta_mu * np.exp(knobs.theta_sd * stroke.standard_normal()), 0.12, 0.6))
     severity, delay_max = stroke.uniform(0.86, 0.97), stroke.uniform(3.5, 9)
     ct_drop = float(np.clip(stroke.normal(knobs.ct_drop, 1.6), 0, 7)) if knobs.ct_drop else 0.0
-    flow = config.rng(*key, "flow")
+    flow = runtime.rng(*key, "flow")
     cbf_scale = float(np.exp(knobs.flow_sd * flow.standard_normal()))
     cbv_scale = cbf_scale**0.6 * float(np.exp(0.1 * flow.standard_normal()))
     return Patient(
@@ -182,8 +182,8 @@ def draw_patient(key, quantile: float, reperfusion: float, knobs: Knobs) -> Pati
 
 
 def _draw_confounders(key, knobs: Knobs):
-    leukoaraiosis = knobs.leukoaraiosis * config.rng(*key, "leukoaraiosis").beta(1, 2.2)
-    rng = config.rng(*key, "old infarcts")
+    leukoaraiosis = knobs.leukoaraiosis * runtime.rng(*key, "leukoaraiosis").beta(1, 2.2)
+    rng = runtime.rng(*key, "old infarcts")
     count = int(rng.random() < knobs.p_old) * (1 if rng.random() < 0.7 else 2)
     names = [name for name, branch in BRANCHES.items() if branch[3] != "CB"]
     old = []
@@ -198,16 +198,16 @@ def _draw_confounders(key, knobs: Knobs):
                 rng.uniform(7, 20),
             )
         )
-    rng = config.rng(*key, "lacunes")
+    rng = runtime.rng(*key, "lacunes")
     lacunes = []
     for _ in range(rng.poisson(0.8 + 2 * leukoaraiosis)):
         side = 1 if rng.random() < 0.5 else -1
         place = side * rng.uniform(12, 32), rng.uniform(-25, 20), rng.uniform(-2, 30)
         lacunes.append((*place, rng.uniform(2.5, 5)))
-    rng = config.rng(*key, "stenosis")
+    rng = runtime.rng(*key, "stenosis")
     drawn = rng.random()
     stenosis = (1 if rng.random() < 0.5 else -1, rng.uniform(0.8, 3), rng.uniform(0.72, 0.95))
-    calcification = tuple((90 * config.rng(*key, "calcification").random(3) ** 2).tolist())
+    calcification = tuple((90 * runtime.rng(*key, "calcification").random(3) ** 2).tolist())
     return (
         leukoaraiosis,
         tuple(old),
@@ -228,7 +228,7 @@ def territories(key):
     (50, 59, 48) int8, positions in BRANCHES.
     """
     brain, (x, y, z) = coarse_grid()
-    rng = config.rng(*key, "territories")
+    rng = runtime.rng(*key, "territories")
     wobble = [4 * smooth_field(rng, brain.shape, (COARSE_STEP,) * 3, 22) for _ in range(3)]
     x, y, z = np.abs(x + wobble[0]), y + wobble[1], z + wobble[2]
     nearest, label = np.full(brain.shape, np.inf, np.float32), np.zeros(brain.shape, np.int8)
@@ -256,7 +256,7 @@ def occlude(key, slab_key, patient: Patient, anatomy: Anatomy, target_ml: float,
     """
     slab, shape = anatomy.slab, anatomy.brain.shape
     wanted = round(max(target_ml, MIN_CORE_ML, MIN_CORE_VOXELS * slab.voxel_ml) / slab.voxel_ml)
-    rng = config.rng(*slab_key, "stroke")
+    rng = runtime.rng(*slab_key, "stroke")
     patchiness = smooth_field(rng, shape, slab.spacing, 12)
     resistance = 0.75 * smooth_field(rng, shape, slab.spacing, 5) + 0.25 * anatomy.fields["gray"]
     resistance = np.exp(knobs.core_het * resistance)
@@ -286,7 +286,7 @@ def _supply(key, patient: Patient, anatomy: Anatomy, label, occlusion: str):
     """Return the distance from supplied tissue (mm) and the share of a voxel that is cut off."""
     shut = OCCLUSIONS.get(occlusion)
     if shut is None:  # M3
-        shut = M3_BRANCHES[config.rng(*key, "branch").integers(len(M3_BRANCHES))]
+        shut = M3_BRANCHES[runtime.rng(*key, "branch").integers(len(M3_BRANCHES))]
     brain, (x, _, _) = coarse_grid()
     numbers = [n for n, name in enumerate(BRANCHES) if name in shut]
     occluded = np.isin(label, numbers) & ((x >= 0) == (patient.side > 0)) & brain
@@ -309,7 +309,7 @@ def true_flow(slab_key, patient: Patient, anatomy: Anatomy, stroke: Stroke, knob
     """Return flow, volume and delay: healthy tissue, the stroke, what else the patient has."""
     gray, white, field = anatomy.gray, anatomy.white, anatomy.fields
     shape, spacing = gray.shape, anatomy.slab.spacing
-    rng = config.rng(*slab_key, "flow")
+    rng = runtime.rng(*slab_key, "flow")
     one_sided, delay_field = (
         smooth_field(rng, shape, spacing, 40),
         smooth_field(rng, shape, spacing, 25),
@@ -371,7 +371,7 @@ def _leukoaraiosis(patient: Patient, anatomy: Anatomy, white_share):
 def _old_infarcts(slab_key, patient: Patient, anatomy: Anatomy):
     """Return the extent of old infarcts and lacunes, 0-1."""
     extent = np.zeros_like(anatomy.x)
-    rng = config.rng(*slab_key, "old infarcts")
+    rng = runtime.rng(*slab_key, "old infarcts")
     for x, y, z, radius in patient.old_infarcts:
         uneven = radius * np.exp(0.25 * smooth_field(rng, extent.shape, anatomy.slab.spacing, 15))
         distance = np.sqrt((anatomy.x - x) ** 2 + (anatomy.y - y) ** 2 + (anatomy.z - z) ** 2)
@@ -391,7 +391,7 @@ def native_ct(slab_key, patient: Patient, anatomy: Anatomy, stroke: Stroke, flow
     ct += knobs.hardening * anatomy.fields["hardening"] * solid
     ct = ct * (1 - 0.72 * flow.old) + 0.72 * 9 * flow.old
     # Water uptake follows the core only roughly.
-    rng = config.rng(*slab_key, "ct")
+    rng = runtime.rng(*slab_key, "ct")
     spacing = anatomy.slab.spacing
     swollen = stroke.flow_ratio * np.exp(0.18 * smooth_field(rng, x.shape, spacing, 9)) < patient.theta
     swollen = ndimage.gaussian_filter(swollen.astype(np.float32), (2.0, 2.0, 0.3))
@@ -411,7 +411,7 @@ def add_head(slab_key, anatomy: Anatomy, ct):
     out = np.full(shape, 1e3, np.float32)  # mm outside the brain; slices above the head stay far away
     for k in np.flatnonzero(brain.any((0, 1))):
         out[..., k] = ndimage.distance_transform_edt(~brain[..., k]) * slab.px_mm
-    rng = config.rng(*slab_key, "head")
+    rng = runtime.rng(*slab_key, "head")
     bone = 6.5 + 1.2 * smooth_field(rng, shape, slab.spacing, 40)
     head = np.select(
         [out >= bone + 6, out >= bone + 4, out >= bone], [np.float32(-1000), np.float32(15), np.float32(-42)],
@@ -435,7 +435,7 @@ def draw_label(slab_key, anatomy: Anatomy, core, knobs: Knobs):
     then dropped.
     """
     slab = anatomy.slab
-    rng = config.rng(*slab_key, "label")
+    rng = runtime.rng(*slab_key, "label")
     shift = np.append(
         rng.normal(0, 1, 2) * knobs.reg_mm / 2**0.5 / slab.px_mm,
         rng.normal(0, 1) * knobs.reg_z / slab.dz_mm,

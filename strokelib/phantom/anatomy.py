@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array
 
-from strokelib import config
+from strokelib.run import runtime
 
 SIDE = 256
 TEMPLATE_ORIGIN, TEMPLATE_STEP, COARSE_STEP = np.array([-98.0, -134.0, -72.0]), 2.0, 4.0  # mm
@@ -77,7 +77,7 @@ class Anatomy:
 @cache
 def load_template() -> np.ndarray:
     """Read gray, white and intracranial fractions, (99, 117, 95, 3) float32 at 2 mm."""
-    with np.load(config.ROOT / "data" / "anatomy.npz", allow_pickle=False) as file:
+    with np.load(runtime.ROOT / "data" / "anatomy.npz", allow_pickle=False) as file:
         half = np.stack([file[name] for name in ("gray", "white", "intracranial")], -1)
     template = np.concatenate([half[:0:-1], half]).astype(np.float32) / 31
     template.setflags(write=False)
@@ -208,7 +208,7 @@ def _read_fields(key, specs, step: float, points):
     shape = tuple(len(a) for a in axes)
     drawn = np.empty((*shape, len(specs)), np.float32)
     for n, (name, (knots, symmetry)) in enumerate(specs.items()):
-        drawn[..., n] = template_field(config.rng(*key, "field", name), axes, knots, symmetry)
+        drawn[..., n] = template_field(runtime.rng(*key, "field", name), axes, knots, symmetry)
     reader = trilinear([a[0] for a in axes], step, shape, points)
     values = (reader @ drawn.reshape(-1, len(specs))).reshape(*points[0].shape, -1)
     return {name: np.ascontiguousarray(values[..., n]) for n, name in enumerate(specs)}
@@ -301,7 +301,7 @@ def build_anatomy(key, head: Head, slab: Slab, symmetry: float) -> Anatomy:
 
     Parameters
     ----------
-    key : seeds and names of the patient, for `config.rng`; both slabs of a patient cut the same
+    key : seeds and names of the patient, for `runtime.rng`; both slabs of a patient cut the same
         brain
     head, slab : pose and grid
     symmetry : share of mirror-symmetric variance in the tissue fields

@@ -11,32 +11,36 @@ import typing
 import numpy as np
 import pytest
 
-from strokelib import config
+from strokelib.run import runtime
+from strokelib.run.checks import SettingsError
+from strokelib.run.digest import digest
+from strokelib.run.settings import Settings, check_fold, load_settings
+from strokelib.run.variants import VARIANTS, WEIGHTS, changes, method, weights
 
 
 def text(name="demo"):
-    return (config.ROOT / "configs" / f"{name}.toml").read_text()
+    return (runtime.ROOT / "configs" / f"{name}.toml").read_text()
 
 
 def load(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_text(content)
-    return config.load_settings(path)
+    return load_settings(path)
 
 
 @pytest.mark.parametrize("name", ["demo", "phantom", "isles2018"])
 def test_shipped_settings_load_and_name_their_folders(name, tmp_path, monkeypatch):
-    settings = config.load_settings(name)
-    monkeypatch.setattr(config, "ROOT", tmp_path)  # where no results lie
+    settings = load_settings(name)
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)  # where no results lie
     assert settings.name == name
-    assert settings.results == config.ROOT / "results" / name
+    assert settings.results == runtime.ROOT / "results" / name
     assert settings.label == ("ISLES 2018" if name == "isles2018" else "synthetic cohort")
 
 
 @pytest.mark.parametrize(("count", "end"), [(0, ""), (1, ", 1 bad case left out"), (2, ", 2 bad cases left out")])
 def test_the_label_counts_the_cases_left_out(count, end, tmp_path, monkeypatch):
-    settings = config.load_settings("isles2018")
-    monkeypatch.setattr(config, "ROOT", tmp_path)
+    settings = load_settings("isles2018")
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
     settings.results.mkdir(parents=True)
     rows = ["split,number,problem", *(f'TRAINING,{n},"one, two"' for n in range(count))]
     (settings.results / "bad_cases.csv").write_text("\n".join(rows) + "\n")
@@ -45,24 +49,24 @@ def test_the_label_counts_the_cases_left_out(count, end, tmp_path, monkeypatch):
 
 def test_phantom_and_isles2018_hold_the_papers_numbers():
     for name in ("phantom", "isles2018"):
-        s = config.load_settings(name)
+        s = load_settings(name)
         assert (s.folds.count, s.sampling.patches_per_case, s.training.batch_size) == (5, 4000, 64)
         assert (s.training.max_epochs, s.training.patience, s.training.patches_per_epoch) == (100, 10, 0)
         assert (s.prediction.step, s.prediction.passes, s.prediction.dropout) == (3, 3, 0.1)
         assert (s.sampling.elastic_alpha, s.sampling.elastic_gamma) == (2.5, 0.12)
         assert len(s.postprocess.thresholds) * len(s.postprocess.min_lesion_voxels) == 54
-    assert config.load_settings("phantom").cohort.training_patients == 63
+    assert load_settings("phantom").cohort.training_patients == 63
 
 
 def test_variants_are_table_1():
-    assert list(config.VARIANTS) == ["baseline", "rt", "rt_sm", "rt_sm_uf"]
-    assert config.variant("baseline").networks == 2 and config.variant("baseline").patch_size == 48
-    assert [config.VARIANTS[v].mirrored for v in config.VARIANTS] == [False, False, True, True]
-    last = dataclasses.replace(config.variant("rt_sm_uf"), uncertainty_filtering=False)
-    assert last == config.variant("rt_sm")
+    assert list(VARIANTS) == ["baseline", "rt", "rt_sm", "rt_sm_uf"]
+    assert VARIANTS["baseline"].networks == 2 and VARIANTS["baseline"].patch_size == 48
+    assert [VARIANTS[v].mirrored for v in VARIANTS] == [False, False, True, True]
+    last = dataclasses.replace(VARIANTS["rt_sm_uf"], uncertainty_filtering=False)
+    assert last == VARIANTS["rt_sm"]
 
 
-def keys(kind=config.Settings, section=""):
+def keys(kind=Settings, section=""):
     """Return "section.key": type for every key that a settings file has."""
     found = {}
     for key, hint in typing.get_type_hints(kind).items():
@@ -172,15 +176,15 @@ def changed(tmp_path, change, base="demo"):
 
 def refused(path):
     """Return the one line with which a settings file is refused."""
-    with pytest.raises(config.SettingsError) as caught:
-        config.load_settings(path)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
     message = str(caught.value)
     assert message.startswith(f"{path.name}: ") and "\n" not in message
     return message
 
 
 def test_the_settings_as_they_are_load(tmp_path):
-    assert dataclasses.replace(config.load_settings(changed(tmp_path, {})), name="demo") == config.load_settings("demo")
+    assert dataclasses.replace(load_settings(changed(tmp_path, {})), name="demo") == load_settings("demo")
 
 
 def test_no_key_is_without_an_impossible_value():
@@ -244,8 +248,8 @@ def test_what_is_no_section_is_one_line(change, part, tmp_path):
 def test_a_name_that_makes_no_plain_folder_is_refused(stem, tmp_path):
     path = tmp_path / f"{stem}.toml"
     path.write_text(text())
-    with pytest.raises(config.SettingsError, match=r"takes letters, digits, '_', '-' and '\.' only"):
-        config.load_settings(path)
+    with pytest.raises(SettingsError, match=r"takes letters, digits, '_', '-' and '\.' only"):
+        load_settings(path)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,7 @@ def test_a_name_that_makes_no_plain_folder_is_refused(stem, tmp_path):
     ids=str,
 )
 def test_the_ends_of_the_ranges_are_allowed(change, tmp_path):
-    assert config.load_settings(changed(tmp_path, change)).name == "mine"
+    assert load_settings(changed(tmp_path, change)).name == "mine"
 
 
 def test_an_inner_split_needs_a_second_patient_to_train_on(tmp_path):
@@ -272,29 +276,29 @@ def test_an_inner_split_needs_a_second_patient_to_train_on(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 8, 40, 65])
 def test_a_patch_is_a_multiple_of_16(size):
-    with pytest.raises(config.SettingsError, match=f"variant.patch_size must be a multiple of 16, got {size}"):
-        dataclasses.replace(config.variant("rt"), patch_size=size)
+    with pytest.raises(SettingsError, match=f"variant.patch_size must be a multiple of 16, got {size}"):
+        dataclasses.replace(VARIANTS["rt"], patch_size=size)
 
 
 def test_a_fold_that_is_not_there_names_those_that_are():
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
     for fold in (0, 1, 2):
-        config.check_fold(settings, fold)
+        check_fold(settings, fold)
     for fold in (-1, 3, 0.5, "0"):
-        with pytest.raises(config.SettingsError, match="fold must be 0 to 2, got"):
-            config.check_fold(settings, fold)
+        with pytest.raises(SettingsError, match="fold must be 0 to 2, got"):
+            check_fold(settings, fold)
 
 
 def test_an_unknown_variant_names_the_nearest():
-    settings = config.load_settings("demo")
-    assert config.method("rt_sm", settings) == (config.VARIANTS["rt_sm"], settings)
-    with pytest.raises(config.SettingsError, match=r"unknown variant 'rt_sn'.*did you mean 'rt_sm'"):
-        config.method("rt_sn", settings)
+    settings = load_settings("demo")
+    assert method("rt_sm", settings) == (VARIANTS["rt_sm"], settings)
+    with pytest.raises(SettingsError, match=r"unknown variant 'rt_sn'.*did you mean 'rt_sm'"):
+        method("rt_sn", settings)
 
 
 def tool(name):
     """Import a script of tools/, which is no module of a package; "run" is the front door."""
-    spec = importlib.util.spec_from_file_location(name, config.ROOT / "tools" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, runtime.ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # its dataclasses look there
     spec.loader.exec_module(module)
@@ -303,9 +307,9 @@ def tool(name):
 
 def test_the_front_door_refuses_every_bad_file_before_it_makes_anything(tmp_path, monkeypatch):
     door = tool("run")
-    monkeypatch.setattr(config, "ROOT", tmp_path / "elsewhere")
+    monkeypatch.setattr(runtime, "ROOT", tmp_path / "elsewhere")
     for key, value, part in BAD:
-        path = changed(tmp_path, {key: value}, config.__file__.replace("strokelib/config.py", "configs/demo"))
+        path = changed(tmp_path, {key: value}, runtime.__file__.replace("strokelib/run/runtime.py", "configs/demo"))
         monkeypatch.setattr(sys, "argv", ["run.py", str(path)])
         with pytest.raises(SystemExit) as caught:
             door.main()
@@ -328,7 +332,7 @@ def test_the_front_door_refuses_every_bad_file_before_it_makes_anything(tmp_path
 )
 def test_the_command_line_prints_one_line_and_no_traceback(arguments, part, tmp_path):
     changed(tmp_path, {"folds.count": 1})
-    command = [sys.executable, str(config.ROOT / "tools" / "run.py"), *arguments]
+    command = [sys.executable, str(runtime.ROOT / "tools" / "run.py"), *arguments]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert told.returncode == 1 and told.stdout == ""
     assert part in told.stderr and len(told.stderr.splitlines()) == 1
@@ -337,7 +341,7 @@ def test_the_command_line_prints_one_line_and_no_traceback(arguments, part, tmp_
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(FileNotFoundError, match=r"demo.*isles2018.*phantom"):
-        config.load_settings("dmeo")
+        load_settings("dmeo")
 
 
 def flat(value, prefix=""):
@@ -349,54 +353,54 @@ def flat(value, prefix=""):
 
 
 def test_a_change_departs_from_its_row_in_one_thing_alone():
-    settings = config.load_settings("study")
-    known = config.changes(settings)
+    settings = load_settings("study")
+    known = changes(settings)
     assert {"patch_96", "no_elastic", "step_4", "rate_40", "rt_seed2019", "rt_sm_seed2020"} <= known.keys()
     for name, change in known.items():
-        row, how = config.method(name, settings)
-        before = flat(settings) | flat(config.VARIANTS[change.variant])
+        row, how = method(name, settings)
+        before = flat(settings) | flat(VARIANTS[change.variant])
         after = flat(how) | flat(row)
         assert [key for key in before if before[key] != after[key]] in ([change.key], []), name
         assert after[change.key] == change.value
         assert type(after[change.key]) is type(before[change.key])
-    for name, row in config.VARIANTS.items():
-        assert config.method(name, settings) == (row, settings)
+    for name, row in VARIANTS.items():
+        assert method(name, settings) == (row, settings)
 
 
 def test_what_differs_at_prediction_alone_uses_the_networks_of_its_row():
-    settings = config.load_settings("study")
-    for name, change in config.changes(settings).items():
+    settings = load_settings("study")
+    for name, change in changes(settings).items():
         own = not change.key.startswith("prediction.")
-        assert config.weights(name, settings) == (name if own else "rt_sm")
-    assert {name: config.weights(name, settings) for name in config.VARIANTS} == config.WEIGHTS
+        assert weights(name, settings) == (name if own else "rt_sm")
+    assert {name: weights(name, settings) for name in VARIANTS} == WEIGHTS
 
 
 def test_an_unknown_change_names_the_nearest():
-    with pytest.raises(config.SettingsError, match=r"unknown variant 'patch_33'.*did you mean 'patch_32'"):
-        config.method("patch_33", config.load_settings("demo"))
+    with pytest.raises(SettingsError, match=r"unknown variant 'patch_33'.*did you mean 'patch_32'"):
+        method("patch_33", load_settings("demo"))
 
 
 def test_generators_depend_on_every_key_and_on_nothing_else():
-    first = config.rng(1, "patches", 0).random(4)
-    assert np.array_equal(first, config.rng(1, "patches", 0).random(4))
+    first = runtime.rng(1, "patches", 0).random(4)
+    assert np.array_equal(first, runtime.rng(1, "patches", 0).random(4))
     for keys in ((2, "patches", 0), (1, "order", 0), (1, "patches", 1)):
-        assert not np.array_equal(first, config.rng(*keys).random(4))
+        assert not np.array_equal(first, runtime.rng(*keys).random(4))
 
 
 def test_digest_follows_content():
-    settings = config.load_settings("demo")
+    settings = load_settings("demo")
     other = dataclasses.replace(settings.training, patience=9)
-    assert config.digest(settings.training) == config.digest(settings.training)
-    assert config.digest(settings.training) != config.digest(other)
+    assert digest(settings.training) == digest(settings.training)
+    assert digest(settings.training) != digest(other)
 
 
 def test_cuda_is_refused_where_there_is_none():
     import torch
 
-    assert config.choose_device("cpu").type == "cpu"
+    assert runtime.choose_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="use device='cpu'"):
-            config.choose_device("cuda")
+            runtime.choose_device("cuda")
 
 
 def test_write_whole_leaves_nothing_half_written(tmp_path):
@@ -406,13 +410,13 @@ def test_write_whole_leaves_nothing_half_written(tmp_path):
 
     target = tmp_path / "deep" / "file.txt"
     with pytest.raises(OSError, match="disk full"):
-        config.write_whole(target, fail)
+        runtime.write_whole(target, fail)
     assert list(target.parent.iterdir()) == []
-    config.write_whole(target, lambda p: p.write_text("whole"))
+    runtime.write_whole(target, lambda p: p.write_text("whole"))
     assert target.read_text() == "whole" and len(list(target.parent.iterdir())) == 1
 
 
 def test_the_download_can_lie_elsewhere(monkeypatch):
     monkeypatch.setenv("STROKELIB_DATA", "/elsewhere")
-    assert str(config.load_settings("isles2018").data_root) == "/elsewhere"
-    assert config.load_settings("demo").data_root == config.ROOT / "data/synthetic/demo"
+    assert str(load_settings("isles2018").data_root) == "/elsewhere"
+    assert load_settings("demo").data_root == runtime.ROOT / "data/synthetic/demo"

@@ -23,11 +23,14 @@ import numpy as np
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from strokelib import config, pathology, perfusion
-from strokelib.anatomy import SIDE, Anatomy, Slab, build_anatomy, draw_head, midline
 from strokelib.cases import hidden_truth
-from strokelib.config import Cohort, write_whole
-from strokelib.pathology import KNOBS, Knobs
+from strokelib.phantom import pathology, perfusion
+from strokelib.phantom.anatomy import SIDE, Anatomy, Slab, build_anatomy, draw_head, midline
+from strokelib.phantom.pathology import KNOBS, Knobs
+from strokelib.run import runtime
+from strokelib.run.digest import digest
+from strokelib.run.runtime import write_whole
+from strokelib.run.settings import Cohort
 
 VERSION = 1  # raise it with every change that alters the scans
 MARKER, SUMMARY = ".synthetic", "phantom.json"
@@ -104,7 +107,7 @@ class SyntheticCase:
 
 @cache
 def _geometry() -> tuple[dict, ...]:
-    with open(config.ROOT / "data" / "isles18_cases.csv", newline="") as file:
+    with open(runtime.ROOT / "data" / "isles18_cases.csv", newline="") as file:
         return tuple(csv.DictReader(file))
 
 
@@ -137,8 +140,8 @@ def plan_cohort(cohort: Cohort) -> list[CasePlan]:
                 f"{cohort.max_slices} slices; ask for fewer or raise cohort.max_slices"
             )
         chosen = [fit[int((n + 0.5) * len(fit) / count)] for n in range(count)]
-        strata = config.rng(cohort.seed, split, "volumes").permutation(count)
-        reperfusion = config.rng(cohort.seed, split, "reperfusion")
+        strata = runtime.rng(cohort.seed, split, "volumes").permutation(count)
+        reperfusion = runtime.rng(cohort.seed, split, "reperfusion")
         reperfusion = (reperfusion.permutation(count) + reperfusion.random(count)) / count
         number = 0
         for patient, rows in enumerate(chosen, start=1):
@@ -180,13 +183,13 @@ def make_case(cohort: Cohort, split: str, number: int, knobs: Knobs | None = Non
 def _make(plan: CasePlan, seed: int, knobs: Knobs, keep_series: bool) -> SyntheticCase:
     key = (seed, plan.split, plan.patient)
     slab_key = (*key, plan.slab)
-    head = draw_head(config.rng(*key, "head"), plan.field_of_view_mm)
+    head = draw_head(runtime.rng(*key, "head"), plan.field_of_view_mm)
     patient = pathology.draw_patient(key, plan.quantile, plan.reperfusion, knobs)
     slab = Slab(plan.px_mm, plan.slices, plan.dz_mm, _center_z(plan, key))
     anatomy = build_anatomy(key, head, slab, knobs.symmetry)
     volume = patient.volume_ml
     if plan.slab == "B":
-        volume *= config.rng(*key, "second slab").uniform(0.25, 0.9)
+        volume *= runtime.rng(*key, "second slab").uniform(0.25, 0.9)
     stroke = pathology.occlude(key, slab_key, patient, anatomy, volume, knobs)
     flow = pathology.true_flow(slab_key, patient, anatomy, stroke, knobs)
     ct = pathology.native_ct(slab_key, patient, anatomy, stroke, flow, knobs)
@@ -234,7 +237,7 @@ def _make(plan: CasePlan, seed: int, knobs: Knobs, keep_series: bool) -> Synthet
 def _center_z(plan: CasePlan, key) -> float:
     """Return the height of the slab's middle; two slabs of a patient lie on top of each other."""
     cover = plan.slices * plan.dz_mm
-    drawn = config.rng(*key, "slab").standard_normal()
+    drawn = runtime.rng(*key, "slab").standard_normal()
     if cover >= 100:
         return 12 + 3 * drawn
     if not plan.two_slabs:
@@ -250,7 +253,7 @@ def _scan(key, slab_key, plan: CasePlan, anatomy: Anatomy, flow, ct, knobs: Knob
     (time, slice, x, y) float32 HU over the baseline, 0 outside the brain; measured arterial curve
     (time,) HU.
     """
-    rng = config.rng(*key, "bolus")
+    rng = runtime.rng(*key, "bolus")
     arrival = float(np.clip(rng.normal(7, 3), 3, 15))
     peak = float(np.clip(290 * np.exp(0.3 * rng.standard_normal()), 150, 600))
     width = float(np.clip(rng.normal(1, 0.18), 0.65, 1.6))
@@ -265,7 +268,7 @@ def _scan(key, slab_key, plan: CasePlan, anatomy: Anatomy, flow, ct, knobs: Knob
 
     cbv, mtt = voxels(flow.cbv), voxels(flow.mtt)
     curves = perfusion.tissue_curves(60 * cbv / mtt, mtt, voxels(flow.delay), artery, AIF_STEP_S, times)
-    rng = config.rng(*slab_key, "noise")
+    rng = runtime.rng(*slab_key, "noise")
     # White noise of this size has, once correlated over 0.7 voxels, the SD that scanners quote.
     level = knobs.noise * float(np.exp(0.2 * rng.standard_normal())) * 2 * np.pi**0.5 * 0.7
     curves += np.float32(level) * rng.standard_normal(curves.shape, dtype=np.float32)
@@ -273,14 +276,14 @@ def _scan(key, slab_key, plan: CasePlan, anatomy: Anatomy, flow, ct, knobs: Knob
     series = np.zeros((plan.frames, *inside.shape), np.float32)
     series[:, inside] = curves
 
-    rng = config.rng(*slab_key, "artery")
+    rng = runtime.rng(*slab_key, "artery")
     measured = np.interp(times - rng.uniform(0, 0.4), fine, artery) * float(np.clip(rng.normal(0.92, 0.06), 0.7, 1))
     return series, measured + 2.5 * (knobs.noise > 0) * rng.standard_normal(plan.frames)
 
 
 def _motion(slab_key, anatomy: Anatomy, ct, frames: int, knobs: Knobs, voxels):
     """Return what a slight random walk of the head changes, to first order: (time, voxel) HU."""
-    rng = config.rng(*slab_key, "motion")
+    rng = runtime.rng(*slab_key, "motion")
     walk = np.cumsum(rng.standard_normal((frames, 2)), 0)
     walk = (knobs.motion * (walk - walk.mean(0)) / walk.std(0)).astype(np.float32)
     image = np.where(anatomy.brain, ct, np.float32(250))  # a rim of bone
@@ -291,14 +294,14 @@ def _motion(slab_key, anatomy: Anatomy, ct, frames: int, knobs: Knobs, voxels):
 
 def _ct_noise(slab_key, anatomy: Anatomy, knobs: Knobs):
     """Return noise with an SD of `ct_noise` HU, correlated over 0.7 voxels in plane."""
-    white = config.rng(*slab_key, "ct noise").standard_normal(anatomy.brain.shape, dtype=np.float32)
+    white = runtime.rng(*slab_key, "ct noise").standard_normal(anatomy.brain.shape, dtype=np.float32)
     return knobs.ct_noise * 2 * np.pi**0.5 * 0.7 * ndimage.gaussian_filter(white, (0.7, 0.7, 0))
 
 
 def _shown(key, anatomy: Anatomy, ct, knobs: Knobs):
     """Return where maps are shown: a voxel inside the edge, and not in CSF if that is blanked."""
     shown = ndimage.binary_erosion(anatomy.brain, np.ones((3, 3, 1)))
-    if config.rng(*key, "vendor").random() < knobs.p_zero_csf:
+    if runtime.rng(*key, "vendor").random() < knobs.p_zero_csf:
         sigma, brain = (1.5, 1.5, 0), anatomy.brain.astype(np.float32)
         smooth = ndimage.gaussian_filter(ct * brain, sigma) / np.maximum(ndimage.gaussian_filter(brain, sigma), 0.05)
         shown &= smooth >= 13
@@ -391,7 +394,7 @@ def _end_with_parent() -> None:
 
 def cohort_digest(cohort: Cohort) -> str:
     """Return what tells two cohorts apart: all settings but jobs, the knobs, the version."""
-    return config.digest(VERSION, dataclasses.replace(cohort, jobs=1), KNOBS[cohort.difficulty])
+    return digest(VERSION, dataclasses.replace(cohort, jobs=1), KNOBS[cohort.difficulty])
 
 
 def finished(root, cohort: Cohort) -> bool:
@@ -467,6 +470,21 @@ def _write_case(root: Path, cohort: Cohort, plan: CasePlan) -> None:
             np.savez_compressed(file, **truth)
 
     write_whole(_truth_path(root, plan), save)
+
+
+def read_truth(root, split: str, case: int) -> dict:
+    """Read what made a synthetic scan: "aif" (HU, a value a frame), "midline", "record" (a dict), and maps.
+
+    For explaining and scoring; nothing that trains or predicts opens it.
+    """
+    with np.load(Path(root) / ".truth" / f"{split}_case_{case}.npz", allow_pickle=False) as file:
+        truth = dict(file)
+    return truth | {"record": json.loads(str(truth["record"]))}
+
+
+def read_records(root) -> list[dict]:
+    """Read the public draws of every scan of a synthetic cohort, such as its head and slab."""
+    return json.loads((Path(root) / "phantom.json").read_text())["cases"]
 
 
 def _write_image(path: Path, array: np.ndarray, spacing) -> None:

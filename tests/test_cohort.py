@@ -11,9 +11,12 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from strokelib import cases, config, perfusion, synthetic
-from strokelib.config import Cohort
-from strokelib.pathology import KNOBS, Knobs
+from strokelib import cases
+from strokelib.phantom import perfusion
+from strokelib.phantom.cohort import finished, iter_cohort, make_case, make_cohort, plan_cohort
+from strokelib.phantom.pathology import KNOBS, Knobs
+from strokelib.run import runtime
+from strokelib.run.settings import Cohort
 
 COHORT = Cohort(
     seed=3, training_patients=2, testing_patients=1, max_slices=2, difficulty="real", series_cases=1, compress=False,
@@ -26,7 +29,7 @@ QUIET = replace(Knobs(), noise=0.0, motion=0.0, p_zero_csf=0.0, p_recanalized=0.
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort") / "small"
-    synthetic.make_cohort(folder, COHORT)
+    make_cohort(folder, COHORT)
     return folder
 
 
@@ -38,7 +41,7 @@ def summary(root):
 @pytest.fixture(scope="module")
 def quiet():
     """Return a scan without noise and motion, smoothed hardly at all, and its 4-D series."""
-    return synthetic.make_case(COHORT, "TRAINING", 1, replace(QUIET, smooth=0.5), keep_series=True)
+    return make_case(COHORT, "TRAINING", 1, replace(QUIET, smooth=0.5), keep_series=True)
 
 
 def hashes(folder):
@@ -50,9 +53,9 @@ def hashes(folder):
 
 
 def test_the_full_cohort_has_the_geometry_of_the_real_one():
-    with open(config.ROOT / "data" / "isles18_cases.csv", newline="") as file:
+    with open(runtime.ROOT / "data" / "isles18_cases.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    plans = synthetic.plan_cohort(FULL)
+    plans = plan_cohort(FULL)
     assert len(rows) == len(plans) == 94 + 62
     for row, plan in zip(rows, plans, strict=True):
         assert (row["split"] == "train") == (plan.split == "TRAINING")
@@ -62,7 +65,7 @@ def test_the_full_cohort_has_the_geometry_of_the_real_one():
 
 
 def test_a_smaller_cohort_keeps_the_mix_the_limit_and_whole_patients():
-    plans = synthetic.plan_cohort(replace(COHORT, training_patients=20, testing_patients=8, max_slices=8))
+    plans = plan_cohort(replace(COHORT, training_patients=20, testing_patients=8, max_slices=8))
     assert {p.slices for p in plans} == {2, 4, 8}
     for split, count in (("TRAINING", 20), ("TESTING", 8)):
         own = [p for p in plans if p.split == split]
@@ -83,16 +86,16 @@ def test_a_smaller_cohort_keeps_the_mix_the_limit_and_whole_patients():
 
 def test_too_many_patients_are_refused():
     with pytest.raises(ValueError, match=r"training_patients is 60 but only \d+ have at most 2 slices"):
-        synthetic.plan_cohort(replace(COHORT, training_patients=60))
+        plan_cohort(replace(COHORT, training_patients=60))
     with pytest.raises(ValueError, match="no TESTING case 99; this cohort has cases 1 to"):
-        synthetic.make_case(COHORT, "TESTING", 99)
+        make_case(COHORT, "TESTING", 99)
 
 
 # Layout
 
 
 def test_scans_are_found_and_loaded_like_the_challenge(root):
-    plans = synthetic.plan_cohort(COHORT)
+    plans = plan_cohort(COHORT)
     for split in cases.SPLITS:
         found = cases.find_cases(root, split)
         own = [p for p in plans if p.split == split]
@@ -110,7 +113,7 @@ def test_scans_are_found_and_loaded_like_the_challenge(root):
 def test_headers_and_number_types_are_those_of_the_challenge(root):
     (files, *_) = cases.find_cases(root, "TRAINING")
     types = {"CT": "i4", "CBF": "u2", "CBV": "u2", "MTT": "f8", "Tmax": "f8", "OT": "u1", "4DPWI": "f4"}
-    plan = synthetic.plan_cohort(COHORT)[0]
+    plan = plan_cohort(COHORT)[0]
     for key, kind in types.items():
         image = nib.load(files.files[key])
         header = image.header
@@ -142,12 +145,12 @@ def test_background_and_ranges(root):
 
 
 def test_ids_are_unique_and_of_no_real_case():
-    with open(config.ROOT / "data" / "isles18_cases.csv", newline="") as file:
+    with open(runtime.ROOT / "data" / "isles18_cases.csv", newline="") as file:
         real = {int(r[c]) for r in csv.DictReader(file) for c in r if c.endswith("_id") and r[c]}
-    ids = [n for plan in synthetic.plan_cohort(FULL) for n in plan.ids.values()]
+    ids = [n for plan in plan_cohort(FULL) for n in plan.ids.values()]
     assert len(ids) == len(set(ids)) == 7 * 156
     assert not real & set(ids)
-    first = synthetic.plan_cohort(COHORT)[0].ids
+    first = plan_cohort(COHORT)[0].ids
     assert first["CT_4DPWI"] == 900000 and first["OT"] == 900005 and first["CT_Tmax"] == 900006
 
 
@@ -196,15 +199,15 @@ def midline_of(root, number):
 
 
 def test_files_do_not_depend_on_jobs_or_on_the_folder(root, tmp_path):
-    progress = list(synthetic.iter_cohort(tmp_path / "again", replace(COHORT, jobs=2)))
-    total = len(synthetic.plan_cohort(COHORT))
+    progress = list(iter_cohort(tmp_path / "again", replace(COHORT, jobs=2)))
+    total = len(plan_cohort(COHORT))
     assert progress == [(n, total) for n in range(1, total + 1)]
     assert hashes(tmp_path / "again") == hashes(root)
 
 
 def test_a_case_alone_is_the_case_in_the_cohort(root):
     files = cases.find_cases(root, "TRAINING")[2]
-    alone = synthetic.make_case(COHORT, "TRAINING", 3)
+    alone = make_case(COHORT, "TRAINING", 3)
     for key, path in files.files.items():
         array = np.asarray(nib.load(path).dataobj)
         found = alone.images[key if key in ("CT", "OT") else f"CT_{key}"]
@@ -214,26 +217,26 @@ def test_a_case_alone_is_the_case_in_the_cohort(root):
 
 def test_a_finished_cohort_is_left_alone(root):
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
-    total = len(synthetic.plan_cohort(COHORT))
-    assert list(synthetic.iter_cohort(root, replace(COHORT, jobs=2))) == [(total, total)]
+    total = len(plan_cohort(COHORT))
+    assert list(iter_cohort(root, replace(COHORT, jobs=2))) == [(total, total)]
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*")} == before
-    assert synthetic.finished(root, COHORT)
+    assert finished(root, COHORT)
     for change in ({"seed": 4}, {"difficulty": "hard"}, {"compress": True}, {"series_cases": 0}):
-        assert not synthetic.finished(root, replace(COHORT, **change)), change
+        assert not finished(root, replace(COHORT, **change)), change
 
 
 def test_an_interrupted_run_goes_on_where_it_was(root, tmp_path):
     folder = tmp_path / "a"
-    run = synthetic.iter_cohort(folder, COHORT)
+    run = iter_cohort(folder, COHORT)
     done, total = next(run)
     run.close()
-    assert done == 1 and not synthetic.finished(folder, COHORT)
+    assert done == 1 and not finished(folder, COHORT)
     half = folder / "TRAINING" / "case_2"
     half.mkdir()
     (half / ".1.part.SMIR.Brain.XX.O.CT.900008.nii").write_bytes(b"half a file")
     first = next((folder / "TRAINING" / "case_1").rglob("*.CT.*.nii"))
     written = first.stat().st_mtime_ns
-    progress = list(synthetic.iter_cohort(folder, COHORT))
+    progress = list(iter_cohort(folder, COHORT))
     assert progress == [(n, total) for n in range(2, total + 1)]
     assert first.stat().st_mtime_ns == written
     assert hashes(folder) == hashes(root)
@@ -241,11 +244,11 @@ def test_an_interrupted_run_goes_on_where_it_was(root, tmp_path):
 
 def test_another_cohort_of_ours_is_replaced_and_other_files_stay(tmp_path):
     other, tiny = replace(COHORT, seed=4), replace(COHORT, training_patients=1, testing_patients=1, series_cases=0)
-    next(synthetic.iter_cohort(tmp_path, other))
+    next(iter_cohort(tmp_path, other))
     (tmp_path / "README").write_text("mine")
     stale = next(tmp_path.rglob("*.CT.*.nii")).read_bytes()
-    synthetic.make_cohort(tmp_path, replace(tiny, compress=True))
-    assert synthetic.finished(tmp_path, replace(tiny, compress=True))
+    make_cohort(tmp_path, replace(tiny, compress=True))
+    assert finished(tmp_path, replace(tiny, compress=True))
     assert (tmp_path / "README").read_text() == "mine"
     images = [p for p in tmp_path.rglob("*") if ".nii" in p.name]
     assert images and all(p.name.endswith(".nii.gz") for p in images)
@@ -257,7 +260,7 @@ def test_scans_of_others_are_never_touched(tmp_path):
     (tmp_path / "TRAINING" / "case_1").mkdir(parents=True)
     (tmp_path / "TRAINING" / "case_1" / "scan.nii").write_bytes(b"real")
     with pytest.raises(ValueError, match=r"holds TRAINING but no \.synthetic"):
-        synthetic.make_cohort(tmp_path, COHORT)
+        make_cohort(tmp_path, COHORT)
     assert (tmp_path / "TRAINING" / "case_1" / "scan.nii").read_bytes() == b"real"
     assert not (tmp_path / ".synthetic").exists()
 
@@ -298,8 +301,8 @@ def test_noise_free_maps_follow_the_truth(quiet):
 
 def test_noise_reaches_the_maps():
     smooth = replace(QUIET, smooth=2.4)
-    clean = synthetic.make_case(COHORT, "TRAINING", 1, smooth)
-    noisy = synthetic.make_case(COHORT, "TRAINING", 1, replace(smooth, noise=3.0))
+    clean = make_case(COHORT, "TRAINING", 1, smooth)
+    noisy = make_case(COHORT, "TRAINING", 1, replace(smooth, noise=3.0))
     np.testing.assert_array_equal(clean.images["CT"], noisy.images["CT"])
     np.testing.assert_array_equal(clean.images["OT"], noisy.images["OT"])
     inside = clean.truth["G"] + clean.truth["W"] > 0.9
@@ -309,15 +312,15 @@ def test_noise_reaches_the_maps():
 
 
 def test_ct_noise_has_the_asked_standard_deviation():
-    flat = synthetic.make_case(COHORT, "TRAINING", 1, replace(QUIET, ct_noise=0.0))
-    noisy = synthetic.make_case(COHORT, "TRAINING", 1, replace(QUIET, ct_noise=3.5))
+    flat = make_case(COHORT, "TRAINING", 1, replace(QUIET, ct_noise=0.0))
+    noisy = make_case(COHORT, "TRAINING", 1, replace(QUIET, ct_noise=3.5))
     difference = (noisy.images["CT"] - flat.images["CT"])[flat.brain]
     assert difference.std() == pytest.approx(3.5, rel=0.1)
 
 
 def test_a_confounder_changes_maps_but_not_the_stroke():
-    plain = synthetic.make_case(COHORT, "TRAINING", 2, replace(QUIET, p_old=0.0))
-    scarred = synthetic.make_case(COHORT, "TRAINING", 2, replace(QUIET, p_old=1.0))
+    plain = make_case(COHORT, "TRAINING", 2, replace(QUIET, p_old=0.0))
+    scarred = make_case(COHORT, "TRAINING", 2, replace(QUIET, p_old=1.0))
     for name in ("core", "f", "G"):
         np.testing.assert_array_equal(plain.truth[name], scarred.truth[name], err_msg=name)
     np.testing.assert_array_equal(plain.images["OT"], scarred.images["OT"])
@@ -336,7 +339,7 @@ def test_difficulty_moves_label_and_noise():
     def ceiling(difficulty):
         dice = []
         for number in (1, 3, 4):
-            case = synthetic.make_case(replace(COHORT, difficulty=difficulty), "TRAINING", number)
+            case = make_case(replace(COHORT, difficulty=difficulty), "TRAINING", number)
             core, label = case.truth["core"], case.images["OT"] > 0
             dice.append(2 * (core & label).sum() / (core.sum() + label.sum()))
         return np.mean(dice)
@@ -345,7 +348,7 @@ def test_difficulty_moves_label_and_noise():
 
 
 def test_the_head_looks_like_its_reflection_at_the_midline_and_nowhere_else():
-    case = synthetic.make_case(COHORT, "TRAINING", 1)
+    case = make_case(COHORT, "TRAINING", 1)
     ct = np.clip(case.images["CT"][..., 0], 0, 100).astype(float)
     (nx, ny, offset) = case.truth["midline"][0]
 

@@ -1,0 +1,1 @@
+"""Numbers from many scans: the pair of thresholds, tests, agreement; and their text."""

@@ -1,0 +1,55 @@
+"""Words for what settings may hold, with errors that name the key, what was found and what is allowed."""
+
+import difflib
+import itertools
+import math
+
+
+class SettingsError(ValueError):
+    """A settings file holds something that cannot be used; the message says what to change."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a SettingsError with the message unless the condition holds."""
+    if not condition:
+        raise SettingsError(message)
+
+
+def nearest(name: str, known) -> str:
+    """Return "; did you mean 'seed'?" where a known name is close, else nothing: the end of an error message."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def inside(value, where: str, interval: str) -> None:
+    """Refuse a number outside of an interval written as in mathematics: "[1, 63]", "(0, 1)", "[2, inf)"."""
+    low, high = map(float, interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    allowed = f"{'>=' if interval[0] == '[' else '>'} {low:g}" if high == math.inf else f"in {interval}"
+    require(above and below, f"{where} must be {allowed}, got {value}")
+
+
+def within(section, where: str, intervals: dict[str, str]) -> None:
+    """Refuse a section of which a number is outside of its interval."""
+    for key, interval in intervals.items():
+        inside(getattr(section, key), f"{where}{key}", interval)
+
+
+def one_of(section, where: str, choices: dict) -> None:
+    """Refuse a text that is not among those known; name these, and the nearest of them."""
+    for key, known in choices.items():
+        value, names = getattr(section, key), [repr(name) for name in known]
+        listed = f"{', '.join(names[:-1])} or {names[-1]}"
+        require(value in known, f"{where}{key} must be {listed}, got {value!r}{nearest(value, known)}")
+
+
+def grid(values, where: str, interval: str) -> None:
+    """Refuse an empty, unsorted or repeating grid, and one with a value outside of the interval."""
+    require(bool(values), f"{where} must hold a value at least, got an empty list")
+    for value in values:
+        inside(value, f"each of {where}", interval)
+    require(
+        all(a < b for a, b in itertools.pairwise(values)),
+        f"{where} must rise from value to value, got {list(values)}",
+    )

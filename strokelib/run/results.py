@@ -1,0 +1,319 @@
+"""A run of one notebook: it knows where everything lies, checks what it reads, and records what it writes.
+
+    run = start("06_ablations", settings)
+    for scan, p in run.maps("rt", scans): ...
+    run.table(grid, "grid")
+    run.finish()
+
+Names of tables and figures are those of `stages`; what is not declared there is refused. What other notebooks left is
+held against its manifest when something of it is first read.
+"""
+
+import dataclasses
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from strokelib import cases, preprocess
+from strokelib.run import provenance, runtime, stages
+from strokelib.run.digest import digest
+from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
+from strokelib.run.provenance import short
+from strokelib.run.settings import Settings, check_fold, load_settings
+
+
+def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold: int | None = None) -> "Run":
+    """Check the parameters, load the settings, fix the number of threads, and print where the numbers come from.
+
+    The line names neither time nor commit, so that a notebook run twice stays the same file.
+
+    Parameters
+    ----------
+    notebook : the name of this one, such as "03_sampling"
+    settings : a name in configs/ or the path of a .toml file
+    device : "auto" (CUDA where there is one), "cpu" or "cuda"
+    variant, fold : of a crossvalidation, its own
+
+    Raises
+    ------
+    FileNotFoundError, SettingsError : see `settings.load_settings`; an unknown variant or fold.
+    ValueError : a parameter that the notebook does not have; see also `runtime.choose_device`.
+    """
+    import torch
+
+    check_parameters(inputs())
+    loaded = load_settings(settings)
+    if fold is not None:
+        check_fold(loaded, fold)
+    place = runtime.choose_device(device)
+    runtime.prepare_torch(loaded.threads, loaded.compute.precision)
+    show_figures_as_jpeg()
+    known = provenance.facts(notebook, loaded, place, variant)
+    contents = dataclasses.replace(loaded, name="")
+    print(
+        f"settings {loaded.name} ({digest(contents)}), seed {loaded.seed}, {loaded.label} | "
+        f"{place}, threads {loaded.threads} | python {platform.python_version()}, "
+        f"torch {torch.__version__}, numpy {np.__version__}"
+    )
+    return Run(notebook, loaded, place, known, variant, fold)
+
+
+@dataclass
+class Run:
+    """What `start` knew, and what has been read and written since."""
+
+    notebook: str
+    settings: Settings
+    device: object  # of torch
+    known: dict  # provenance.facts: code that is edited while a notebook runs is not what made its files
+    variant: str = ""
+    fold: int | None = None
+    read_files: dict[str, str] = field(default_factory=dict)  # path in results/<settings>, and its sha256
+    written: list[str] = field(default_factory=list)
+    verified: set[Path] = field(default_factory=set)  # manifests
+    fold_of: dict[tuple[str, int], int] = field(default_factory=dict)  # by variant and case
+    found: dict[str, dict] = field(default_factory=dict)  # raw scans, by split and case
+
+    @property
+    def label(self) -> str:
+        """What every figure and table must say of the scans."""
+        return self.settings.label
+
+    # What other notebooks left
+
+    def read(self, name: str, variant: str = "", fold: int | None = None) -> pd.DataFrame:
+        """Read a table by name; one of a crossvalidation by its variant and fold, too."""
+        stage = stages.STAGES[self.notebook]
+        pattern = self._named((*stage.reads, *stage.may_read), f"{name}.csv")
+        return pd.read_csv(self.file(pattern.format(variant=variant, fold=fold)))
+
+    def picture(self, name: str):
+        """Return a figure that another notebook saved, to be shown at the end of a cell."""
+        return _image(self.file(self._named(stages.STAGES[self.notebook].reads, f"{name}.png")))
+
+    def kept(self, name: str, run: str):
+        """Read a table, or return a figure named with its suffix, that the project publishes of another run.
+
+        Raises
+        ------
+        FileNotFoundError : nothing of that run, or not this, is kept.
+        """
+        file = name if name.endswith(".png") else f"{name}.csv"
+        path = self.settings.kept.parent / run / self._named(stages.STAGES[self.notebook].kept, file)
+        if not path.is_file():
+            raise FileNotFoundError(f"{short(path)} is missing; make {run}, then make keep SETTINGS={run}, write it")
+        return _image(path) if file.endswith(".png") else pd.read_csv(path)
+
+    def scans(self, split: str) -> Iterator[preprocess.Preprocessed]:
+        """Yield the preprocessed scans of "TRAINING" or "TESTING" in the order of their cases."""
+        table = self.read("registration")
+        for case in progress(table.case[table.split == split].tolist(), "scans"):
+            yield self.scan(split, case)
+
+    def scan(self, split: str, case: int) -> preprocess.Preprocessed:
+        """Load one preprocessed scan."""
+        return preprocess.load_preprocessed(self.file(stages.SCAN.format(split=split, case=case)))
+
+    def raw_files(self, split: str) -> list[cases.CaseFiles]:
+        """Find the scans as they came, those that notebook 02 could use."""
+        if split not in self.found:
+            table = self.read("registration")
+            files = cases.find_cases(self.settings.data_root, split, table.case[table.split == split])
+            self.found[split] = {file.number: file for file in files}
+        return list(self.found[split].values())
+
+    def raw(self, split: str, case: int) -> cases.Case:
+        """Load one scan as it came."""
+        self.raw_files(split)
+        return cases.load_case(self.found[split][case])
+
+    def hidden_truth(self, case: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read the lesion of a synthetic testing scan, bool, and its spacing in mm: for scoring alone."""
+        truth, spacing = cases.read_image(cases.hidden_truth(self.settings.data_root, case), case)
+        return truth > 0, spacing
+
+    def predictions(self, variants, folds: int | None = None) -> pd.DataFrame:
+        """Read who was predicted, by variants or changes, in all folds or the first so many.
+
+        Returns
+        -------
+        frame, a row a (variant, case) : variant, case, patient, fold.
+        """
+        folds = self.settings.folds.count if folds is None else folds
+        table = pd.concat([self.read("predictions", name, fold) for name in variants for fold in range(folds)])
+        table = table[["variant", "case", "patient", "fold"]]
+        self.fold_of |= {(row.variant, row.case): row.fold for row in table.itertuples()}
+        return table
+
+    def map(self, variant: str, case: int, spread: bool = False) -> np.ndarray:
+        """Load the probabilities of a scan, or their spread over the passes, by the fold not trained on it."""
+        if (variant, case) not in self.fold_of:
+            self.predictions([variant])
+        pattern = stages.SPREAD if spread else stages.MAP
+        path = pattern.format(variant=variant, fold=self.fold_of[variant, case], case=case)
+        return cases.read_image(self.file(path), case)[0]
+
+    def maps(self, variant: str, scans) -> Iterator[tuple]:
+        """Yield each of the scans with its probabilities."""
+        for scan in progress(scans, f"maps of {variant}"):
+            yield scan, self.map(variant, scan.number)
+
+    def network_files(self, variant: str) -> list[Path]:
+        """Return the networks of all folds of a variant, to be loaded by `inference.load_network`."""
+        folds = range(self.settings.folds.count)
+        return [self.file(f"{variant}/fold{fold}/network.safetensors") for fold in folds]
+
+    def histories(self) -> Iterator[tuple[str, int, pd.DataFrame]]:
+        """Yield variant, fold and history of all networks trained so far by these settings and this code."""
+        for path in sorted(self.settings.results.glob("*/fold*/history.csv")):
+            variant, fold = path.parts[-3], int(path.parts[-2].removeprefix("fold"))
+            try:
+                yield variant, fold, self.read("history", variant, fold)
+            except (ValueError, FileNotFoundError):  # left by other settings or other code
+                continue
+
+    def file(self, path: str) -> Path:
+        """Return where a file in results/<settings> lies, verified with all that was written with it.
+
+        Raises
+        ------
+        ValueError : the notebook is not declared to read it; see also `provenance.verify`.
+        FileNotFoundError : it is not there, or there is no manifest with it.
+        """
+        stage, place = stages.STAGES[self.notebook], self.settings.results / path
+        if path in self.written:
+            return place
+        pattern = stages.declared((*stage.reads, *stage.may_read), path)
+        if not pattern:
+            raise ValueError(f"{self.notebook} is not declared to read {path}; add it in strokelib/run/stages.py")
+        if self.settings.results / stages.manifest(stages.maker(path), path) not in self.verified:
+            self.verified.add(provenance.verify(self.settings, path))
+        if not place.is_file():
+            raise FileNotFoundError(f"{short(place)} is missing; run notebook {stages.maker(path)} again")
+        if "{case}" not in pattern and path not in self.read_files:  # scans and maps stand in tables that are read
+            self.read_files[path] = provenance.sha256(place)
+        return place
+
+    # What this one writes
+
+    def table(self, frame: pd.DataFrame, name: str, cohort=None) -> None:
+        """Save a frame as csv to six significant digits, with a column `cohort` that says whose numbers they are.
+
+        Parameters
+        ----------
+        cohort : a text, or one a row, in place of the label of this run
+        """
+        path = self._own(f"{name}.csv")
+        write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
+        self.wrote(path)
+
+    def figure(self, figure, name: str):
+        """Save a figure as PNG and return it: end the cell with it."""
+        path = self._own(f"{name}.png")
+        write_figure(path, figure)
+        self.wrote(path)
+        return figure
+
+    def save_scan(self, split: str, scan: preprocess.Preprocessed) -> str:
+        """Save a preprocessed scan; return the sha256 of its contents."""
+        path = self.settings.results / stages.SCAN.format(split=split, case=scan.number)
+        sha256 = preprocess.save_preprocessed(path, scan)
+        self.wrote(path)
+        return sha256
+
+    def save_map(self, split: str, case: int, array, spread: bool = False) -> None:
+        """Save the probabilities of a scan, or their spread, with the header of its CT, as float32."""
+        self.raw_files(split)
+        path = self._own(f"case_{{case}}{'_spread' if spread else ''}.nii.gz", case)
+        cases.save_map(path, array, self.found[split][case].files["CT"], np.float32)
+        self.wrote(path)
+
+    def folder(self, name: str = "") -> Path:
+        """Return the folder of a variant's networks in this run's fold, or one that a library function writes to."""
+        return self.settings.results / (name if self.fold is None else f"{name or self.variant}/fold{self.fold}")
+
+    def trained(self, file: Path) -> Path:
+        """Return a network's file, recorded as written by this run, or verified as one of the variant it is of."""
+        if file.parent == self.folder():
+            self.wrote(file)
+        else:
+            self.file(file.relative_to(self.settings.results).as_posix())
+        return file
+
+    def wrote(self, path: Path) -> None:
+        """Record a file that this run has written.
+
+        Raises
+        ------
+        ValueError : the notebook is not declared to write it.
+        """
+        stage, name = stages.STAGES[self.notebook], path.relative_to(self.settings.results).as_posix()
+        if not stages.declared((*stage.writes, *stage.may_write), name):
+            raise ValueError(f"{self.notebook} is not declared to write {name}; add it in strokelib/run/stages.py")
+        if name not in self.written:
+            self.written.append(name)
+
+    def finish(self) -> None:
+        """Print what was written, with its size, and write the manifests.
+
+        Raises
+        ------
+        ValueError : something that the notebook is declared to write was not.
+        """
+        stage = stages.STAGES[self.notebook]
+        for pattern in stage.writes:
+            if not any(stages.declared([pattern], name) for name in self.written):
+                raise ValueError(f"{self.notebook} is declared to write {pattern} and has not; see stages.py")
+        groups = {}
+        for name in self.written:  # files a scan by their folder, others one by one
+            per_case = "{case}" in stages.declared((*stage.writes, *stage.may_write), name)
+            groups.setdefault(f"{Path(name).parent.as_posix()}/" if per_case else name, []).append(name)
+        for shown, names in groups.items():
+            size = sum((self.settings.results / name).stat().st_size for name in names)
+            count = f", {len(names)} files" if shown.endswith("/") else ""
+            slash = "/" if count else ""
+            print(f"wrote {short(self.settings.results / shown)}{slash} ({_size(size)}{count})")
+        provenance.write_manifests(self.settings.results, self.known, self.read_files, self.written)
+
+    def _own(self, file: str, case: int | None = None) -> Path:
+        """Return where this run's own file of that name goes."""
+        stage = stages.STAGES[self.notebook]
+        pattern = self._named((*stage.writes, *stage.may_write), file)
+        return self.settings.results / pattern.format(variant=self.variant, fold=self.fold, case=case)
+
+    def _named(self, paths, file: str) -> str:
+        """Return the declared path that ends in this name."""
+        for path in paths:
+            if path.rpartition("/")[2] == file:
+                return path
+        known = ", ".join(path.rpartition("/")[2] for path in paths)
+        raise ValueError(f"{self.notebook} declares no {file} here, but {known}; see strokelib/run/stages.py")
+
+
+def write_table(path, frame: pd.DataFrame) -> None:
+    """Write a frame as csv to six significant digits."""
+    runtime.write_whole(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.6g"))
+
+
+def write_figure(path, figure) -> None:
+    """Write a figure as PNG, the same bytes for the same data, and close it, or it would be shown once more."""
+    import matplotlib.pyplot as plt
+
+    runtime.write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    plt.close(figure)
+
+
+def _image(path: Path):
+    from IPython.display import Image
+
+    return Image(filename=path, width=800)
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

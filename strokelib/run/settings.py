@@ -1,0 +1,336 @@
+"""All that a run depends on, read from TOML into frozen dataclasses that refuse what cannot be used."""
+
+import csv
+import dataclasses
+import math
+import os
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+from strokelib.run import runtime
+from strokelib.run.checks import SettingsError, grid, inside, nearest, one_of, require, within
+from strokelib.run.variants import CHANGES, VARIANTS
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the scans lie."""
+
+    source: str  # "synthetic" or "isles2018"
+    folder: str  # holds TRAINING/ and TESTING/; relative to the repository root
+    skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
+
+    def __post_init__(self):
+        one_of(self, "data.", {"source": ("synthetic", "isles2018")})
+        require(
+            self.folder.strip() not in ("", ".") and "\0" not in self.folder,
+            f"data.folder must name a folder, such as 'data/isles2018', got {self.folder!r}",
+        )
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The synthetic cohort; ignored where data.source is isles2018."""
+
+    seed: int
+    training_patients: int  # 63 and 40 take every row of the real geometry table
+    testing_patients: int
+    max_slices: int  # geometry rows with more slices are left out (22 keeps all)
+    difficulty: str  # "easy", "real" or "hard"
+    series_cases: int  # the first so many training cases get their 4-D series written, too
+    compress: bool  # .nii.gz instead of .nii
+    jobs: int  # processes
+
+    def __post_init__(self):
+        one_of(self, "cohort.", {"difficulty": ("easy", "real", "hard")})
+        within(self, "cohort.", {"seed": "[0, inf)", "training_patients": "[1, 63]", "testing_patients": "[1, 40]"})
+        within(self, "cohort.", {"max_slices": "[2, inf)", "series_cases": "[0, inf)", "jobs": "[1, 1024]"})
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    registration: str  # "rigid" (rotation, two shifts) or "affine" (adds scales and shear)
+
+    def __post_init__(self):
+        one_of(self, "preprocess.", {"registration": ("rigid", "affine")})
+
+
+@dataclass(frozen=True)
+class Folds:
+    count: int
+    scheme: str  # "contiguous" in case order, or "balanced" by slice count
+    inner_split: bool  # early stopping on scans held out of the training part, not on the evaluated ones
+
+    def __post_init__(self):
+        within(self, "folds.", {"count": "[2, inf)"})
+        one_of(self, "folds.", {"scheme": ("contiguous", "balanced")})
+
+
+@dataclass(frozen=True)
+class Sampling:
+    patches_per_case: int
+    elastic_alpha: float  # displacement scale as a factor of the mean patch side
+    elastic_gamma: float  # Gaussian sigma as a factor of the mean patch side
+    lesion_offset: bool  # move lesion centers at random; off is for notebook 08, as is the next
+    balanced: bool  # half of the centers on lesion
+
+    def __post_init__(self):
+        within(self, "sampling.", {"patches_per_case": "[2, inf)", "elastic_alpha": "[0, inf)"})
+        within(self, "sampling.", {"elastic_gamma": "(0, inf)"})
+
+
+@dataclass(frozen=True)
+class Training:
+    batch_size: int
+    patches_per_epoch: int  # 0 takes the whole patch list every epoch, as the paper does
+    max_epochs: int
+    patience: int  # epochs without improvement before training stops
+    min_improvement: float
+    rho: float  # Adadelta
+    learning_rate: float
+    batch_norm_momentum: float  # of the running statistics that prediction uses
+    dropout: float  # channel dropout in the three deepest encoder blocks
+    gdl_weights: str  # "volume" for 1/v, "squared" for 1/v^2
+
+    def __post_init__(self):
+        within(self, "training.", {"batch_size": "[2, inf)", "patches_per_epoch": "[0, inf)", "max_epochs": "[1, inf)"})
+        within(self, "training.", {"patience": "[1, inf)", "min_improvement": "[0, inf)", "rho": "(0, 1)"})
+        within(self, "training.", {"learning_rate": "(0, inf)", "batch_norm_momentum": "(0, 1]", "dropout": "[0, 1)"})
+        one_of(self, "training.", {"gdl_weights": ("volume", "squared")})
+        require(
+            self.patches_per_epoch == 0 or self.patches_per_epoch >= self.batch_size,
+            f"training.patches_per_epoch must be 0 (all patches) or at least training.batch_size, {self.batch_size}, "
+            f"got {self.patches_per_epoch}",
+        )
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How the work is laid on the device; the tables are made with exact float32."""
+
+    resident: str  # type of the scans in memory: "float32" or "float16", half the size
+    precision: str  # of convolutions: "float32", "tf32" (CUDA) or "bf16" (mixed, in training only)
+    compile: bool  # compile the training step; on CUDA as a captured graph. Takes up to a minute a network
+    folds_at_once: int  # notebooks that share one GPU
+
+    def __post_init__(self):
+        one_of(self, "compute.", {"resident": ("float32", "float16"), "precision": ("float32", "tf32", "bf16")})
+        within(self, "compute.", {"folds_at_once": "[1, 1024]"})
+
+
+@dataclass(frozen=True)
+class Prediction:
+    step: int  # voxels between patch centers in x and y
+    passes: int  # stochastic passes of uncertainty filtering
+    dropout: float  # voxel-wise, in the deepest resolution steps
+    batch_size: int  # patches at a time, 0 for what suits the device; changes speed and memory alone
+
+    def __post_init__(self):
+        smallest = min(row.patch_size for row in VARIANTS.values())  # a larger step would leave gaps
+        within(self, "prediction.", {"step": f"[1, {smallest}]", "passes": "[1, inf)", "dropout": "[0, 1)"})
+        within(self, "prediction.", {"batch_size": "[0, inf)"})
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    thresholds: tuple[float, ...]
+    min_lesion_voxels: tuple[int, ...]
+
+    def __post_init__(self):
+        grid(self.thresholds, "postprocess.thresholds", "(0, 1)")
+        grid(self.min_lesion_voxels, "postprocess.min_lesion_voxels", "[1, inf)")
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What is trained or predicted once more, with one thing changed."""
+
+    seeds: tuple[int, ...]  # rt and rt_sm again in all folds, for notebook 06
+    changes: tuple[str, ...]  # names in CHANGES, for notebook 08
+    folds: int  # in which the changes are tried: the first so many
+
+    def __post_init__(self):
+        within(self, "sensitivity.", {"folds": "[1, inf)"})
+        for name in self.changes:
+            require(
+                name in CHANGES,
+                f"each of sensitivity.changes must be one of {', '.join(CHANGES)}, got {name!r}"
+                f"{nearest(name, CHANGES)}",
+            )
+        for seed in self.seeds:
+            inside(seed, "each of sensitivity.seeds", "[0, inf)")
+        for name in ("seeds", "changes"):
+            values = getattr(self, name)
+            require(len(set(values)) == len(values), f"sensitivity.{name} names a value twice: {list(values)}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run depends on, besides the notebook's own parameters."""
+
+    name: str
+    seed: int
+    threads: int  # CPU threads of a notebook; part of the settings because sums depend on it
+    data: Data
+    cohort: Cohort
+    preprocess: Preprocess
+    folds: Folds
+    sampling: Sampling
+    training: Training
+    compute: Compute
+    prediction: Prediction
+    postprocess: Postprocess
+    sensitivity: Sensitivity
+
+    def __post_init__(self):
+        within(self, "", {"seed": "[0, inf)", "threads": "[1, 1024]"})
+        require(
+            self.sensitivity.folds <= self.folds.count,
+            f"sensitivity.folds must be at most folds.count, {self.folds.count}, got {self.sensitivity.folds}",
+        )
+        if self.synthetic:
+            patients = self.cohort.training_patients
+            require(
+                self.folds.count <= patients,
+                f"folds.count must be at most cohort.training_patients, {patients}, got {self.folds.count}",
+            )
+            require(
+                patients >= 3 or not self.folds.inner_split,
+                f"folds.inner_split needs cohort.training_patients of 3 at least, got {patients}",
+            )
+
+    @property
+    def synthetic(self) -> bool:
+        return self.data.source == "synthetic"
+
+    @property
+    def data_root(self) -> Path:
+        """Folder with TRAINING/ and TESTING/. STROKELIB_DATA says where a download of ISLES 2018 lies."""
+        elsewhere = os.environ.get("STROKELIB_DATA")
+        return Path(elsewhere) if elsewhere and not self.synthetic else runtime.ROOT / self.data.folder
+
+    @property
+    def results(self) -> Path:
+        """Folder of all that a run writes. STROKELIB_RESULTS says where such folders lie, such as on a scratch disk."""
+        elsewhere = os.environ.get("STROKELIB_RESULTS") or "results"
+        return runtime.ROOT / Path(elsewhere).expanduser() / self.name
+
+    @property
+    def kept(self) -> Path:
+        """Folder of what the project publishes of a run; tools/keep.py alone writes there."""
+        return runtime.ROOT / "figures" / self.name
+
+    @property
+    def source(self) -> str:
+        """What the scans are."""
+        return "synthetic cohort" if self.synthetic else "ISLES 2018"
+
+    @property
+    def label(self) -> str:
+        """What every figure and table made from these scans must say, that some are left out included."""
+        source = self.source
+        listed = self.results / "bad_cases.csv"  # of notebook 01
+        if not listed.is_file():
+            return source
+        with open(listed, newline="", encoding="utf-8") as file:
+            bad = len(list(csv.DictReader(file)))
+        return f"{source}, {bad} bad case{'s' if bad > 1 else ''} left out" if bad else source
+
+
+def check_fold(settings: Settings, fold: int) -> None:
+    """Refuse the number of a fold that the settings do not have.
+
+    Raises
+    ------
+    SettingsError : it is not 0 to folds.count - 1.
+    """
+    require(fold in range(settings.folds.count), f"fold must be 0 to {settings.folds.count - 1}, got {fold!r}")
+
+
+def _build(kind, table, where: str):
+    """Turn a TOML table into a dataclass, refusing unknown, missing and mistyped keys by name."""
+    if not isinstance(table, dict):
+        raise SettingsError(f"{where} must be a table, got {table!r}")
+    hints = typing.get_type_hints(kind)
+    prefix = f"{where}." if where else ""
+    for key in table:
+        if key not in hints:
+            raise SettingsError(f"unknown key {prefix}{key}{nearest(key, hints)}")
+    values = {}
+    for key, hint in hints.items():
+        if key not in table:
+            raise SettingsError(f"missing key {prefix}{key}")
+        values[key] = _convert(hint, table[key], f"{prefix}{key}")
+    return kind(**values)
+
+
+def _convert(hint, value, where: str):
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    if isinstance(hint, types.GenericAlias):  # tuple[item, ...]
+        if not isinstance(value, list):
+            raise SettingsError(f"{where} must be a list, got {value!r}")
+        return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
+    if hint is float and type(value) is int:
+        value = float(value) if abs(value) < 2**63 else math.inf  # a float cannot hold every int
+    if type(value) is not hint:
+        raise SettingsError(f"{where} must be {hint.__name__}, got {value!r}")
+    if hint in (int, float) and not abs(value) < 2**63:  # nor NaN
+        raise SettingsError(f"{where} must be a finite number below 2^63, got {value}")
+    return value
+
+
+def _check_changes(settings: Settings) -> None:
+    """Refuse changes that cannot be tried; here, and not in Settings, which a change of one of them makes anew."""
+    require(
+        settings.seed not in settings.sensitivity.seeds,
+        f"sensitivity.seeds must be other than the study's own, {settings.seed}; leave it out",
+    )
+    for name in settings.sensitivity.changes:
+        change = CHANGES[name]
+        side = change.value if change.key == "patch_size" else VARIANTS[change.variant].patch_size
+        require(
+            settings.prediction.step <= side,
+            f"sensitivity.changes holds {name!r}, whose patches of {side} leave gaps at a prediction.step of "
+            f"{settings.prediction.step}; leave it out or take a smaller step",
+        )
+
+
+def load_settings(name_or_path) -> Settings:
+    """Read settings by name (configs/<name>.toml) or by path; the file's stem names the results folder.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file; lists the names there are.
+    SettingsError : no TOML, an unknown, missing or mistyped key, or a value out of range, by name.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = runtime.ROOT / "configs" / f"{name_or_path}.toml"
+    if not path.is_file():
+        names = sorted(p.stem for p in (runtime.ROOT / "configs").glob("*.toml"))
+        raise FileNotFoundError(f"no settings file {path}; settings are one of {names} or a path")
+    try:
+        table = _read_toml(path)
+        require("name" not in table, "unknown key name; the results are named after the file")
+        require(
+            bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", path.stem)),
+            "rename the file: its name is that of the folder of the results, and takes letters, digits, '_', '-' and "
+            "'.' only",
+        )
+        settings = _build(Settings, table | {"name": path.stem}, "")
+        _check_changes(settings)
+        return settings
+    except SettingsError as error:
+        raise SettingsError(f"{path.name}: {error}") from None
+
+
+def _read_toml(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of the decoding, of TOML, of brackets in thousands
+        raise SettingsError(f"not a TOML file: {error}") from None

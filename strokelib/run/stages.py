@@ -1,0 +1,168 @@
+"""What each notebook reads, writes and depends on: the one declaration, which run, workflow and headers are held to.
+
+A path is relative to results/<settings>. Words in braces stand for what differs from run to run and file to file:
+{variant} and {fold} of a crossvalidation, {split} (TRAINING or TESTING) and {case} of a scan.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+from strokelib.run.variants import CHANGES, VARIANTS, method, weights
+
+FOLD = "{variant}/fold{fold}"
+SCAN = "preprocessed/{split}/case_{case}.npz"
+MAP, SPREAD = f"{FOLD}/case_{{case}}.nii.gz", f"{FOLD}/case_{{case}}_spread.nii.gz"
+ALWAYS = ("threads", "data.source")
+# Settings that no number depends on: processes, notebooks or patches at a time.
+NO_NUMBER = ("cohort.jobs", "compute.folds_at_once", "prediction.batch_size")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook."""
+
+    depends: tuple[str, ...]  # settings, by section or section.key; and "variant" (its own), "variants", "changes"
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    may_read: tuple[str, ...] = ()  # in some runs
+    may_write: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()  # of another run, as it is published in figures/<name>/
+
+
+def _figures(*names: str) -> tuple[str, ...]:
+    return tuple(f"figures/{name}" for name in names)
+
+
+STAGES = {
+    "00_overview": Stage(
+        depends=("variants",),
+        reads=("cohort.csv", *_figures("table1.csv", "tests_of_significance.csv", "table2.csv", "fig4.png")),
+        kept=("table1.csv", "tests_of_significance.csv", "seeds.csv", "table2.csv", "vote.csv", "claims.png"),
+    ),
+    "01_data_exploration": Stage(
+        depends=("seed", "cohort", "folds"),
+        writes=("cohort.csv", "bad_cases.csv", *_figures("forward_model.png", "cohort.png", "modalities.png")),
+        may_write=_figures("curves.png", "vendor_maps.png", "own_maps.png"),
+    ),
+    "02_preprocessing": Stage(
+        depends=("data.skip_bad_cases", "preprocess"),
+        reads=("cohort.csv",),
+        writes=("registration.csv", SCAN, *_figures("registration.png", "registration_errors.png", "fig1.png")),
+    ),
+    "03_sampling": Stage(
+        depends=("seed", "folds", "sampling", "variants"),
+        reads=("cohort.csv", "registration.csv", SCAN),
+        writes=("sampling.csv", *_figures("centers.png", "patches.png", "class_fractions.png", "elastic.png")),
+    ),
+    "04_model": Stage(
+        depends=("seed", "training.dropout", "training.batch_norm_momentum", "prediction.dropout", "variants"),
+        writes=("layers.csv", *_figures("fig2.png")),
+    ),
+    "05_crossvalidation": Stage(
+        depends=("seed", "folds", "sampling", "training", "compute", "prediction", "variant"),
+        reads=("registration.csv", SCAN),
+        may_read=(f"{FOLD}/network.safetensors", f"{FOLD}/network2.safetensors"),
+        writes=(f"{FOLD}/predictions.csv", MAP, f"{FOLD}/history.png", f"{FOLD}/probability.png"),
+        may_write=(
+            *(f"{FOLD}/{name}" for name in ("network.safetensors", "network2.safetensors", "history.csv")),
+            *(SPREAD, *_figures("fig3.png")),
+        ),
+    ),
+    "06_ablations": Stage(
+        depends=("seed", "folds", "postprocess", "sensitivity.seeds", "variants"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, SPREAD),
+        writes=(
+            *("grid.csv", "choice.csv", "metrics.csv", "metrics_nested.csv", "table1_numbers.csv", "tests.csv"),
+            *("groups.csv", "agreement.csv", "reliability.csv", "error_detection.csv"),
+            *_figures("table1.csv", "tests_of_significance.csv", "seeds.csv", "seeds_averaged.csv"),
+            *_figures("pair.png", "grid.png", "metrics.png", "volumes.png", "by_volume.png", "by_slices.png"),
+            *_figures("bland_altman.png", "fig4.png", "worst.png", "differences.png", "claims.png", "seeds.png"),
+            *_figures("uncertainty.png", "reliability.png"),
+        ),
+    ),
+    "07_leaderboard_submission": Stage(
+        depends=("seed", "folds.count", "compute", "prediction", "variants"),
+        reads=("registration.csv", SCAN, f"{FOLD}/network.safetensors", "choice.csv", "metrics.csv"),
+        writes=(
+            *("test_maps/case_{case}.nii.gz", "submission/submission.zip"),
+            *_figures("test_map.png", "table2.csv", "leaderboard.png"),
+        ),
+        may_write=("test_metrics.csv", "test_metrics_single.csv", *_figures("vote.csv")),
+    ),
+    "08_sensitivity": Stage(
+        depends=("seed", "folds", "sampling", "prediction", "postprocess", "sensitivity", "variants", "changes"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+        may_read=(f"{FOLD}/history.csv",),
+        writes=(
+            *("sensitivity_tests.csv", *_figures("sensitivity.csv", "stopping.csv")),
+            *_figures("patch_side.png", "sensitivity.png", "prediction.png", "stopping.png"),
+        ),
+    ),
+}
+
+
+def depends(notebook: str, settings, variant: str = "") -> dict:
+    """Collect the values that a notebook's results depend on, by name; of JSON's types, as a manifest holds them.
+
+    Parameters
+    ----------
+    notebook : a name in STAGES
+    settings : Settings
+    variant : of the run, for a notebook that depends on its own
+
+    Raises
+    ------
+    SettingsError : an unknown variant.
+    """
+    names, values = (*ALWAYS, *STAGES[notebook].depends), {}
+    if variant:
+        row, settings = method(variant, settings)
+        values = {f"variant.{key}": value for key, value in dataclasses.asdict(row).items()}
+        values["variant.weights"] = weights(variant, settings)
+    if "variants" in names:
+        values = {f"variants.{name}": dataclasses.asdict(row) for name, row in VARIANTS.items()}
+    if "changes" in names:
+        values |= {f"changes.{name}": dataclasses.asdict(CHANGES[name]) for name in settings.sensitivity.changes}
+    for key, value in flat(dataclasses.asdict(settings)).items():
+        if {key, key.split(".")[0]} & {*names} and key not in NO_NUMBER:
+            values[key] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def flat(settings: dict) -> dict:
+    """Return {"seed": value, "training.rho": value, ...}."""
+    values = {}
+    for key, value in settings.items():
+        values |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return values
+
+
+def declared(paths, path: str) -> str:
+    """Return the declared path that a path is one of, such as MAP for rt/fold0/case_1.nii.gz; none gives ""."""
+    for pattern in paths:
+        words = re.sub(r"\\\{(case|fold)\\\}", "[0-9]+", re.escape(pattern))
+        words = re.sub(r"\\\{\w+\\\}", "[^/]+", words)
+        if re.fullmatch(words, path):
+            return pattern
+    return ""
+
+
+def maker(path: str) -> str:
+    """Return the notebook that writes a path, given as declared or as it is.
+
+    Raises
+    ------
+    KeyError : none does.
+    """
+    for name, stage in STAGES.items():
+        if path in (*stage.writes, *stage.may_write) or declared((*stage.writes, *stage.may_write), path):
+            return name
+    raise KeyError(f"no notebook is declared to write {path}; see strokelib/run/stages.py")
+
+
+def manifest(notebook: str, path: str) -> str:
+    """Return the manifest that a path written by a notebook stands in: of the figures, of a fold, or of the rest."""
+    folders = path.split("/")[:-1]
+    home = folders[:1] if path.startswith("figures/") else folders[:2] if notebook == "05_crossvalidation" else []
+    return "/".join([*home, f"{notebook}.manifest.json"])

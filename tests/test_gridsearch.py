@@ -1,0 +1,92 @@
+import numpy as np
+import pandas as pd
+import pytest
+from test_postprocess import SIZES, SPACING, THRESHOLDS, scan, search
+
+from strokelib.evaluation import gridsearch
+from strokelib.postprocess import Pair
+
+
+def grid_of(rows, diagonal=200.0):
+    """Make a grid frame from (case, threshold, S_min, dsc, hd)."""
+    frame = pd.DataFrame(rows, columns=["case", "threshold", "min_lesion_voxels", "dsc", "hd_mm"])
+    return frame.assign(diagonal_mm=diagonal)
+
+
+def test_grid_reads_iterables_and_sorts_its_axes():
+    scans = [scan(seed) for seed in range(2)]
+    lazy = gridsearch.grid_search(
+        (p for p, _ in scans), (t for _, t in scans), (SPACING for _ in scans), THRESHOLDS[::-1], SIZES[::-1], [7, 9]
+    )
+    assert lazy["case"].unique().tolist() == [7, 9]
+    pd.testing.assert_frame_equal(lazy.drop(columns="case"), search(scans).drop(columns="case"), check_exact=True)
+
+
+def test_grid_names_wrong_input():
+    probability, truth = scan(0)
+    with pytest.raises(ValueError, match="scan 1 lacks one"):
+        gridsearch.grid_search([probability] * 2, [truth], [SPACING] * 2, THRESHOLDS, SIZES)
+    with pytest.raises(ValueError, match="cases names 2"):
+        search([(probability, truth)], cases=[1, 2])
+    with pytest.raises(ValueError, match="one shape"):
+        search([(probability, truth[1:])])
+    with pytest.raises(ValueError, match="min_lesion_voxels >= 1"):
+        search([(probability, truth)], sizes=(0, 10))
+    with pytest.raises(ValueError, match="no scan"):
+        gridsearch.grid_search([], [], [], THRESHOLDS, SIZES)
+
+
+def test_choice_is_the_least_sum_of_ranks():
+    grid = grid_of([(0, 0.1, 10, 0.9, 30.0), (0, 0.2, 10, 0.8, 10.0), (0, 0.3, 10, 0.7, 20.0)])
+    assert gridsearch.choose_pair(grid) == Pair(0.2, 10)  # ranks 1+3, 2+1, 3+2
+    assert gridsearch.choose_pair(grid, weights=(1, 0)) == Pair(0.1, 10)
+
+
+def test_ties_of_ranks_go_to_the_higher_dsc():
+    grid = grid_of([(0, 0.1, 10, 0.8, 10.0), (0, 0.2, 10, 0.9, 20.0)])
+    assert gridsearch.choose_pair(grid) == Pair(0.2, 10)
+
+
+def test_equal_pairs_give_the_first():
+    grid = grid_of([(0, 0.2, 50, 0.9, 10.0), (0, 0.2, 10, 0.9, 10.0), (0, 0.3, 10, 0.9, 10.0)])
+    assert gridsearch.choose_pair(grid) == Pair(0.2, 10)
+
+
+def test_missing_a_lesion_never_looks_better_than_finding_it():
+    found = [(0, 0.1, 10, 0.5, 50.0), (1, 0.1, 10, 0.5, 50.0)]
+    missed = [(0, 0.9, 10, 0.6, 1.0), (1, 0.9, 10, 0.0, np.inf)]
+    grid = grid_of(found + missed)
+    means = gridsearch.pair_means(grid).set_index("threshold")
+    assert means.loc[0.9, "hd_mm"] == pytest.approx((1 + 200) / 2)
+    assert gridsearch.choose_pair(grid) == Pair(0.1, 10)
+
+
+def test_choice_needs_every_pair_of_every_case():
+    rows = [(c, t, 10, 0.5, 5.0) for c in range(2) for t in (0.1, 0.2)]
+    for bad in (rows[:-1], rows + rows[:1], []):
+        with pytest.raises(ValueError, match="every pair exactly once"):
+            gridsearch.choose_pair(grid_of(bad))
+
+
+def test_nested_choice_ignores_the_own_fold():
+    good = {0: 0.1, 1: 0.1, 2: 0.9, 3: 0.9}  # the threshold that suits each case
+    rows = [(c, t, 10, 0.8 if t == best else 0.2, 5.0) for c, best in good.items() for t in (0.1, 0.9)]
+    chosen = gridsearch.nested_choice(grid_of(rows), [0, 0, 1, 1])
+    assert chosen == {0: Pair(0.9, 10), 1: Pair(0.1, 10)}
+
+
+def test_nested_choice_is_the_choice_on_the_rest():
+    grid = search([scan(seed, (40, 36, 2), 1.5) for seed in range(5)], cases=[4, 8, 15, 16, 23])
+    folds = np.array([1, 0, 1, 2, 2])
+    chosen = gridsearch.nested_choice(grid, folds)
+    assert list(chosen) == [0, 1, 2]
+    for fold, pair in chosen.items():
+        others = np.array([4, 8, 15, 16, 23])[folds != fold]
+        assert pair == gridsearch.choose_pair(grid[grid["case"].isin(others)])
+
+
+def test_nested_choice_names_wrong_folds():
+    grid = grid_of([(c, 0.1, 10, 0.5, 5.0) for c in range(3)])
+    for folds in ([0, 1], [0, 0, 0]):
+        with pytest.raises(ValueError, match="one fold for each of the 3 cases"):
+            gridsearch.nested_choice(grid, folds)
