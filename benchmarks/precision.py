@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import cases, inference, metrics, patches, preprocess, training
+from strokelib import crossvalidation, inference, metrics, preprocess, training
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
@@ -22,30 +22,21 @@ from strokelib.run.variants import VARIANTS
 WORK = "training rt_sm, fold 0 of the demo, and predicting its scans"
 
 
-def train(settings, scans, compute, folder: Path) -> tuple[float, float]:
+def train(settings, scans, folder: Path) -> tuple[float, float]:
     """Train as notebook 05 does; return seconds and the mean DSC of the evaluated scans at a threshold of 0.5."""
     device, row = runtime.choose_device("auto"), VARIANTS["rt_sm"]
-    runtime.prepare_torch(measure.threads(), compute.precision)
-    patients, slices = [scan.patient for scan in scans], [scan.mask.shape[2] for scan in scans]
-    folds = cases.assign_folds(patients, settings.folds.count, settings.folds.scheme, settings.seed, slices)
-    parts = cases.split_fold(folds, 0, patients, settings.folds.inner_split, settings.seed, slices)
-    stack = preprocess.resident(scans, True, device.type, row.patch_size // 2, compute.resident)
-    count = settings.sampling.patches_per_case
-    listed = [
-        patches.sample_set(
-            scans, part, stack.first_slice, stack.pad, count, row.patch_size, settings.seed, 0
-        )
-        for part in parts[:2]
-    ]
-    elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
-    job = training.Job("network", folder, 0, settings.seed, row, settings.training, compute, elastic, "")
+    runtime.prepare_torch(measure.threads(), settings.compute.precision)
+    fold = crossvalidation.split(scans, 0, settings)
+    stack = crossvalidation.resident(scans, row, settings, device.type)
+    lists = [crossvalidation.patch_set(fold, part, stack, row, settings) for part in (fold.train, fold.stop)]
+    (job,) = crossvalidation.jobs(fold, row, settings, folder, [])
     began = time.perf_counter()
-    for _ in training.train_fold(job, stack, *listed, (), device):
+    for _ in training.train_fold(job, stack, *lists, (), device):
         pass
     seconds = time.perf_counter() - began
     network, _ = inference.load_network(job.network_file, device)
-    unseen = [scans[i] for i in parts[2]]
-    maps = [inference.predict_case([network], scan.images, scan.mask, settings.prediction.step) for scan in unseen]
+    step, unseen = settings.prediction.step, fold.evaluated
+    maps = [inference.predict_case([network], scan.images, scan.mask, step) for scan in unseen]
     return seconds, float(np.mean([metrics.dsc(p > 0.5, scan.lesion) for p, scan in zip(maps, unseen, strict=True)]))
 
 
@@ -66,7 +57,8 @@ def compare(repeats: int) -> list:
     for name, change in changes.items():
         compute = dataclasses.replace(settings.compute, **change)
         with tempfile.TemporaryDirectory() as temporary:
-            seconds[name], dsc = train(settings, scans, compute, Path(temporary))
+            changed = dataclasses.replace(settings, compute=compute)
+            seconds[name], dsc = train(changed, scans, Path(temporary))
         agreement[name] = f"mean DSC {dsc:.4f}"
     return measure.rows(WORK, seconds, "float32", agreement, 1)
 

@@ -1,11 +1,12 @@
 """One fold of one row of Table 1: its scans, its patches, what its networks are trained from."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from strokelib import cases, patches, preprocess
+from strokelib import cases, inference, patches, preprocess
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed, Resident
 from strokelib.run.digest import digest
@@ -64,6 +65,27 @@ def patch_set(fold: Fold, indices, stack: Resident, variant: Variant, settings: 
         how.lesion_offset,
         how.balanced,
     )
+
+
+def mistaken(fold: Fold, network, variant: Variant, settings: Settings) -> Iterator[tuple[int, np.ndarray]]:
+    """Tell where the first network of a cascade sees lesion, scan by scan; the second one's `preferred`.
+
+    Yields
+    ------
+    index of a scan to train or to stop on, and bool (x, y, slice) : its probability is above 0.5.
+    """
+    channels, how = network.in_channels, settings.prediction
+    for i in [*fold.train, *np.setdiff1d(fold.stop, fold.train)]:
+        scan = fold.scans[i]
+        probability = inference.predict_case(
+            [network],
+            scan.images[:channels],
+            scan.mask,
+            how.step,
+            patch_size=variant.patch_size,
+            batch_size=how.batch_size,
+        )
+        yield int(i), probability > 0.5
 
 
 def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> list[Job]:

@@ -97,6 +97,8 @@ def train_fold(
     weights of the best epoch). Our choice: elastic fields are drawn anew every epoch; the last, smaller batch of an
     epoch is left out; validation DSC is taken on whole slices at a threshold of 0.5.
     """
+    if is_finished(job):
+        return
     try:
         yield from _train(job, stack, training_set, stopping_set, evaluated, device)
     except torch.cuda.OutOfMemoryError as error:
@@ -168,6 +170,11 @@ def _train(job: Job, stack: Resident, training_set: PatchList, stopping_set: Pat
         _checkpoint(job, state)
     network.load_state_dict(state["best"])
     save_network(job.network_file, network, {"digest": job.digest, "history": history})
+
+
+def is_finished(job: Job) -> bool:
+    """Tell whether the network of a job is there: trained to the end by this code from these data and settings."""
+    return read_facts(job.network_file).get("digest") == job.digest
 
 
 def replaced(job: Job) -> str:

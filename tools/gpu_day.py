@@ -7,8 +7,11 @@ check   one training step against float64 on the CPU, folds side by side against
 speed   the ladder: kernel by kernel, recorded, compiled; float32, TF32, bf16; one to five folds at once
 dsc     the mean DSC of all folds after the same updates in each precision, over seeds
 plan    an epoch of five folds by the paper's numbers, exact predictions, and what Table 1 takes by them
+phantom the study of the settings file, from scans to Table 1, as far as `--seconds` reach; the next call goes on
+pack    what is worth keeping of it into a few files in FOLDER; `unpack` puts them back on another machine
 
-Needs neither papermill nor snakemake. `--settings tests/tiny.toml --tiny` runs the same code in a minute on a CPU. Each
+Needs neither papermill nor snakemake, and no installation: where strokelib is not installed, set PYTHONPATH to the
+folder of the repository. `--settings tests/tiny.toml --tiny` runs the same code in minutes on a CPU. Each
 part writes its table as soon as it is done; a bound that is missed is said in the table and by the exit status.
 """
 
@@ -26,11 +29,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import gpu_pieces
 import numpy as np
 import pandas as pd
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from strokelib import crossvalidation, inference, losses, metrics, patches, preprocess, steps, training
 from strokelib.cases import MODALITIES, Case
 from strokelib.network import Network
@@ -45,7 +48,8 @@ FARTHEST = {"float32": 2e-3, "tf32": 2e-2, "bf16": 1e-1}
 FARTHEST_LOSS = 0.03  # between a fold alone and beside others, mean of the first steps; sums in another order grow
 FARTHEST_DSC = 0.06  # between devices, a fold of the demo: minutes of training, which rounding alone moves by points
 EQUAL_DSC = 0.02  # between precisions, mean over folds and seeds
-TARGET_RATE, TARGET_SCAN_S, TARGET_TABLE_MIN, EPOCHS = 60_000, 1.0, 45, 20
+EPOCHS = 20  # of each network, for which the minutes of Table 1 are told
+MEASURED, PIECES = ("check", "speed", "dsc", "plan"), ("unpack", "phantom", "pack")
 CAN_COMPILE = steps.can_compile  # before a way that is not to be compiled says no
 
 
@@ -382,38 +386,56 @@ def facts(device) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("check", "speed", "dsc", "plan"))
+    parser.add_argument("parts", nargs="+", choices=(*MEASURED, *PIECES))
     parser.add_argument("--settings", default="phantom", help="settings of the cohort (phantom)")
     parser.add_argument("--out", default="results/gpu_day", help="folder of the tables (results/gpu_day)")
     parser.add_argument("--tiny", action="store_true", help="a few steps of everything, for a rehearsal")
     parser.add_argument("--compiled", default="float32,tf32,bf16", help="precisions, fastest last (all)")
+    parser.add_argument("--seconds", type=float, default=1e9, help="how long phantom may take, about (no end)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     asked = parser.parse_args()
     device, settings, out = choose_device(asked.device), load_settings(asked.settings), Path(asked.out)
-    amount = Amount(4, 6, (1,), (1, 2), asked.settings) if asked.tiny else Amount()
     out.mkdir(parents=True, exist_ok=True)
     (out / "facts.json").write_text(json.dumps(facts(device), indent=1) + "\n")
-    began = time.perf_counter()
-    every = ways(device, asked.compiled.split(","))
-    bench = lay_out(settings, make_scans(settings), device, every)
-    print(f"{settings.label}, {time.perf_counter() - began:.0f} s; {facts(device)}", flush=True)
+    print(f"{settings.label}; {facts(device)}", flush=True)
     missed = 0
+    measured = [part for part in asked.parts if part in MEASURED]
+    if measured:
+        amount = Amount(2, 3, (1,), (1, 2), asked.settings) if asked.tiny else Amount()
+        every = ways(device, asked.compiled.split(","))
+        bench = lay_out(settings, make_scans(settings), device, every)
+        missed = sum(measure(part, bench, amount, out, not asked.tiny) for part in measured)
+        del bench
+    path = asked.settings if asked.settings.endswith(".toml") else f"configs/{asked.settings}.toml"
     for part in asked.parts:
-        began = time.perf_counter()
-        if part == "check":
-            table = check(bench, amount)
-            missed += int((~table.passed).sum())
-        elif part == "speed":
-            table = speed(bench, amount)
-        elif part == "dsc":
-            table = dsc(bench, amount)
-            missed += int((table.from_float32.abs() > EQUAL_DSC).any())
-        else:
-            table = plan(bench, amount, not asked.tiny)
-        table.assign(cohort=settings.label).to_csv(out / f"{part}.csv", index=False, float_format="%.6g")
-        with pd.option_context("display.width", 200, "display.max_colwidth", 90, "display.max_rows", None):
-            print(f"{table.to_string(index=False)}\n{part}: {time.perf_counter() - began:.0f} s", flush=True)
+        if part == "unpack":
+            print(f"{gpu_pieces.unpack(settings, out)} files put back into {settings.results.name}")
+        elif part == "phantom":
+            done = gpu_pieces.phantom(settings, str(Path(path).resolve()), device, asked.seconds)
+            print("finished" if done else "not finished; call it again")
+        elif part == "pack":
+            for file in gpu_pieces.pack(settings, out):
+                print(f"{file.name} {file.stat().st_size / 1e6:.1f} MB")
     return min(missed, 1)
+
+
+def measure(part: str, bench: Bench, amount: Amount, out: Path, whole_epoch: bool) -> int:
+    """Measure one part, write and print its table; return how many bounds it missed."""
+    began = time.perf_counter()
+    if part == "check":
+        table = check(bench, amount)
+        missed = int((~table.passed).sum())
+    elif part == "speed":
+        table, missed = speed(bench, amount), 0
+    elif part == "dsc":
+        table = dsc(bench, amount)
+        missed = int((table.from_float32.abs() > EQUAL_DSC).any())
+    else:
+        table, missed = plan(bench, amount, whole_epoch), 0
+    table.assign(cohort=bench.settings.label).to_csv(out / f"{part}.csv", index=False, float_format="%.6g")
+    with pd.option_context("display.width", 200, "display.max_colwidth", 90, "display.max_rows", None):
+        print(f"{table.to_string(index=False)}\n{part}: {time.perf_counter() - began:.0f} s", flush=True)
+    return missed
 
 
 if __name__ == "__main__":

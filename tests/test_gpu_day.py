@@ -1,0 +1,74 @@
+"""The rehearsal of a day on a GPU: the same code on tiny numbers, on the CPU, as if on a bare machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
+
+TINY = "tests/tiny.toml"
+# What a bare machine lacks; notebooks are then run cell by cell.
+BARE = """
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ("papermill", "IPython") else found(name, *rest)
+sys.path.insert(0, "tools")
+import gpu_day
+sys.exit(gpu_day.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return tmp_path_factory.mktemp("gpu_day")
+
+
+def call(results, *words):
+    """Call the tool as on a bare machine, with results of its own; return what it printed."""
+    kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    told = subprocess.run(
+        [sys.executable, "-c", BARE, *words, "--settings", TINY, "--out", str(results / "out")],
+        cwd=ROOT,
+        env=kept | {"OMP_NUM_THREADS": "1", "STROKELIB_RESULTS": str(results), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout
+
+
+def test_every_measurement_is_made_and_every_bound_held(results):
+    call(results, "check", "speed", "dsc", "plan", "--tiny", "--device", "cpu")
+    check, speed, dsc, plan = (
+        pd.read_csv(results / "out" / f"{part}.csv") for part in ("check", "speed", "dsc", "plan")
+    )
+    assert check.passed.all() and (check.found <= check.bound).all()
+    for words in ("gradient of one step", "loss of one step", "beside others", "DSC of a fold of the demo"):
+        assert check.check.str.contains(words).any()
+    assert (speed.patches_per_s > 0).all() and set(speed.folds) == {1, 2}
+    assert set(dsc.precision) == {"float32", "tf32"} and dsc.dsc.between(0, 1).all()
+    assert plan.measured.str.contains("minutes of Table 1 at 20 epochs").sum() == 1 and (plan.value > 0).all()
+    assert {"torch", "numpy", "triton"} <= set(json.loads((results / "out" / "facts.json").read_text())["versions"])
+
+
+def test_a_study_in_pieces_ends_as_one_and_is_packed_and_put_back(results):
+    settings = load_settings(TINY)
+    first = call(results, "phantom", "--device", "cpu", "--seconds", "0")
+    assert "not finished" in first and not list(results.glob("tiny/*/fold*/predictions.csv"))
+    assert "finished" in call(results, "phantom", "--device", "cpu")
+    made = pd.read_csv(results / "tiny" / "figures" / "table1.csv")
+    assert len(list(results.glob("tiny/*/fold*/predictions.csv"))) >= 4 * settings.folds.count and len(made) > 4
+    again = call(results, "phantom", "pack", "--device", "cpu")  # nothing is left to do
+    parts = sorted((results / "out").glob("tiny_*.tar"))
+    assert parts and all(part.stat().st_size < 16 * 2**20 for part in parts) and f"{parts[0].name} " in again
+    network = results / "tiny" / "rt_sm" / "fold0" / "network.safetensors"
+    contents = network.read_bytes()
+    (results / "tiny").rename(results / "before")
+    call(results, "unpack", "--device", "cpu")
+    assert network.read_bytes() == contents and (results / "tiny" / "figures" / "table1.csv").is_file()

@@ -1,0 +1,136 @@
+"""A recorded step is the eager one: here without CUDA, where it is computed anew each time instead of played back."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_training import job, scan
+
+from strokelib import patches, preprocess, steps
+from strokelib.network import Network
+from strokelib.run.runtime import rng
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def world():
+    scans = [scan(n, n) for n in range(1, 5)]
+    stack = preprocess.resident(scans, False, "cpu", SIDE // 2)
+    listed = patches.sample_set(scans, range(4), stack.first_slice, stack.pad, 32, SIDE, 1, 0)
+    return stack, dataclasses.replace(listed, deform=np.arange(len(listed)) % 5 == 0)
+
+
+def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, **compute):
+    """Take the steps of some epochs; return the losses step by step and the network."""
+    stack, listed = world
+    base = job(None)
+    recipe = dataclasses.replace(base.recipe, elastic=elastic, compute=dataclasses.replace(base.compute, **compute))
+    torch.manual_seed(0)
+    network = Network(5).to(memory_format=torch.channels_last).train()
+    if recorded:
+        flat = steps.flatten(network)
+        optimizer = steps.make_optimizer([flat.values], base.training, recorded=True)
+        epoch_steps = steps.recorded_steps(network, flat, optimizer, recipe, stack, listed)
+    else:
+        optimizer = steps.make_optimizer(network.parameters(), base.training)
+        epoch_steps = steps.eager_steps(network, optimizer, recipe, stack, listed)
+    sums = []
+    for epoch in range(1, epochs + 1):
+        order = rng(1, "order", epoch).permutation(len(listed))
+        sums.append([float(total) for total, _ in epoch_steps(order, epoch)])
+    return np.diff(sums, prepend=0), network
+
+
+@pytest.fixture(scope="module")
+def eager(world):
+    return take(world, False)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])  # the latter passes packed patches
+def test_a_recorded_step_is_the_eager_one(world, eager, precision):
+    """The first losses agree to rounding; Adadelta's first steps then divide by almost nothing and spread it."""
+    found, network = take(world, True, precision=precision)
+    losses, plain = eager
+    assert np.abs(found / losses - 1)[0, :2].max() < 1e-3 and np.abs(found / losses - 1).max() < 0.05
+    assert set(network.state_dict()) == set(plain.state_dict())
+    for name, value in network.state_dict().items():
+        assert value.shape == plain.state_dict()[name].shape
+
+
+def test_bf16_rounds_and_learns_as_well(world, eager):
+    found, network = take(world, True, precision="bf16")
+    assert not np.array_equal(found, eager[0]) and np.abs(found / eager[0] - 1).max() < 0.1
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+def test_recorded_steps_repeat_and_elastic_copies_change_them(world):
+    one, _ = take(world, True, (2.5, 0.12), epochs=2)
+    same, _ = take(world, True, (2.5, 0.12), epochs=2)
+    still, _ = take(world, True, (0.0, 0.12), epochs=2)
+    assert np.array_equal(one, same) and not np.array_equal(one, still)
+    assert one[1].mean() < one[0].mean()
+
+
+def test_only_marked_patches_are_bent(world):
+    """With no mark among the rows, a field of any size changes nothing; with marks it does."""
+    stack, listed = world
+    recipe = job(None).recipe
+    network = Network(5).to(memory_format=torch.channels_last).train()
+    loss_of = steps.recorded_loss(network, steps.flatten(network), recipe, stack)
+    corners = torch.from_numpy(listed.starts[:16].astype(np.int32))
+    field = 3 * torch.randn(8, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    kept = network.draw_kept(16, torch.Generator().manual_seed(0))
+    bend = torch.zeros(16, dtype=torch.bool)
+    plain, none, some = (
+        float(loss_of(cut, kept)[0].detach())
+        for cut in ((corners, bend, None), (corners, bend, field), (corners, bend.logical_not(), field))
+    )
+    assert plain == none != some
+
+
+def test_a_flat_network_is_the_same_network():
+    torch.manual_seed(0)
+    network = Network(10).to(memory_format=torch.channels_last).eval()
+    images = torch.randn(2, 10, 32, 32).to(memory_format=torch.channels_last)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        expected = network(images)
+        flat = steps.flatten(network)
+        assert torch.equal(network(images), expected)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in network.parameters() if p.ndim == 4)
+    addresses = [p.data_ptr() - flat.values.data_ptr() for p in network.parameters()]
+    assert all(address % (4 * steps.ALIGNED) == 0 for address in addresses) and len(set(addresses)) == len(addresses)
+    with torch.no_grad():
+        flat.values.zero_()
+    assert all((p == 0).all() for p in network.parameters())
+    named = steps.views(flat, [flat.values[: flat.convolutions], flat.values[flat.convolutions :]])
+    assert all("conv" in n or n.split(".")[0] in ("enter", "leave", "up") for n in list(named)[:10])
+    assert {n: v.shape for n, v in named.items()} == {n: p.shape for n, p in network.named_parameters()}
+
+
+def test_steps_that_do_not_count_leave_nothing_behind(world):
+    """What a recording does first: steps are taken, and network and optimizer are as before, in the same memory."""
+    network = Network(5).to(memory_format=torch.channels_last).train()
+    flat = steps.flatten(network)
+    optimizer = steps.make_optimizer([flat.values], job(None).training, recorded=True)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for again in (False, True):
+        with steps._unchanged(network, optimizer):
+            network(torch.randn(2, 5, 32, 32)).sum().backward()
+            flat.values.grad = torch.ones_like(flat.values)
+            optimizer.step()
+            if again:
+                state = {name: value.clone() for name, value in optimizer.state[flat.values].items()}
+        assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+        assert all((value == 0).all() for value in optimizer.state[flat.values].values())
+    assert any((value != 0).any() for value in state.values())
+
+
+def test_recording_is_for_gpus_that_are_asked_to():
+    compute = job(None).compute
+    compiled = dataclasses.replace(compute, compile=True)
+    assert [steps.is_recorded(c, d) for c in (compute, compiled) for d in ("cpu", "cuda")] == [False] * 3 + [True]
+    assert not steps.can_compile("cpu")

@@ -1,0 +1,174 @@
+"""The paper's numbers in pieces, for machines that are lent by the half hour: train, predict, pack, unpack.
+
+Every piece goes on where the last one ended: networks that are finished stay, others continue from their last whole
+epoch. The folds of a variant are trained in one process, which fills a GPU as notebooks side by side do not. What
+notebooks do is done by the notebooks, by papermill where it is installed and else cell by cell in this process.
+"""
+
+import json
+import sys
+import tarfile
+import time
+import types
+from importlib.util import find_spec
+from pathlib import Path
+
+from strokelib import crossvalidation, inference, preprocess, training
+from strokelib.run.runtime import ROOT, prepare_torch
+from strokelib.run.settings import Settings
+from strokelib.run.variants import VARIANTS, changes, method, weights
+
+PART_BYTES = 15 * 2**20  # of a packed file
+CHECKED_EVERY = 64  # steps between two looks at the clock
+
+
+def execute(notebook: str, saved: Path, **parameters) -> None:
+    """Run a notebook with parameters; where papermill is installed, save it as it ran."""
+    path = ROOT / "notebooks" / f"{notebook}.ipynb"
+    if find_spec("papermill") and find_spec("ipykernel"):
+        import papermill
+
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(path, saved, parameters, cwd=path.parent, kernel_name="python3", progress_bar=False)
+        return
+    if not find_spec("IPython"):
+        sys.modules.setdefault("IPython", _bare_ipython())
+        sys.modules.setdefault("IPython.display", sys.modules["IPython"].display)
+    import matplotlib
+
+    matplotlib.use("agg")
+    space = {"__name__": "__main__", "In": []}
+    sources = ["".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    for number, source in enumerate(sources):
+        exec(compile(source, f"{notebook}, cell {number + 1}", "exec"), space)
+        if number == 0:  # the parameters' own cell
+            unknown = parameters.keys() - space.keys()
+            if unknown:
+                raise ValueError(f"{notebook} has no parameter {', '.join(sorted(unknown))}")
+            space |= parameters
+
+
+def _bare_ipython() -> types.ModuleType:
+    """Stand in for what notebooks take of IPython: what they would show is printed, or nothing."""
+    bare, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    bare.get_ipython, bare.display, bare.version_info = lambda: None, display, (9, 0)  # which matplotlib looks at
+    display.display = lambda *shown: print(*shown)
+    display.Markdown = display.HTML = display.Math = str
+    display.Image = lambda filename=None, width=None, **_: f"[{filename}]"
+    display.clear_output = lambda *_: None
+    return bare
+
+
+def train_row(name: str, settings: Settings, scans, sha256, device, until: float) -> bool:
+    """Train all folds of a row of Table 1, or a change of one, in turn.
+
+    Returns
+    -------
+    whether they are finished before `until`, by time.monotonic.
+    """
+    row, settings = method(name, settings)
+    prepare_torch(settings.threads, settings.compute.precision)
+    stack = crossvalidation.resident(scans, row, settings, device.type)
+    folds = [crossvalidation.split(scans, number, settings) for number in range(settings.folds.count)]
+    jobs = [crossvalidation.jobs(f, row, settings, settings.results / name / f"fold{f.number}", sha256) for f in folds]
+    for which in range(row.networks):
+        turns = []
+        for fold, networks in zip(folds, jobs, strict=True):
+            preferred = None
+            if which and training.is_finished(networks[which]):
+                continue
+            if which:
+                first, _ = inference.load_network(networks[0].network_file, device)
+                preferred = dict(crossvalidation.mistaken(fold, first, row, settings))
+            lists = [
+                crossvalidation.patch_set(fold, part, stack, row, settings, preferred)
+                for part in (fold.train, fold.stop)
+            ]
+            turns.append(training.train_fold(networks[which], stack, *lists, fold.evaluated, device))
+        began, told, first = time.monotonic(), time.monotonic(), None
+        for number, (done, most) in enumerate(training.train_in_turn(turns, device)):
+            first = done if first is None else first
+            if number % CHECKED_EVERY:
+                continue
+            now = time.monotonic()
+            if now > until:
+                print(f"{name}: out of time after {done} of at most {most} steps; the next piece goes on", flush=True)
+                return False
+            if now - told > 30:
+                speed = (done - first) / (now - began)
+                print(f"{name}: {done} of at most {most} steps, {speed:.0f} a second", flush=True)
+                told = now
+    return True
+
+
+def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
+    """Go on with a whole study for so many seconds; tell whether it is finished.
+
+    Parameters
+    ----------
+    path : of the settings file, for the notebooks
+    """
+    until, results = time.monotonic() + seconds, settings.results
+    for notebook in ("01_data_exploration", "02_preprocessing"):
+        if not (results / f"{notebook}.manifest.json").is_file():
+            execute(notebook, results / f"{notebook}.ipynb", settings=path)
+    import pandas as pd
+
+    facts = pd.read_csv(results / "registration.csv").query("split == 'TRAINING'")
+    scans = [preprocess.load_preprocessed(results / f"preprocessed/TRAINING/case_{n}.npz") for n in facts.case]
+    seeded = [name for name, change in changes(settings).items() if change.key == "seed"]
+    for name in dict.fromkeys(weights(row, settings) for row in (*reversed(VARIANTS), *seeded)):
+        if not train_row(name, settings, scans, facts.sha256, device, until):
+            return False
+    for name in (*VARIANTS, *seeded):
+        for fold in range(settings.folds.count):
+            folder = results / name / f"fold{fold}"
+            if time.monotonic() > until:
+                print(f"out of time before the maps of {name}, fold {fold}; the next piece goes on", flush=True)
+                return False
+            if not (folder / "05_crossvalidation.manifest.json").is_file():
+                saved = folder / "05_crossvalidation.ipynb"
+                execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
+    for notebook in ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "00_overview"):
+        if not (results / f"{notebook}.manifest.json").is_file():
+            execute(notebook, results / f"{notebook}.ipynb", settings=path)
+    return True
+
+
+def pack(settings: Settings, folder: Path) -> list[Path]:
+    """Pack what is worth keeping of a run into files of at most 15 MiB: tables and figures first, then networks.
+
+    Scans and maps stay behind: they are made again from settings and networks. Checkpoints go along where their
+    network is not finished.
+    """
+    results = settings.results
+    small = [p for kind in ("csv", "json", "png", "zip") for p in sorted(results.rglob(f"*.{kind}"))]
+    finished = [p for p in sorted(results.rglob("network*.safetensors")) if ".checkpoint" not in p.name]
+    begun = sorted(results.rglob("*.checkpoint.safetensors"))
+    checkpoints = [p for p in begun if p.with_name(p.name.replace(".checkpoint", "")) not in finished]
+    groups, room = [], 0
+    for path in [*(p for p in small if "preprocessed" not in p.parts), *finished, *checkpoints]:
+        size = path.stat().st_size + 1024
+        if not groups or size > room:
+            groups.append([])
+            room = PART_BYTES
+        groups[-1].append(path)
+        room -= size
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number, group in enumerate(groups, start=1):
+        made.append(folder / f"{settings.name}_{number}.tar")
+        with tarfile.open(made[-1], "w") as tar:
+            for path in group:
+                tar.add(path, path.relative_to(results).as_posix())
+    return made
+
+
+def unpack(settings: Settings, folder: Path) -> int:
+    """Put what `pack` made back into results/<settings>; return how many files."""
+    count = 0
+    for path in sorted(folder.glob(f"{settings.name}_*.tar")):
+        with tarfile.open(path) as tar:
+            tar.extractall(settings.results, filter="data")
+            count += len(tar.getnames())
+    return count
