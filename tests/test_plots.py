@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from strokelib import agreement, network, plots, stats, submission
+from strokelib import agreement, figures, network, plots, stats, submission
 from strokelib.config import VARIANTS
 from strokelib.postprocess import Pair
 
@@ -260,7 +260,7 @@ def test_every_public_function_is_drawn_here():
         name
         for name, thing in vars(plots).items()
         if callable(thing)
-        and getattr(thing, "__module__", "") == "strokelib.plots"
+        and getattr(thing, "__module__", "").startswith("strokelib.figures.")
         and not name.startswith("_")
         and not isinstance(thing, type)
     }
@@ -297,7 +297,7 @@ def test_png_of_the_same_data_is_the_same(name):
 def test_import_leaves_the_reader_s_settings_alone():
     assert plots.STYLE["axes.spines.top"] is False
     assert mpl.rcParams["axes.spines.top"] is True
-    source = Path(plots.__file__).read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(figures.__file__).parent.glob("*.py"))
     assert "plt.show" not in source
     assert "rcParams" not in source
 

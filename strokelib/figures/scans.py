@@ -1,0 +1,256 @@
+"""Slices of scans: modalities, mirrored ones, patches, probabilities, and what a mask has right or wrong."""
+
+import numpy as np
+from matplotlib.patches import Patch
+
+from strokelib.cases import MODALITIES
+from strokelib.figures.style import (
+    LESION,
+    LESION_NOTE,
+    WINDOWS,
+    color_bar,
+    draw_slice,
+    finish,
+    outline,
+    panels,
+    picture,
+    styled,
+    zoom,
+)
+from strokelib.vocabulary import ORANGE, PINK
+
+# The paper's colors of Fig. 4.
+OUTCOMES = {
+    "true positive": (0.0, 0.75, 0.2),
+    "false positive": (0.9, 0.1, 0.1),
+    "false negative": (0.15, 0.35, 1.0),
+}
+
+
+def _modality_rows(stacks, k: int, lesion, height: float):
+    """Draw the five modalities of each stack (5, x, y, slice) in a row, one color bar a column."""
+    fig, axes = panels(len(stacks), len(MODALITIES), 10, height)
+    for m, name in enumerate(MODALITIES):
+        for ax, stack in zip(axes[:, m], stacks, strict=True):
+            shown = draw_slice(ax, stack[m], k, name, lesion)
+        color_bar(fig, shown, axes[:, m], f"{name} ({WINDOWS[name].unit})", "bottom", "max")
+    zoom(axes, stacks[0][0][:, :, k])
+    return fig, axes
+
+
+@styled
+def modalities(images, k: int, label: str, lesion=None, title: str = ""):
+    """Draw one slice of the five provided modalities, images (5, x, y, slice) in file units."""
+    fig, _ = _modality_rows([images], k, lesion, 3.2)
+    fig.suptitle(title)
+    return finish(fig, label, "" if lesion is None else LESION_NOTE)
+
+
+@styled
+def provided_and_mirrored(raw, mirrored, k: int, label: str, lesion=None):
+    """Draw Fig. 1: provided modalities above mirrored ones, (5, x, y, slice) in file units."""
+    fig, axes = _modality_rows([raw, mirrored], k, lesion, 5.3)
+    axes[0, 0].set_ylabel("provided")
+    axes[1, 0].set_ylabel("mirrored and registered")
+    return finish(fig, label, "" if lesion is None else LESION_NOTE)
+
+
+@styled
+def registration(ct, flipped, mirrored, k: int, label: str):
+    """Draw the CT, its plain flip and the registered flip (HU), and how far each is from the CT.
+
+    Differences are taken between values clipped to the CT's window, as they are seen above: neither
+    the skull's thousands of HU nor the air count.
+    """
+    window = WINDOWS["CT"][:2]
+    fixed = np.clip(ct[:, :, k], *window)
+    fig, axes = panels(2, 3, 9, 6.4)
+    shown = draw_slice(axes[0, 0], ct, k)
+    axes[0, 0].set_title("CT")
+    for column, volume, name in ((1, flipped, "flipped CT"), (2, mirrored, "mirrored CT")):
+        draw_slice(axes[0, column], volume, k)
+        axes[0, column].set_title(name)
+        distance = abs(fixed - np.clip(volume[:, :, k], *window))
+        distant = picture(axes[1, column], distance, cmap="inferno", vmin=0, vmax=40)
+        axes[1, column].set_title(f"|CT − {name}|")
+    color_bar(fig, shown, axes[0], "CT (HU)", extend="max")
+    color_bar(fig, distant, axes[1], "difference of what is seen above (HU)", extend="max")
+    axes[1, 0].set_visible(False)
+    zoom(axes, np.maximum(ct[:, :, k], flipped[:, :, k]))
+    return finish(fig, label)
+
+
+@styled
+def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
+    """Draw the patch centers of one slice on the CT (HU).
+
+    Parameters
+    ----------
+    centers_xy : int (n, 2), the centers that lie in slice k
+    is_lesion : bool (n,), which of them were drawn for the lesion
+    """
+    centers_xy, is_lesion = np.asarray(centers_xy).reshape(-1, 2), np.asarray(is_lesion, bool)
+    fig, axes = panels(1, 1, 5.6, 6.6)
+    ax = axes[0, 0]
+    draw_slice(ax, ct, k, "CT", lesion)
+    seen = ct[:, :, k] != ct[0, 0, k]
+    seen[tuple(centers_xy.T)] = True  # a moved center may lie off the head
+    zoom(ax, seen)
+    for chosen, marker, color, name in (
+        (~is_lesion, "x", PINK, "healthy centers"),
+        (is_lesion, "o", ORANGE, "lesion centers, moved at random"),
+    ):
+        x, y = centers_xy[chosen].T
+        ax.scatter(x, ct.shape[1] - 1 - y, s=9, marker=marker, color=color, lw=0.8, label=name)
+    ax.plot([], [], color=LESION, label="lesion core")
+    fig.legend(loc="outside upper center", ncols=3, markerscale=1.8)
+    return finish(fig, label, "CT, 0 to 80 HU")
+
+
+@styled
+def patch_examples(images, labels, titles, label: str):
+    """Draw patches (n, h, w) in one gray window, their labels (n, h, w) outlined, a title each."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    rows = -(-len(images) // 6)
+    columns = -(-len(images) // rows)
+    low, high = np.percentile(images, (1, 99))
+    fig, axes = panels(rows, columns, 1.6 * columns + 0.2, 1.85 * rows + 0.3)
+    for ax in axes.flat[len(images) :]:
+        ax.set_visible(False)
+    axes = axes.flat[: len(images)]
+    for ax, image, mask, title in zip(axes, images, labels, titles, strict=True):
+        picture(ax, image, cmap="gray", vmin=low, vmax=high)
+        outline(ax, mask)
+        ax.set_title(title, fontsize=8)
+    return finish(fig, label, LESION_NOTE)
+
+
+@styled
+def elastic(before, after, label_before, label_after, field, label: str):
+    """Draw a patch before and after elastic deformation, with the grid that takes one to the other.
+
+    Parameters
+    ----------
+    before, after : (h, w), one modality; label_before and label_after their labels
+    field : (2, h, w) voxels; `after` at (i, j) is `before` at (i, j) + field[:, i, j]
+    """
+    side_x, side_y = before.shape
+    place = np.indices(before.shape).astype(float)
+    low, high = np.percentile(before, (1, 99))
+    fig, axes = panels(1, 2, 7.6, 4.3)
+    for ax, image, mask, (x, y), title in (
+        (axes[0, 0], before, label_before, place + field, "before, with the sampled grid"),
+        (axes[0, 1], after, label_after, place, "after: the grid made straight"),
+    ):
+        picture(ax, image, cmap="gray", vmin=low, vmax=high)
+        step = max(1, side_x // 10)
+        for along, across in ((x[::step].T, y[::step].T), (x[:, ::step], y[:, ::step])):
+            ax.plot(along, side_y - 1 - across, color=ORANGE, linewidth=0.8)
+        outline(ax, mask)
+        ax.set(title=title, xlim=(-0.5, side_x - 0.5), ylim=(side_y - 0.5, -0.5))
+    return finish(fig, label, LESION_NOTE)
+
+
+@styled
+def probability(ct, probability, lesion, k: int, label: str):
+    """Draw a slice of the CT (HU), and the same under the lesion probability, 0.05 to 1."""
+    fig, axes = panels(1, 2, 7.6, 4.6)
+    for ax, title in zip(axes[0], ("CT, 0 to 80 HU", "lesion probability"), strict=True):
+        draw_slice(ax, ct, k, "CT", lesion)
+        ax.set_title(title)
+    seen = np.ma.masked_less(probability[:, :, k], 0.05)
+    shown = picture(axes[0, 1], seen, cmap="inferno", vmin=0, vmax=1)
+    zoom(axes, ct[:, :, k])
+    color_bar(fig, shown, axes[0, 1], "probability")
+    return finish(fig, label, "" if lesion is None else LESION_NOTE)
+
+
+def _outcomes(ax, ct, truth, mask) -> None:
+    """Draw an (x, y) slice of CT under what a mask has right, too much or missed."""
+    draw_slice(ax, ct[:, :, None], 0)
+    colors = np.zeros((*truth.shape, 4))  # transparent where both masks are empty
+    for where, color in zip((mask & truth, mask & ~truth, truth & ~mask), OUTCOMES.values(), strict=True):
+        colors[where] = (*color, 1)
+    picture(ax, colors)
+
+
+def _outcome_legend(fig) -> None:
+    handles = [Patch(color=color, label=name) for name, color in OUTCOMES.items()]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
+@styled
+def segmentations(ct_slices, truths, predictions, row_titles, column_titles, label: str):
+    """Draw Fig. 4: predicted lesions of a few scans, by what is right, too much or missed.
+
+    Parameters
+    ----------
+    ct_slices, truths : an (x, y) slice of CT (HU) and a bool (x, y) mask a row
+    predictions : for every row a list of bool (x, y) masks, one a column
+    """
+    rows, columns = len(ct_slices), len(column_titles)
+    width = min(10, 2.3 * columns + 0.4)
+    fig, axes = panels(rows, columns, width, (width - 0.4) / columns * 1.18 * rows + 0.8)
+    scans = zip(axes, ct_slices, truths, predictions, row_titles, strict=True)
+    for row, ct, truth, masks, title in scans:
+        for ax, mask in zip(row, masks, strict=True):
+            _outcomes(ax, ct, truth, mask)
+        zoom(row, ct)
+        row[0].set_ylabel(title)
+    for ax, title in zip(axes[0], column_titles, strict=True):
+        ax.set_title(title)
+    _outcome_legend(fig)
+    return finish(fig, label, "CT, 0 to 80 HU")
+
+
+@styled
+def worst_cases(ct_slices, maps, truths, predictions, row_titles, label: str, modality: str = "CBF"):
+    """Draw a row a scan: CT, one perfusion map, the true lesion on the CT, and what the prediction made of it.
+
+    Parameters
+    ----------
+    ct_slices, maps : an (x, y) slice of CT (HU) and of the modality (file units) a row
+    truths, predictions : a bool (x, y) mask a row
+    """
+    fig, axes = panels(len(ct_slices), 4, 8.5, 2.1 * len(ct_slices) + 1.2)
+    for row, ct, image, truth, mask, title in zip(axes, ct_slices, maps, truths, predictions, row_titles, strict=True):
+        draw_slice(row[0], ct[:, :, None], 0)
+        shown = draw_slice(row[1], image[:, :, None], 0, modality)
+        draw_slice(row[2], ct[:, :, None], 0, "CT", truth[:, :, None])
+        _outcomes(row[3], ct, truth, mask)
+        zoom(row, ct)
+        row[0].set_ylabel(title)
+    for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
+        ax.set_title(title)
+    bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(ct_slices)}
+    fig.colorbar(shown, ax=axes, label=f"{modality} ({WINDOWS[modality].unit})", **bar)
+    _outcome_legend(fig)
+    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
+
+
+@styled
+def uncertainty(ct, probability, spread, truth, prediction, k: int, label: str):
+    """Draw a slice's lesion probability, the spread of its stochastic passes, and its errors, on the CT (HU).
+
+    Parameters
+    ----------
+    probability, spread : float volumes; mean and SD of the passes, both in units of probability
+    truth, prediction : bool volumes; the truth is outlined on the first two panels
+    """
+    fig, axes = panels(1, 3, 10, 3.9)
+    highest = max(float(spread[:, :, k].max()), 1e-6)
+    for ax, volume, top, title, text in (
+        (axes[0, 0], probability, 1, "mean of the passes", "probability of lesion"),
+        (axes[0, 1], spread, highest, "spread of the passes", "SD (units of probability)"),
+    ):
+        draw_slice(ax, ct, k)
+        seen = np.ma.masked_less(volume[:, :, k], 0.05 * top)
+        shown = picture(ax, seen, cmap="inferno", vmin=0, vmax=top)
+        outline(ax, truth[:, :, k])
+        ax.set_title(title)
+        color_bar(fig, shown, ax, text)
+    _outcomes(axes[0, 2], ct[:, :, k], truth[:, :, k], prediction[:, :, k])
+    axes[0, 2].set_title("prediction against truth")
+    zoom(axes, ct[:, :, k])
+    _outcome_legend(fig)
+    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
