@@ -50,8 +50,13 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """Head a column of a table of text."""
+        """Head a column of a table, or label an axis, of numbers in the metric's unit."""
         return f"{self.name} ({self.unit})"
+
+    @property
+    def difference(self) -> str:
+        """Label an axis of differences in the metric's unit."""
+        return f"difference in {self.name} ({self.step})"
 
 
 METRICS = {
@@ -68,6 +73,11 @@ OPTIMIZED = ("dsc", "hd_mm")  # what ranked the challenge, and by which the pape
 GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}
 MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}  # Variant.monitor
 STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 08 holds apart
+# What a mask has right, too much and missed: as in the paper's Fig. 4, and told apart by every kind of eye.
+OUTCOMES = {
+    "paper": {"true positive": "#00bf33", "false positive": "#e61a1a", "false negative": "#2659ff"},
+    "colorblind": {"true positive": "#f0e442", "false positive": "#d55e00", "false negative": "#0072b2"},
+}
 VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
 # What notebook 08 changes, by the key that Change names: a heading, and the change in words.
 CHANGED = {

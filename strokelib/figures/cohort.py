@@ -1,11 +1,15 @@
 """The scans as a whole: lesions, curves of contrast, how well heads were registered, shares of lesion."""
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from strokelib.figures.style import color_bar, finish, panels, styled
 from strokelib.stats import require_columns
 from strokelib.vocabulary import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, RED
+
+SHARES = {"brain voxels": BLUE, "all voxels of the patches": "#9ac6e0"}  # of which voxels lesion has a share
 
 
 @styled
@@ -87,22 +91,29 @@ def registration_errors(frame, label: str):
 
 @styled
 def class_fractions(frame, label: str):
-    """Draw the share of lesion voxels by stage, beside the paper's 5 % and 12 % of section 3.1.
+    """Draw the share of lesion voxels by stage of the sampling, beside what section 3.1 of the paper gives.
 
     Parameters
     ----------
-    frame : columns stage, lesion_fraction (0 to 1)
+    frame : a row a (stage, voxels), columns stage (the first is before the sampling, the last what training uses),
+        voxels (of which the share is taken, see SHARES) and lesion_fraction (0 to 1)
     """
-    require_columns(frame, "stage", "lesion_fraction")
-    fig, axes = panels(1, 1, 7, 1.5 + 0.4 * len(frame))
+    require_columns(frame, "stage", "voxels", "lesion_fraction")
+    stages = list(dict.fromkeys(frame["stage"]))
+    fig, axes = panels(1, 1, 7.5, 1.6 + 0.55 * len(stages))
     ax = axes[0, 0]
-    percent = 100 * frame["lesion_fraction"].to_numpy()
-    bars = ax.barh(frame["stage"].astype(str), percent, color=BLUE, height=0.6)
-    ax.bar_label(bars, [f"{value:.1f} %" for value in percent], padding=3, fontsize=8)
-    ax.invert_yaxis()
-    for value, when, side in ((5, "before", "right"), (12, "after", "left")):
-        ax.axvline(value, color=RED, linestyle="--", linewidth=1)
-        above = {"transform": ax.get_xaxis_transform(), "ha": side, "color": RED, "fontsize": 8}
-        ax.text(value, 1.02, f"paper: {value} %\n{when}", **above)
-    ax.set(xlim=(0, 1.15 * max(12, percent.max())), xlabel="lesion voxels (%)")
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "right", "fontsize": 8}
+    for stage, own in frame.groupby("stage"):
+        for row, shift in zip(own.itertuples(), (-0.2, 0.2) if len(own) > 1 else (0,), strict=True):
+            place, percent, color = stages.index(stage) + shift, 100 * row.lesion_fraction, SHARES[row.voxels]
+            ax.barh(place, percent, color=color, height=0.36)
+            ax.text(1.08, place, f"{percent:.1f} %", **beside)
+    for percent, place in ((5, 0), (12, len(stages) - 1)):
+        ax.plot([percent, percent], [place - 0.47, place + 0.47], color=RED, linewidth=2.5)
+    ax.set_yticks(range(len(stages)), stages)
+    largest = 100 * frame["lesion_fraction"].max()
+    ax.set(xlim=(0, 1.05 * max(12, largest)), ylim=(len(stages) - 0.4, -0.6), xlabel="lesion voxels (%)")
+    handles = [Patch(color=color, label=f"of {voxels}") for voxels, color in SHARES.items()]
+    handles.append(Line2D([], [], color=RED, linewidth=2.5, label="the paper: 5 % before, 12 % after"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
     return finish(fig, label)

@@ -1,6 +1,9 @@
 """Slices of scans: modalities, mirrored ones, patches, probabilities, and what a mask has right or wrong."""
 
+from dataclasses import dataclass
+
 import numpy as np
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 
 from strokelib.cases import MODALITIES
@@ -17,14 +20,19 @@ from strokelib.figures.style import (
     styled,
     zoom,
 )
-from strokelib.vocabulary import ORANGE, PINK
+from strokelib.vocabulary import ORANGE, OUTCOMES, PINK
 
-# The paper's colors of Fig. 4.
-OUTCOMES = {
-    "true positive": (0.0, 0.75, 0.2),
-    "false positive": (0.9, 0.1, 0.1),
-    "false negative": (0.15, 0.35, 1.0),
-}
+
+@dataclass(frozen=True)
+class Row:
+    """One slice of a scan, what is true there and what was predicted: a row of a figure."""
+
+    title: str  # at the left
+    ct: np.ndarray  # (x, y), HU
+    truth: np.ndarray  # bool (x, y)
+    predictions: tuple[np.ndarray, ...]  # bool (x, y) each, a panel each
+    notes: tuple[str, ...] = ()  # below these panels
+    image: np.ndarray | None = None  # (x, y), a perfusion map in file units
 
 
 def _modality_rows(stacks, k: int, lesion, height: float):
@@ -165,92 +173,98 @@ def probability(ct, probability, lesion, k: int, label: str):
     return finish(fig, label, "" if lesion is None else LESION_NOTE)
 
 
-def _outcomes(ax, ct, truth, mask) -> None:
+def _outcomes(ax, ct, truth, mask, colors: str) -> None:
     """Draw an (x, y) slice of CT under what a mask has right, too much or missed."""
     draw_slice(ax, ct[:, :, None], 0)
-    colors = np.zeros((*truth.shape, 4))  # transparent where both masks are empty
-    for where, color in zip((mask & truth, mask & ~truth, truth & ~mask), OUTCOMES.values(), strict=True):
-        colors[where] = (*color, 1)
-    picture(ax, colors)
+    painted = np.zeros((*truth.shape, 4))  # transparent where both masks are empty
+    for where, color in zip((mask & truth, mask & ~truth, truth & ~mask), OUTCOMES[colors].values(), strict=True):
+        painted[where] = to_rgba(color)
+    picture(ax, painted)
 
 
-def _outcome_legend(fig) -> None:
-    handles = [Patch(color=color, label=name) for name, color in OUTCOMES.items()]
+def _outcome_legend(fig, colors: str) -> None:
+    handles = [Patch(color=color, label=name) for name, color in OUTCOMES[colors].items()]
     fig.legend(handles=handles, loc="outside upper center", ncols=3)
 
 
+def _row_title(ax, title: str) -> None:
+    ax.set_ylabel(title, rotation="horizontal", ha="right", va="center", multialignment="left", labelpad=8)
+
+
 @styled
-def segmentations(ct_slices, truths, predictions, row_titles, column_titles, label: str):
+def segmentations(rows, column_titles, label: str, colors: str = "paper"):
     """Draw Fig. 4: predicted lesions of a few scans, by what is right, too much or missed.
 
     Parameters
     ----------
-    ct_slices, truths : an (x, y) slice of CT (HU) and a bool (x, y) mask a row
-    predictions : for every row a list of bool (x, y) masks, one a column
+    rows : sequence of Row, each with a prediction a column, and a note below each or none
+    colors : a key of vocabulary.OUTCOMES
     """
-    rows, columns = len(ct_slices), len(column_titles)
-    width = min(10, 2.3 * columns + 0.4)
-    fig, axes = panels(rows, columns, width, (width - 0.4) / columns * 1.18 * rows + 0.8)
-    scans = zip(axes, ct_slices, truths, predictions, row_titles, strict=True)
-    for row, ct, truth, masks, title in scans:
-        for ax, mask in zip(row, masks, strict=True):
-            _outcomes(ax, ct, truth, mask)
-        zoom(row, ct)
-        row[0].set_ylabel(title)
+    columns = len(column_titles)
+    width, left = min(10, 2.2 * columns + 1.2), 1.1
+    fig, axes = panels(len(rows), columns, width, (width - left) / columns * 1.28 * len(rows) + 0.8)
+    for places, row in zip(axes, rows, strict=True):
+        for ax, mask in zip(places, row.predictions, strict=True):
+            _outcomes(ax, row.ct, row.truth, mask, colors)
+        for ax, note in zip(places, row.notes, strict=bool(row.notes)):
+            ax.set_xlabel(note)
+        zoom(places, row.ct)
+        _row_title(places[0], row.title)
     for ax, title in zip(axes[0], column_titles, strict=True):
         ax.set_title(title)
-    _outcome_legend(fig)
+    _outcome_legend(fig, colors)
     return finish(fig, label, "CT, 0 to 80 HU")
 
 
 @styled
-def worst_cases(ct_slices, maps, truths, predictions, row_titles, label: str, modality: str = "CBF"):
+def worst_cases(rows, label: str, modality: str = "CBF", colors: str = "paper"):
     """Draw a row a scan: CT, one perfusion map, the true lesion on the CT, and what the prediction made of it.
 
     Parameters
     ----------
-    ct_slices, maps : an (x, y) slice of CT (HU) and of the modality (file units) a row
-    truths, predictions : a bool (x, y) mask a row
+    rows : sequence of Row, each with one prediction, and the map of the modality as image
+    colors : a key of vocabulary.OUTCOMES
     """
-    fig, axes = panels(len(ct_slices), 4, 8.5, 2.1 * len(ct_slices) + 1.2)
-    for row, ct, image, truth, mask, title in zip(axes, ct_slices, maps, truths, predictions, row_titles, strict=True):
-        draw_slice(row[0], ct[:, :, None], 0)
-        shown = draw_slice(row[1], image[:, :, None], 0, modality)
-        draw_slice(row[2], ct[:, :, None], 0, "CT", truth[:, :, None])
-        _outcomes(row[3], ct, truth, mask)
-        zoom(row, ct)
-        row[0].set_ylabel(title)
+    fig, axes = panels(len(rows), 4, 9, 2.1 * len(rows) + 1.2)
+    for places, row in zip(axes, rows, strict=True):
+        draw_slice(places[0], row.ct[:, :, None], 0)
+        shown = draw_slice(places[1], row.image[:, :, None], 0, modality)
+        draw_slice(places[2], row.ct[:, :, None], 0, "CT", row.truth[:, :, None])
+        _outcomes(places[3], row.ct, row.truth, *row.predictions, colors)
+        zoom(places, row.ct)
+        _row_title(places[0], row.title)
     for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
         ax.set_title(title)
-    bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(ct_slices)}
+    bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(rows)}
     fig.colorbar(shown, ax=axes, label=f"{modality} ({WINDOWS[modality].unit})", **bar)
-    _outcome_legend(fig)
+    _outcome_legend(fig, colors)
     return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
 
 
 @styled
-def uncertainty(ct, probability, spread, truth, prediction, k: int, label: str):
-    """Draw a slice's lesion probability, the spread of its stochastic passes, and its errors, on the CT (HU).
+def uncertainty(row, probability, spread, label: str, colors: str = "paper"):
+    """Draw a slice's lesion probability, the spread of its stochastic passes, and its errors, on the CT.
 
     Parameters
     ----------
-    probability, spread : float volumes; mean and SD of the passes, both in units of probability
-    truth, prediction : bool volumes; the truth is outlined on the first two panels
+    row : Row with one prediction; its truth is outlined on the first two panels
+    probability, spread : float (x, y); mean and SD of the passes, both in units of probability
+    colors : a key of vocabulary.OUTCOMES
     """
     fig, axes = panels(1, 3, 10, 3.9)
-    highest = max(float(spread[:, :, k].max()), 1e-6)
-    for ax, volume, top, title, text in (
+    highest = max(float(spread.max()), 1e-6)
+    for ax, image, top, title, text in (
         (axes[0, 0], probability, 1, "mean of the passes", "probability of lesion"),
         (axes[0, 1], spread, highest, "spread of the passes", "SD (units of probability)"),
     ):
-        draw_slice(ax, ct, k)
-        seen = np.ma.masked_less(volume[:, :, k], 0.05 * top)
-        shown = picture(ax, seen, cmap="inferno", vmin=0, vmax=top)
-        outline(ax, truth[:, :, k])
+        draw_slice(ax, row.ct[:, :, None], 0)
+        shown = picture(ax, np.ma.masked_less(image, 0.05 * top), cmap="inferno", vmin=0, vmax=top)
+        outline(ax, row.truth)
         ax.set_title(title)
         color_bar(fig, shown, ax, text)
-    _outcomes(axes[0, 2], ct[:, :, k], truth[:, :, k], prediction[:, :, k])
+    _outcomes(axes[0, 2], row.ct, row.truth, *row.predictions, colors)
     axes[0, 2].set_title("prediction against truth")
-    zoom(axes, ct[:, :, k])
-    _outcome_legend(fig)
+    zoom(axes, row.ct)
+    _row_title(axes[0, 0], row.title)
+    _outcome_legend(fig, colors)
     return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")

@@ -2,12 +2,14 @@
 
 import itertools
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from strokelib.figures.style import color_bar, finish, panels, styled, variants_of
+from strokelib.figures.style import color_bar, finish, minus, panels, styled, two_lines, variants_of
 from strokelib.stats import require_columns
+from strokelib.tables import mean_sd
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
 
 
@@ -153,43 +155,34 @@ def volumes(frame, r2, label: str):
 
 @styled
 def bland_altman(frame, agreement, label: str):
-    """Draw predicted against true lesion volume, and below it their difference against their mean.
+    """Draw the difference of predicted and true lesion volume against their mean, a panel a variant.
 
     Parameters
     ----------
-    frame : a row a (variant, scan), columns variant, volume_ml, truth_volume_ml
+    frame : a row a (variant, scan), columns variant, and mean_ml and difference_ml of agreement.volume_differences
     agreement : dict of variant to what agreement.bland_altman finds
 
-    Volumes are on a logarithmic axis that is linear from 0 to 1 mL, so that an empty prediction has its
-    place; differences are not, since their limits are numbers of mL.
+    Volumes are on a logarithmic axis that is linear from 0 to 1 mL, so that an empty prediction of a small lesion has
+    its place; differences are not, since their limits are numbers of mL.
     """
     variants = variants_of(frame)
-    require_columns(frame, "volume_ml", "truth_volume_ml")
-    fig, axes = panels(2, len(variants), min(10, 1.9 * len(variants) + 2.4), 6.2, share_x=True, share_y="row")
-    largest = 1.3 * frame[["volume_ml", "truth_volume_ml"]].to_numpy().max()
-    for (above, below), variant in zip(axes.T, variants, strict=True):
-        own, found, color = frame[frame["variant"] == variant], agreement[variant], COLORS[variant]
-        predicted, true = own["volume_ml"], own["truth_volume_ml"]
-        above.plot([0, largest], [0, largest], color="0.6", linewidth=1)
-        above.scatter(true, predicted, s=12, color=color, alpha=0.8)
-        below.scatter((predicted + true) / 2, predicted - true, s=12, color=color, alpha=0.8)
+    require_columns(frame, "mean_ml", "difference_ml")
+    fig, axes = panels(1, len(variants), min(10, 1.9 * len(variants) + 2.4), 3.9, share_x=True, share_y=True)
+    for ax, variant in zip(axes[0], variants, strict=True):
+        own, found = frame[frame["variant"] == variant], agreement[variant]
+        ax.axhline(0, color="0.6", linewidth=1, linestyle=":")
+        ax.scatter(own["mean_ml"], own["difference_ml"], s=12, color=COLORS[variant], alpha=0.8)
         for name, style in (("lower", "--"), ("bias", "-"), ("upper", "--")):
-            below.axhspan(found[f"{name}_low_ml"], found[f"{name}_high_ml"], color="0.85", zorder=0)
-            below.axhline(found[f"{name}_ml"], color="0.2", linestyle=style, linewidth=1)
+            ax.axhspan(found[f"{name}_low_ml"], found[f"{name}_high_ml"], color="0.85", zorder=0)
+            ax.axhline(found[f"{name}_ml"], color="0.2", linestyle=style, linewidth=1)
         numbers = f"bias {found['bias_ml']:.1f} mL\nlimits {found['lower_ml']:.0f} to {found['upper_ml']:.0f} mL"
-        below.set_title(numbers.replace("-", "−"), fontsize=8)
-        above.set_title(NAMES[variant].replace(" and ", "\nand "), fontsize=8)
-        above.set_xlabel("true volume (mL)")
-        below.set_xlabel("mean of both (mL)")
-        above.tick_params(labelbottom=True)
+        ax.set_title(f"{two_lines(NAMES[variant])}\n{minus(numbers)}", fontsize=8)
+        ax.set_xlabel("mean volume (mL)")
     axes[0, 0].set_xscale("symlog", linthresh=1)
-    axes[0, 0].set_yscale("symlog", linthresh=1)
-    axes[0, 0].set(xlim=(-0.1, largest), ylim=(-0.1, largest))
-    for axis in (axes[0, 0].xaxis, axes[0, 0].yaxis):
-        axis.set_major_formatter("{x:g}")
-    axes[0, 0].set_ylabel("predicted volume (mL)")
-    axes[1, 0].set_ylabel("predicted − true (mL)")
-    return finish(fig, label, "dashed: limits of agreement; gray: 95 % intervals")
+    axes[0, 0].set_xlim(-0.1, 1.3 * frame["mean_ml"].max())
+    axes[0, 0].xaxis.set_major_formatter("{x:g}")
+    axes[0, 0].set_ylabel("predicted − true (mL)")
+    return finish(fig, label, "mean: of predicted and true; dashed: limits of agreement; gray: 95 % intervals")
 
 
 @styled
@@ -223,26 +216,33 @@ def reliability(curves, errors, label: str):
 
 @styled
 def leaderboard(table, label: str):
-    """Draw mean DSC with its SD by rank, as Table 2, our own run in another color.
+    """Draw mean DSC by rank, as Table 2, and our own run in a panel of its own: other scans make another scale.
 
     Parameters
     ----------
     table : frame of submission.table2: a row an entry, best first, columns rank, user, reference
-        ("ours" for the paper's entry, in bold), dsc_mean, dsc_sd, source ("this run" for our own)
+        ("ours" for the paper's entry, in bold), n, dsc_mean, dsc_sd, dsc_low, dsc_high, source ("this run" for our own)
+    label : names the scans of our own run
     """
-    require_columns(table, "rank", "user", "reference", "dsc_mean", "dsc_sd", "source")
-    fig, axes = panels(1, 1, 7, 1.1 + 0.3 * len(table))
-    ax = axes[0, 0]
-    for place, row in enumerate(table.itertuples()):
-        color = RED if row.source == "this run" else BLUE
-        ax.errorbar(row.dsc_mean, place, xerr=row.dsc_sd, fmt="o", color=color, capsize=2)
-        numbers = f"{row.dsc_mean:.2f} ± {row.dsc_sd:.2f}"
-        ax.text(1.02, place, numbers, va="center", fontsize=8, color=color)
-    ranks = table["rank"].astype("Int64").astype("string").fillna("–")
-    ax.set_yticks(range(len(table)), ranks + "  " + table["user"])
-    bold = (table["reference"] == "ours") | (table["source"] == "this run")
-    for text, own in zip(ax.get_yticklabels(), bold, strict=True):
-        text.set_fontweight("bold" if own else "normal")
-    ax.set(xlabel="DSC, mean ± SD over the testing scans", xlim=(0, 1))
-    ax.set_ylim(len(table) - 0.4, -0.6)
-    return finish(fig, label)
+    require_columns(table, "rank", "user", "reference", "n", "dsc_mean", "dsc_sd", "dsc_low", "dsc_high", "source")
+    own = table["source"] == "this run"
+    parts = [(table[~own], BLUE, "ISLES 2018, {} testing scans, as the paper prints them")]
+    parts += [(table[own], RED, f"another data set: {label}, {{}} testing scans")] if own.any() else []
+    heights = [len(part) + 1.2 for part, _, _ in parts]
+    fig = plt.figure(figsize=(7.5, 1 + 0.3 * sum(heights)), layout="constrained")
+    axes = np.ravel(fig.subplots(len(parts), 1, height_ratios=heights, squeeze=False))
+    for ax, (part, color, title) in zip(axes, parts, strict=True):
+        for place, row in enumerate(part.itertuples()):
+            low, high = row.dsc_mean - row.dsc_sd, row.dsc_mean + row.dsc_sd
+            ax.plot([low, high], [place, place], color=color, linewidth=1, alpha=0.6)
+            ax.plot([row.dsc_low, row.dsc_high], [place, place], color=color, linewidth=4, solid_capstyle="butt")
+            ax.plot(row.dsc_mean, place, "o", color=color, markerfacecolor="white", markersize=5)
+            ax.text(1.02, place, mean_sd(row.dsc_mean, row.dsc_sd, 2), va="center", fontsize=8, color=color)
+        ranks = part["rank"].astype("Int64").astype("string").fillna("–")
+        ax.set_yticks(range(len(part)), ranks + "  " + part["user"])
+        for text, bold in zip(ax.get_yticklabels(), part["reference"] == "ours", strict=True):
+            text.set_fontweight("bold" if bold else "normal")
+        ax.set_title(title.format(part["n"].iloc[0]), loc="left")
+        ax.set(xlim=(0, 1), ylim=(len(part) - 0.4, -0.6))
+    axes[-1].set_xlabel("DSC: mean, its 95 % interval (thick), SD over the testing scans (thin)")
+    return finish(fig, label, "Table 2")

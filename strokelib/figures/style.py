@@ -69,6 +69,18 @@ def variants_of(frame) -> list[str]:
     return [name for name in METHODS if name in there]
 
 
+def minus(text: str) -> str:
+    """Write the signs of numbers as matplotlib writes those of its axes."""
+    return text.replace("-", "−")
+
+
+def two_lines(name: str) -> str:
+    """Break a long name of a method before its last part."""
+    for joint in (" and ", " + SM"):
+        name = name.replace(joint, "\n" + joint.strip(" "), 1)
+    return name
+
+
 def picture(ax, image, cmap=None, vmin=None, vmax=None):
     """Draw an (x, y) image upright, without ticks."""
     ax.set(xticks=[], yticks=[])

@@ -5,7 +5,7 @@ from matplotlib.ticker import MaxNLocator
 
 from strokelib.figures.style import finish, panels, styled
 from strokelib.stats import require_columns
-from strokelib.vocabulary import BLUE, MONITORS, NAMES, ORANGE, STOPPING
+from strokelib.vocabulary import BLUE, METRICS, MONITORS, NAMES, ORANGE, STOPPING
 
 
 @styled
@@ -45,25 +45,26 @@ def history(frame, variant: str, monitor_name: str, label: str):
 
 
 @styled
-def stopping(table, label: str):
+def stopping(costs, means, label: str):
     """Draw how well two quantities to stop on follow the validation DSC, a point a network.
 
     Parameters
     ----------
-    table : a row a (network, fold, quantity), columns quantity ("validation_loss" or "monitored"), rank (Spearman's
-        correlation with the DSC over the epochs) and cost (DSC lost by stopping where the quantity is least)
+    costs : frame of stats.stopping_costs, columns quantity, rank and cost
+    means : frame of stats.stopping_means of these
     """
-    require_columns(table, "network", "fold", "quantity", "rank", "cost")
+    require_columns(costs, "network", "fold", "quantity", "rank", "cost")
     fig, axes = panels(1, 2, 9, 2.6, share_y=True)
-    for ax, column, words in zip(
-        axes[0], ("rank", "cost"), ("rank correlation with validation DSC", "DSC lost by stopping there"), strict=True
+    for ax, column, scale, words in (
+        (axes[0, 0], "rank", 1, "rank correlation with validation DSC"),
+        (axes[0, 1], "cost", METRICS["dsc"].scale, "DSC lost by stopping there (points)"),
     ):
         for place, (quantity, color) in enumerate(zip(STOPPING, (ORANGE, BLUE), strict=True)):
-            values = table.loc[table["quantity"] == quantity, column].dropna().to_numpy()
+            values = scale * costs.loc[costs["quantity"] == quantity, column].dropna().to_numpy()
             spread = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
             ax.plot(values, place + spread, "o", color=color, ms=4, mfc="none")
-            if len(values):
-                ax.plot([values.mean()] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
+            if quantity in means.index:
+                ax.plot([scale * means.loc[quantity, column]] * 2, [place - 0.35, place + 0.35], "k", linewidth=1.5)
         ax.set_xlabel(words)
     axes[0, 0].axvline(0, color="0.6", linewidth=1, zorder=0)
     axes[0, 0].set_yticks(range(len(STOPPING)), STOPPING.values())
