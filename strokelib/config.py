@@ -276,6 +276,16 @@ class Sensitivity:
             _require(len(set(values)) == len(values), f"sensitivity.{name} names a value twice: {list(values)}")
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How figures are drawn; decides no number."""
+
+    colors: str  # of right, too much and missed: "paper" (green, red, blue) or "colorblind" (yellow, vermilion, blue)
+
+    def __post_init__(self):
+        _one_of(self, "drawing.", colors=("paper", "colorblind"))
+
+
 SEEDED = ("rt", "rt_sm")  # what is trained with other seeds: the step whose gain depends on the training most
 
 
@@ -296,6 +306,7 @@ class Settings:
     prediction: Prediction
     postprocess: Postprocess
     sensitivity: Sensitivity
+    drawing: Drawing
 
     def __post_init__(self):
         _within(self, "", seed="[0, inf)", threads="[1, 1024]")

@@ -25,7 +25,7 @@ SILENT_S = 2.0  # a loop shorter than this shows no progress
 UPDATE_S = 1.0  # seconds between two updates of the progress line
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "nibabel", "safetensors")  # that numbers come from
 # What results of equal code do not depend on. Which scans were used, `registration.csv` says.
-_NO_NUMBER = {"data.folder", "data.skip_bad_cases", "compute.folds_at_once", "prediction.batch_size"}
+_NO_NUMBER = {"data.folder", "data.skip_bad_cases", "compute.folds_at_once", "prediction.batch_size", "drawing.colors"}
 _begun = {}  # what `start` knew: code that is edited while a notebook runs is not what made its files
 
 

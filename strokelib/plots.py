@@ -2,10 +2,10 @@
 # ruff: noqa: F401
 
 from strokelib.figures.cohort import class_fractions, cohort_summary, curves, registration_errors
-from strokelib.figures.comparisons import claims, paired_differences, seeds, sweeps
+from strokelib.figures.comparisons import changes, claims, paired_differences, seeds, sweeps
 from strokelib.figures.network import network_diagram
 from strokelib.figures.scans import (
-    OUTCOMES,
+    Row,
     centers,
     elastic,
     modalities,
@@ -26,10 +26,6 @@ from strokelib.figures.scores import (
     reliability,
     volumes,
 )
-from strokelib.figures.style import LESION, STYLE, WINDOWS
+from strokelib.figures.style import WINDOWS
 from strokelib.figures.training import history, stopping
-from strokelib.vocabulary import BLUE, COLORS, COMPARED, GREEN, MONITORS, NAMES, RED
-from strokelib.vocabulary import METRICS as _METRICS
-
-METRICS = {name: _METRICS[name].axis for name in COMPARED}
-__all__ = [name for name in dir() if not name.startswith("_")]
+from strokelib.vocabulary import COMPARED, METRICS, NAMES, STOPPING

@@ -43,7 +43,8 @@ def paired_differences(tests, label: str):
         _forest(ax, rows, metric)
         for place, row in rows:
             middle = METRICS[metric].scale * row.mean_difference
-            ax.text(middle, place - 0.17, p_text(row.p_holm), ha="center", va="bottom", fontsize=7)
+            words = ax.text(middle, place - 0.17, p_text(row.p_holm), ha="center", va="bottom", fontsize=7)
+            words.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # over the line at 0
         ax.set_ylim(len(pairs) - 0.5, -0.7)
         ax.margins(x=0.15)
     axes[0, 0].set_yticks(range(len(pairs)), [step(row).replace(" − ", "\n− ") for row in pairs.itertuples()])

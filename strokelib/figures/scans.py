@@ -22,6 +22,8 @@ from strokelib.figures.style import (
 )
 from strokelib.vocabulary import ORANGE, OUTCOMES, PINK
 
+NORMALIZED = "normalized value (SD of the brain)"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -42,7 +44,7 @@ def _modality_rows(stacks, k: int, lesion, height: float):
         for ax, stack in zip(axes[:, m], stacks, strict=True):
             shown = draw_slice(ax, stack[m], k, name, lesion)
         color_bar(fig, shown, axes[:, m], f"{name} ({WINDOWS[name].unit})", "bottom", "max")
-    zoom(axes, stacks[0][0][:, :, k])
+    zoom(axes, [stacks[0][0][:, :, k]] * len(stacks))
     return fig, axes
 
 
@@ -84,7 +86,7 @@ def registration(ct, flipped, mirrored, k: int, label: str):
     color_bar(fig, shown, axes[0], "CT (HU)", extend="max")
     color_bar(fig, distant, axes[1], "difference of what is seen above (HU)", extend="max")
     axes[1, 0].set_visible(False)
-    zoom(axes, np.maximum(ct[:, :, k], flipped[:, :, k]))
+    zoom(axes, [np.maximum(ct[:, :, k], flipped[:, :, k])] * 2)
     return finish(fig, label)
 
 
@@ -103,7 +105,7 @@ def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
     draw_slice(ax, ct, k, "CT", lesion)
     seen = ct[:, :, k] != ct[0, 0, k]
     seen[tuple(centers_xy.T)] = True  # a moved center may lie off the head
-    zoom(ax, seen)
+    zoom(axes, [seen])
     for chosen, marker, color, name in (
         (~is_lesion, "x", PINK, "healthy centers"),
         (is_lesion, "o", ORANGE, "lesion centers, moved at random"),
@@ -117,7 +119,7 @@ def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
 
 @styled
 def patch_examples(images, labels, titles, label: str):
-    """Draw patches (n, h, w) in one gray window, their labels (n, h, w) outlined, a title each."""
+    """Draw normalized patches (n, h, w) in one gray window, their labels (n, h, w) outlined, a title each."""
     images, labels = np.asarray(images), np.asarray(labels)
     rows = -(-len(images) // 6)
     columns = -(-len(images) // rows)
@@ -127,9 +129,10 @@ def patch_examples(images, labels, titles, label: str):
         ax.set_visible(False)
     axes = axes.flat[: len(images)]
     for ax, image, mask, title in zip(axes, images, labels, titles, strict=True):
-        picture(ax, image, cmap="gray", vmin=low, vmax=high)
+        shown = picture(ax, image, cmap="gray", vmin=low, vmax=high)
         outline(ax, mask)
         ax.set_title(title, fontsize=8)
+    color_bar(fig, shown, list(axes), NORMALIZED, extend="both")
     return finish(fig, label, LESION_NOTE)
 
 
@@ -139,23 +142,24 @@ def elastic(before, after, label_before, label_after, field, label: str):
 
     Parameters
     ----------
-    before, after : (h, w), one modality; label_before and label_after their labels
+    before, after : (h, w), one normalized modality; label_before and label_after their labels
     field : (2, h, w) voxels; `after` at (i, j) is `before` at (i, j) + field[:, i, j]
     """
     side_x, side_y = before.shape
     place = np.indices(before.shape).astype(float)
     low, high = np.percentile(before, (1, 99))
-    fig, axes = panels(1, 2, 7.6, 4.3)
+    fig, axes = panels(1, 2, 8.4, 4.3)
     for ax, image, mask, (x, y), title in (
         (axes[0, 0], before, label_before, place + field, "before, with the sampled grid"),
         (axes[0, 1], after, label_after, place, "after: the grid made straight"),
     ):
-        picture(ax, image, cmap="gray", vmin=low, vmax=high)
+        shown = picture(ax, image, cmap="gray", vmin=low, vmax=high)
         step = max(1, side_x // 10)
         for along, across in ((x[::step].T, y[::step].T), (x[:, ::step], y[:, ::step])):
             ax.plot(along, side_y - 1 - across, color=ORANGE, linewidth=0.8)
         outline(ax, mask)
         ax.set(title=title, xlim=(-0.5, side_x - 0.5), ylim=(side_y - 0.5, -0.5))
+    color_bar(fig, shown, axes, NORMALIZED, extend="both")
     return finish(fig, label, LESION_NOTE)
 
 
@@ -168,7 +172,7 @@ def probability(ct, probability, lesion, k: int, label: str):
         ax.set_title(title)
     seen = np.ma.masked_less(probability[:, :, k], 0.05)
     shown = picture(axes[0, 1], seen, cmap="inferno", vmin=0, vmax=1)
-    zoom(axes, ct[:, :, k])
+    zoom(axes, [ct[:, :, k]])
     color_bar(fig, shown, axes[0, 1], "probability")
     return finish(fig, label, "" if lesion is None else LESION_NOTE)
 
@@ -208,8 +212,8 @@ def segmentations(rows, column_titles, label: str, colors: str = "paper"):
             _outcomes(ax, row.ct, row.truth, mask, colors)
         for ax, note in zip(places, row.notes, strict=bool(row.notes)):
             ax.set_xlabel(note)
-        zoom(places, row.ct)
         _row_title(places[0], row.title)
+    zoom(axes, [row.ct for row in rows])
     for ax, title in zip(axes[0], column_titles, strict=True):
         ax.set_title(title)
     _outcome_legend(fig, colors)
@@ -231,8 +235,8 @@ def worst_cases(rows, label: str, modality: str = "CBF", colors: str = "paper"):
         shown = draw_slice(places[1], row.image[:, :, None], 0, modality)
         draw_slice(places[2], row.ct[:, :, None], 0, "CT", row.truth[:, :, None])
         _outcomes(places[3], row.ct, row.truth, *row.predictions, colors)
-        zoom(places, row.ct)
         _row_title(places[0], row.title)
+    zoom(axes, [row.ct for row in rows])
     for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
         ax.set_title(title)
     bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(rows)}
@@ -264,7 +268,7 @@ def uncertainty(row, probability, spread, label: str, colors: str = "paper"):
         color_bar(fig, shown, ax, text)
     _outcomes(axes[0, 2], row.ct, row.truth, *row.predictions, colors)
     axes[0, 2].set_title("prediction against truth")
-    zoom(axes, row.ct)
+    zoom(axes, [row.ct])
     _row_title(axes[0, 0], row.title)
     _outcome_legend(fig, colors)
     return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")

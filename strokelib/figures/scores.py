@@ -9,7 +9,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from strokelib.figures.style import color_bar, finish, minus, panels, styled, two_lines, variants_of
 from strokelib.stats import require_columns
-from strokelib.tables import mean_sd
+from strokelib.tables import counted, mean_sd
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
 
 
@@ -88,7 +88,7 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
                 middle = place + 0.8 * ((v + 0.5) / len(variants) - 0.5)
                 left_out += _box(ax, middle, values, COLORS[variant], 0.66 / len(variants))
             ticks.append(f"{group}\nn = {scans['case'].nunique()}")
-            ticks[-1] += f"\nnot finite: {left_out}" if left_out else ""
+            ticks[-1] += f"\nnot finite: {counted(left_out, 'value', 'values')}" if left_out else ""
         ax.set_xticks(range(len(groups)), ticks)
         ax.set_xlim(-0.5, len(groups) - 0.5)
         for edge in range(1, len(groups)):
@@ -97,7 +97,7 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
     axes[-1, 0].set_xlabel(GROUPS.get(column, column))
     handles = [Patch(facecolor=(*to_rgb(COLORS[v]), 0.35), edgecolor=COLORS[v], label=NAMES[v]) for v in variants]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(variants))
-    return finish(fig, label, "n: scans")
+    return finish(fig, label, "n: scans; values: of all methods together")
 
 
 @styled
@@ -146,7 +146,7 @@ def volumes(frame, r2, label: str):
         ax.plot([0, largest], [0, largest], color="0.6", linewidth=1)
         ax.scatter(own["truth_volume_ml"], own["volume_ml"], s=14, color=COLORS[variant], alpha=0.8)
         fitted, identity = r2[variant]
-        numbers = f"$R^2$ = {fitted:.2f}, about identity {identity:.2f}"
+        numbers = f"$R^2$ = {fitted:.2f}\nabout identity {identity:.2f}"
         ax.set_title(f"{NAMES[variant]}\n{numbers}", fontsize=8)
         ax.set(xlim=(0, largest), ylim=(0, largest), aspect="equal", xlabel="true volume (mL)")
     axes[0, 0].set_ylabel("predicted volume (mL)")

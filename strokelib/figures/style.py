@@ -77,7 +77,7 @@ def minus(text: str) -> str:
 def two_lines(name: str) -> str:
     """Break a long name of a method before its last part."""
     for joint in (" and ", " + SM"):
-        name = name.replace(joint, "\n" + joint.strip(" "), 1)
+        name = name.replace(joint, "\n" + joint.lstrip(), 1)
     return name
 
 
@@ -103,13 +103,23 @@ def draw_slice(ax, volume, k: int, modality: str = "CT", lesion=None):
     return shown
 
 
-def zoom(axes, image, margin: int = 4) -> None:
-    """Limit the view to the head: to what differs from the (x, y) image's corner."""
-    head = np.rot90(image != image[0, 0])
-    rows, columns = np.flatnonzero(head.any(1)), np.flatnonzero(head.any(0))
-    for ax in np.ravel(axes) if len(rows) else ():
-        ax.set_xlim(columns[0] - margin, columns[-1] + margin)
-        ax.set_ylim(rows[-1] + margin, rows[0] - margin)
+def zoom(rows, images, margin: int = 4) -> None:
+    """Limit the views of rows of axes to the heads on (x, y) images, one a row, and all to one size.
+
+    The head is what differs from the image's corner; where there is none, the whole image is shown.
+    """
+    boxes = []
+    for image in images:
+        head = np.rot90(image != image[0, 0])
+        across, down = np.flatnonzero(head.any(0)), np.flatnonzero(head.any(1))
+        if not len(down):
+            return
+        boxes.append((across[0] + across[-1], down[0] + down[-1], np.ptp(across), np.ptp(down)))
+    width, height = np.max(boxes, axis=0)[2:] + 2 * margin
+    for axes, (twice_x, twice_y, _, _) in zip(rows, boxes, strict=True):
+        for ax in np.ravel(axes):
+            ax.set_xlim((twice_x - width) / 2, (twice_x + width) / 2)
+            ax.set_ylim((twice_y + height) / 2, (twice_y - height) / 2)
 
 
 def color_bar(fig, shown, axes, text: str, location: str = "right", extend: str = "neither") -> None:
