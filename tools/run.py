@@ -5,7 +5,6 @@ When something fails, the last line names the notebook that holds the error.
 """
 
 import contextlib
-import csv
 import fcntl
 import json
 import os
@@ -207,12 +206,13 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
 
 
 def print_table(path: Path) -> None:
-    """Print a csv file in columns."""
-    with open(path, newline="") as file:
-        rows = list(csv.reader(file))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+    """Print Table 1, or the changes of notebook 08, as a table of text."""
+    import pandas as pd  # here, so that the first line of a run comes at once
+
+    from strokelib import tables
+
+    write = tables.changes if path.stem == "sensitivity" else tables.table1
+    print(write(pd.read_csv(path)).to_string(index=False))
 
 
 def run(name: str, settings: Settings, target: str = "") -> int:
