@@ -76,7 +76,7 @@ STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_erro
 # What a mask has right, too much and missed: as in the paper's Fig. 4, and told apart by every kind of eye.
 OUTCOMES = {
     "paper": {"true positive": "#00bf33", "false positive": "#e61a1a", "false negative": "#2659ff"},
-    "colorblind": {"true positive": "#f0e442", "false positive": "#d55e00", "false negative": "#0072b2"},
+    "colorblind": {"true positive": "#ffe14d", "false positive": "#c83200", "false negative": "#2f6bff"},
 }
 VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
 # What notebook 08 changes, by the key that Change names: a heading, and the change in words.

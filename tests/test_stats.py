@@ -207,67 +207,18 @@ def test_verdicts():
     assert table.loc[("rt", "baseline", "dsc"), "paper_direction"] == "up"
 
 
-def test_every_comparison_says_what_the_cohort_was_tuned_to():
-    assert {(claim.new, claim.old) for claim in stats.CLAIMS} == set(stats.TUNED)
-    assert "symmetric" in stats.TUNED["rt_sm", "rt"] and "symmetry" in stats.TUNED["rt_sm_uf", "baseline"]
-
-
-def run_of_a_study():
-    """Make the committed tables of a run as `headline` reads them."""
-    frame = pd.concat([scores(), scores(variants=("conventional",), gain=0)])
-    rule = {"conventional": None}
-    table1 = stats.format_table1(stats.table1(frame, rule | dict.fromkeys(VARIANTS, Pair(0.3, 100))))
-    claims = pd.concat(stats.claims_table(frame, unit) for unit in stats.UNITS).assign(cohort="synthetic cohort")
-    seeded = pd.concat(scores(gain=gain, seed=2).assign(seed=seed) for seed, gain in ((7, 0.02), (8, -0.01)))
-    seeds = stats.seed_values(seeded, "dsc", [("rt_sm", "rt")])
-    table2 = pd.DataFrame({"rank": [1, np.nan], "dsc_mean": [0.51, 0.472], "n": [62, 40]})
-    vote = pd.DataFrame({"unit": stats.UNITS, "mean_difference": [0.012, -0.5]})
-    return table1, claims, seeds, table2, vote
-
-
-def test_the_headline_says_what_the_tables_say():
-    table1, claims, seeds, table2, vote = run_of_a_study()
-    levels, verdicts, rest = stats.headline(table1, claims, seeds, table2, vote)
-    first = table1["DSC (%)"].str.split().str[0]
-    assert "On the synthetic cohort, 20 scans" in levels and f"{first.iloc[0]} % for conventional" in levels
-    assert f"{first.iloc[-2]} % for Single + RT + SM + UF" in levels and "49.0, 53.5, 54.8, 54.7 %" in levels
-    # Every metric grows from variant to variant here, so the two claims of a lower sensitivity are turned round.
-    assert "9 claims of significance 7 hold (RT − baseline: DSC up;" in verdicts
-    assert "2 come out opposite (RT + SM − RT: sensitivity down; RT + SM + UF − RT + SM: sensitivity down)" in verdicts
-    assert "0 cannot be told" in verdicts and "after Holm's correction 7 hold." in verdicts
-    gain = 100 * seeds.query("kind == 'difference'")["value"]
-    assert f"by {gain.min():+.1f} to {gain.max():+.1f} points over 2 seeds" in rest and gain.min() < 0 < gain.max()
-    assert "on 40 testing scans all networks together reach 47.2 %, +1.2 points" in rest
-
-
-def test_the_headline_without_any_evidence():
-    table1, claims, seeds, table2, vote = run_of_a_study()
-    none = claims.assign(verdict="cannot be told")
-    verdicts = stats.headline(table1, none, seeds, table2, vote)[1]
-    assert "none holds, none comes out opposite and 9 cannot be told" in verdicts and "correction 0 hold." in verdicts
-
-
 def test_the_effect_size_has_the_interval_of_the_mean():
     row = compare([0.1, 0.3, 0.2, -0.1, 0.4])
     sd = np.std([0.1, 0.3, 0.2, -0.1, 0.4], ddof=1)
     assert (row["d_z_low"], row["d_z_high"]) == pytest.approx((row["low"] / sd, row["high"] / sd))
 
 
-def test_p_values_in_words():
-    assert [stats.p_text(p) for p in (0.0009, 0.001, 0.0125, np.nan)] == [
-        "p < 0.001",
-        "p = 0.001",
-        "p = 0.013",
-        "p undefined",
-    ]
-
-
 def test_verdict_without_evidence():
     same = scores(gain=0.0, n=8)
     same[list(METRICS)] = same.groupby("case")[list(METRICS)].transform("first")
-    assert (stats.claims_table(same)["verdict"] == "cannot be told").all()
+    assert (stats.claims_table(same)["verdict"] == "inconclusive").all()
     weak = stats.claims_table(scores(gain=0.0, n=6, seed=2), unit="patient")
-    assert (weak.loc[weak["p"] >= 0.05, "verdict"] == "cannot be told").all() and (weak["p"] >= 0.05).any()
+    assert (weak.loc[weak["p"] >= 0.05, "verdict"] == "inconclusive").all() and (weak["p"] >= 0.05).any()
 
 
 def test_r_squared():
@@ -319,42 +270,51 @@ def test_table1_rows():
     assert table.loc["rt", "volume_error_ml_mean"] == pytest.approx(error.mean()) and error.mean() > 0
     assert table.loc["rt", "volume_error_ml_sd"] == pytest.approx(np.std(error))
     assert table.loc["rt", "r2"] == stats.r_squared(rt["volume_ml"], rt["truth_volume_ml"])
-    assert table.loc["rt", "paper_dsc_mean"] == pytest.approx(0.535)
-    assert table.loc["rt", "paper_hd_voxels_sd"] == 23.9 and table.loc["rt", "paper_threshold"] == 0.1
+    assert (table["source"] == "this run").all()
 
 
-def test_table1_as_text_prints_the_papers_strings():
-    frame = scores()
-    frame.loc[frame["variant"].eq("rt_sm") & frame["case"].eq(4), "hd_mm"] = np.inf
-    text = stats.format_table1(stats.table1(frame, {v: Pair(0.3, 100) for v in VARIANTS}))
-    paper = text[text["source"] == "paper"].set_index("method")
-    assert len(text) == 8 and len(paper) == 4
-    row = paper.loc["Single +RT +SM"]
-    columns = ["T", "S_min", "DSC (%)", "PPV (%)", "Sens. (%)", "HD (mm)", "HD (voxels)", "|ΔV| (mL)", "R²"]
-    assert row[columns].tolist() == [
-        "0.2",
-        "200",
-        "54.8 ± 24.8",
-        "58.3 ± 29.8",
-        "63.7 ± 25.3",
-        "–",
-        "26.6 ± 19.9",
-        "–",
-        "0.78",
-    ]
-    ours = text[text["source"] == "this run"].set_index("method")
-    assert ours["undefined"].tolist() == ["0", "0", "HD 1", "0"]
-    assert ours.loc["Baseline", "T"] == "0.3"
+def test_the_papers_rows_are_in_our_units():
+    rt = stats.paper_table1().set_index("variant").loc["rt"]
+    assert rt["dsc_mean"] == pytest.approx(0.535) and rt["ppv_sd"] == pytest.approx(0.289)
+    assert rt["hd_voxels_sd"] == 23.9 and rt["threshold"] == 0.1 and rt["source"] == "paper"
+    assert set(stats.paper_table1().columns) < set(stats.table1(scores(), {"rt": None}).columns)
 
 
-def test_table1_of_a_method_the_paper_lacks():
-    frame = scores(variants=("rule",))
-    frame["ppv"] = np.nan
-    table = stats.table1(frame, {"rule": None})
-    text = stats.format_table1(table)
-    assert text["source"].tolist() == ["this run"]
-    assert text.loc[0, ["method", "T", "S_min", "PPV (%)"]].tolist() == ["rule", "–", "–", "–"]
-    assert table.loc[0, "ppv_undefined"] == 20
+def test_rows_stand_beside_the_papers_variant_by_variant():
+    frame = scores(variants=("rule", *VARIANTS))
+    own = stats.table1(frame, {"rule": None} | dict.fromkeys(VARIANTS, Pair(0.3, 100)))
+    nested = stats.table1(frame, dict.fromkeys(VARIANTS), "this run, nested")
+    table = stats.beside_paper(own, nested)
+    assert table["variant"].tolist() == ["rule", *(v for v in VARIANTS for _ in range(3))]
+    assert table["source"].tolist() == ["this run", *["this run", "this run, nested", "paper"] * 4]
+    both = table[table["source"] == "this run"].set_index("variant")["dsc_mean"]
+    assert both.tolist() == own["dsc_mean"].tolist()
+
+
+def test_the_cost_of_a_stopping_rule_is_the_dsc_of_its_epoch():
+    dsc = [0.1, 0.5, 0.4, 0.3]
+    history = pd.DataFrame({"validation_loss": [4.0, 3, 2, 1], "monitored": [4.0, 1, 2, 3], "validation_dsc": dsc})
+    costs = stats.stopping_costs({("rt", "fold0"): history, ("rt", "fold1"): history.iloc[:3]})
+    table = costs.set_index(["fold", "quantity"])
+    assert table["cost"].to_dict() == pytest.approx(
+        {
+            ("fold0", "validation_loss"): 0.2,
+            ("fold0", "monitored"): 0.0,
+            ("fold1", "validation_loss"): 0.1,
+            ("fold1", "monitored"): 0.0,
+        }
+    )
+    assert table.loc[("fold0", "monitored"), "rank"] == pytest.approx(-1)
+    assert table["epochs"].tolist() == [4, 4, 3, 3] and set(costs["network"]) == {"rt"}
+    means = stats.stopping_means(costs)
+    assert means.loc["validation_loss", ["networks", "epochs", "cost"]].tolist() == pytest.approx([2, 3.5, 0.15])
+    assert stats.stopping_costs({}).empty and stats.stopping_means(stats.stopping_costs({})).empty
+
+
+def test_the_interval_of_a_mean_agrees_with_statsmodels():
+    values = np.random.default_rng(0).normal(0.5, 0.3, 62)
+    assert stats.mean_interval(values.mean(), values.std(), 62) == pytest.approx(DescrStatsW(values).tconfint_mean())
+    assert np.isnan(stats.mean_interval(0.5, 0.0, 1)).all()
 
 
 def seeded(seeds=3, shift=(0.0, 0.02, -0.01), **more):

@@ -103,7 +103,7 @@ def class_fractions(frame, label: str):
     fig, axes = panels(1, 1, 7.5, 1.6 + 0.55 * len(stages))
     ax = axes[0, 0]
     beside = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "right", "fontsize": 8}
-    for stage, own in frame.groupby("stage"):
+    for stage, own in frame.groupby("stage", sort=False):
         for row, shift in zip(own.itertuples(), (-0.2, 0.2) if len(own) > 1 else (0,), strict=True):
             place, percent, color = stages.index(stage) + shift, 100 * row.lesion_fraction, SHARES[row.voxels]
             ax.barh(place, percent, color=color, height=0.36)

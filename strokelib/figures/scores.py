@@ -4,12 +4,13 @@ import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from strokelib.figures.style import color_bar, finish, minus, panels, styled, two_lines, variants_of
 from strokelib.stats import require_columns
-from strokelib.tables import counted, mean_sd
+from strokelib.tables import NONE, counted, mean_sd
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
 
 
@@ -177,12 +178,12 @@ def bland_altman(frame, agreement, label: str):
             ax.axhline(found[f"{name}_ml"], color="0.2", linestyle=style, linewidth=1)
         numbers = f"bias {found['bias_ml']:.1f} mL\nlimits {found['lower_ml']:.0f} to {found['upper_ml']:.0f} mL"
         ax.set_title(f"{two_lines(NAMES[variant])}\n{minus(numbers)}", fontsize=8)
-        ax.set_xlabel("mean volume (mL)")
+        ax.set_xlabel("mean of both (mL)")
     axes[0, 0].set_xscale("symlog", linthresh=1)
     axes[0, 0].set_xlim(-0.1, 1.3 * frame["mean_ml"].max())
     axes[0, 0].xaxis.set_major_formatter("{x:g}")
     axes[0, 0].set_ylabel("predicted − true (mL)")
-    return finish(fig, label, "mean: of predicted and true; dashed: limits of agreement; gray: 95 % intervals")
+    return finish(fig, label, "dashed: limits of agreement; gray: 95 % intervals")
 
 
 @styled
@@ -227,7 +228,8 @@ def leaderboard(table, label: str):
     require_columns(table, "rank", "user", "reference", "n", "dsc_mean", "dsc_sd", "dsc_low", "dsc_high", "source")
     own = table["source"] == "this run"
     parts = [(table[~own], BLUE, "ISLES 2018, {} testing scans, as the paper prints them")]
-    parts += [(table[own], RED, f"another data set: {label}, {{}} testing scans")] if own.any() else []
+    if own.any():
+        parts.append((table[own], RED, f"another data set, not to be compared with it: {label}, {{}} testing scans"))
     heights = [len(part) + 1.2 for part, _, _ in parts]
     fig = plt.figure(figsize=(7.5, 1 + 0.3 * sum(heights)), layout="constrained")
     axes = np.ravel(fig.subplots(len(parts), 1, height_ratios=heights, squeeze=False))
@@ -238,8 +240,8 @@ def leaderboard(table, label: str):
             ax.plot([row.dsc_low, row.dsc_high], [place, place], color=color, linewidth=4, solid_capstyle="butt")
             ax.plot(row.dsc_mean, place, "o", color=color, markerfacecolor="white", markersize=5)
             ax.text(1.02, place, mean_sd(row.dsc_mean, row.dsc_sd, 2), va="center", fontsize=8, color=color)
-        ranks = part["rank"].astype("Int64").astype("string").fillna("–")
-        ax.set_yticks(range(len(part)), ranks + "  " + part["user"])
+        ranks = [NONE if pd.isna(rank) else f"{rank:.0f}" for rank in part["rank"]]
+        ax.set_yticks(range(len(part)), [f"{rank}  {user}" for rank, user in zip(ranks, part["user"], strict=True)])
         for text, bold in zip(ax.get_yticklabels(), part["reference"] == "ours", strict=True):
             text.set_fontweight("bold" if bold else "normal")
         ax.set_title(title.format(part["n"].iloc[0]), loc="left")
