@@ -77,7 +77,7 @@ def test_figure_has_its_axes_units_and_label_and_nothing_is_cut_off(name):
 def test_differences_are_filled_where_significant():
     fig = comparisons.paired_differences(differences(), LABEL)
     dsc, hd = fig.axes
-    assert (dsc.get_xlabel(), hd.get_xlabel()) == ("difference in DSC (points)", "difference in HD (mm)")
+    assert (dsc.get_xlabel(), hd.get_xlabel()) == ("difference in DSC\n(points)", "difference in HD\n(mm)")
     middle = {ax: [line for line in ax.lines if line.get_marker() == "o"] for ax in (dsc, hd)}
     assert [line.get_xdata()[0] for line in middle[hd]] == [-3.0, -5.0]
     assert [line.get_xdata()[0] for line in middle[dsc]] == pytest.approx([4.0, 1.0])

@@ -19,7 +19,7 @@ def _forest(axes, rows, metric: str) -> None:
         axes.plot([scale * row.low, scale * row.high], [place, place], color=BLUE)
         filling = BLUE if row.p_holm < 0.05 else "white"
         axes.plot(scale * row.mean_difference, place, "o", color=BLUE, markerfacecolor=filling, markersize=5)
-    axes.set_xlabel(METRICS[metric].difference)
+    axes.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
