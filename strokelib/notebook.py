@@ -245,7 +245,7 @@ def check_made(folder, name: str, settings: Settings) -> None:
     name : of the notebook, such as "05_crossvalidation"
     settings : Settings
 
-    Plots and this module decide no number, so that a change of them refuses nothing; nor does another device.
+    Figures and this module decide no number, so that a change of them refuses nothing; nor does another device.
 
     Raises
     ------
@@ -371,22 +371,28 @@ def stage_digest(notebook, settings: Settings) -> str:
 
 def _numbers_code(name: str) -> tuple[str, set[str]]:
     """Digest the code that decides the numbers of a notebook; return it with the attributes that this code names."""
-    code, modules, names = _stage(ROOT / "notebooks" / f"{name}.ipynb", without={"plots", "notebook"})
+    code, modules, names = _stage(ROOT / "notebooks" / f"{name}.ipynb", without={"figures", "notebook"})
     return digest(code, modules), names
 
 
 def _stage(notebook, without=frozenset()) -> tuple[list[str], dict[str, str], set[str]]:
     """Return the code of a notebook, that of each module of strokelib it uses, and the attributes they name."""
     code = _cells(Path(notebook).read_text())
-    every = {path.stem for path in (ROOT / "strokelib").glob("*.py")} - without
+    every = {path.stem for path in (ROOT / "strokelib").iterdir()} - without
     waiting, modules = set().union(*map(_imports, code)) & every, {}
     while waiting:
         name = waiting.pop()
-        modules[name] = _code((ROOT / "strokelib" / f"{name}.py").read_text())
+        modules[name] = _code(_source(ROOT / "strokelib" / name))
         waiting |= (_imports(modules[name]) & every) - modules.keys()
     # config declares the sections and uses none.
     users = [*code, *(text for name, text in modules.items() if name != "config")]
     return code, modules, set().union(*map(_attributes, users))
+
+
+def _source(module: Path) -> str:
+    """Return the source of a module, or of all files of a folder."""
+    files = sorted(module.glob("*.py")) if module.is_dir() else [module.with_suffix(".py")]
+    return "\n".join(file.read_text() for file in files)
 
 
 def _cells(notebook: str) -> list[str]:

@@ -10,7 +10,7 @@ from strokelib.config import ROOT
 # A room imports only from rooms named before it.
 ROOMS = ["config", "cases", "perfusion", "anatomy", "pathology", "synthetic", "registration"]
 ROOMS += ["preprocess", "patches", "network", "losses", "metrics", "inference", "training"]
-ROOMS += ["postprocess", "vocabulary", "stats", "agreement", "tables", "submission", "figures", "plots", "notebook"]
+ROOMS += ["postprocess", "vocabulary", "stats", "agreement", "tables", "submission", "figures", "notebook"]
 SOURCES = {
     p.relative_to(ROOT / "strokelib").with_suffix("").as_posix(): p.read_text()
     for p in (ROOT / "strokelib").rglob("*.py")

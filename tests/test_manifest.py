@@ -262,13 +262,13 @@ def test_other_code_is_refused(settings, file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("strokelib/plots.py", '"""\n', '"""\n\nNEW = 1\n'),
+        ("strokelib/figures/style.py", '"""\n', '"""\n\nNEW = 1\n'),
         ("strokelib/postprocess.py", '"""\n', '"""\n\nNEW = 1\n'),
         ("strokelib/losses.py", '"""', '"""New prose. '),
         (f"notebooks/{NAME}.ipynb", "**Purpose**", "**Aim**"),
     ],
 )
-def test_prose_plots_and_later_steps_refuse_nothing(settings, file, old, new):
+def test_prose_figures_and_later_steps_refuse_nothing(settings, file, old, new):
     folder = write_fold(settings)
     edit(config.ROOT / file, old, new)
     assert notebook.check_made(folder, NAME, settings) is None

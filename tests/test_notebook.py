@@ -227,7 +227,7 @@ def stage(tmp_path, monkeypatch):
         "config": '"""Settings."""\n',
         "losses": 'from strokelib import config\n\n\ndef loss():\n    """Sum."""\n    return 1\n',
         "training": "from strokelib.losses import loss\n\n\ndef steps(s):\n    return s.rho\n",
-        "plots": "X = 1\n",
+        "submission": "X = 1\n",
     }
     for name, text in modules.items():
         (tmp_path / "strokelib" / f"{name}.py").write_text(text)
@@ -257,7 +257,7 @@ def test_digest_follows_code_modules_and_settings_used(stage):
 
     write_stage(stage, "Other prose.", "from strokelib import training  # why\n\ntraining.steps(s.training)")
     change(stage / "strokelib" / "losses.py", '"""Sum."""', '"""Sum of squares."""')
-    change(stage / "strokelib" / "plots.py", "X = 1", "X = 2")
+    change(stage / "strokelib" / "submission.py", "X = 1", "X = 2")
     change(stage / "strokelib" / "config.py", "Settings", "All settings")
     other = dataclasses.replace(settings.postprocess, thresholds=(0.5,))
     elsewhere = dataclasses.replace(settings, name="mine", postprocess=other)
