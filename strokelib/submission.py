@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib.cases import save_map
-from strokelib.evaluation.stats import paper_table, summarize
-from strokelib.evaluation.tables import mean_sd
+from strokelib.evaluation.stats import mean_interval, paper_table, summarize
 from strokelib.run.runtime import write_whole
 
 UNDEFINED_HD = 1e8  # what the leaderboard charges for a scan without a finite distance
@@ -232,9 +231,9 @@ def table2(paper=None, ours=None) -> pd.DataFrame:
 
     Returns
     -------
-    frame with source ("paper" or "this run"), n and hd_undefined added; our row comes last and
-    without a rank, because the leaderboard closed and other scans than its own cannot be ranked
-    there.
+    frame with source ("paper" or "this run"), n, hd_undefined, dsc_low and dsc_high (the 95 % interval of
+    the mean) added; our row comes last and without a rank, because the leaderboard closed and other scans
+    than its own cannot be ranked there.
     """
     paper = paper_table("table2") if paper is None else paper
     decoded = [
@@ -243,18 +242,6 @@ def table2(paper=None, ours=None) -> pd.DataFrame:
     ]
     table = paper.assign(n=TEST_CASES, hd_undefined=decoded, source="paper")
     rows = table.to_dict("records") + ([] if ours is None else [ours | {"source": "this run"}])
-    return pd.DataFrame(rows, columns=table.columns).astype({"rank": "Int64"})
-
-
-def format_table2(table) -> pd.DataFrame:
-    """Write `table2` out as the paper prints it, with the number of scans charged 1e8."""
-    rows = []
-    for _, row in table.iterrows():
-        line = {"rank": "–" if pd.isna(row["rank"]) else str(row["rank"]), "user": row["user"]}
-        for label, metric in (("DSC", "dsc"), ("PPV", "ppv"), ("Sensitivity", "sensitivity")):
-            line[label] = mean_sd(row[f"{metric}_mean"], row[f"{metric}_sd"], 2)
-        line["HD (millions)"] = mean_sd(row["hd_millions_mean"], row["hd_millions_sd"])
-        line["HD undefined"] = f"{row['hd_undefined']} of {row['n']}"
-        line["source"] = row["source"]
-        rows.append(line)
-    return pd.DataFrame(rows)
+    for row in rows:
+        row["dsc_low"], row["dsc_high"] = mean_interval(row["dsc_mean"], row["dsc_sd"], row["n"])
+    return pd.DataFrame(rows, columns=[*table.columns, "dsc_low", "dsc_high"]).astype({"rank": "Int64"})

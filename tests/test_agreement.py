@@ -277,3 +277,10 @@ def test_missing_scores_are_refused_unless_masked():
     with pytest.raises(ValueError, match="1 of 3 scores are missing"):
         agreement.error_detection(score, wrong)
     assert agreement.error_detection(score, wrong, ~np.isnan(score))["auc"] == 0
+
+
+def test_volume_differences_are_about_the_mean_of_both():
+    table = agreement.volume_differences(pd.DataFrame({"volume_ml": [12.0, 0.0], "truth_volume_ml": [8.0, 3.0]}))
+    assert table["mean_ml"].tolist() == [10.0, 1.5] and table["difference_ml"].tolist() == [4.0, -3.0]
+    with pytest.raises(ValueError, match="lacks the columns truth_volume_ml"):
+        agreement.volume_differences(table.drop(columns="truth_volume_ml"))

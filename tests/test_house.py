@@ -8,11 +8,13 @@ import pytest
 from strokelib.run.runtime import ROOT
 
 # A room imports only from rooms named before it.
-ROOMS = ["run.runtime", "run.checks", "run.variants", "run.settings", "run.digest", "run.stages", "run.provenance"]
-ROOMS += ["run.notebook", "cases", "phantom.perfusion", "phantom.anatomy", "phantom.pathology", "phantom.cohort"]
-ROOMS += ["registration", "preprocess", "run.results", "patches", "network", "packed", "losses", "metrics"]
-ROOMS += ["inference", "steps", "training", "crossvalidation", "postprocess", "evaluation.gridsearch"]
-ROOMS += ["evaluation.stats", "evaluation.tables", "evaluation.agreement", "submission", "plots"]
+ROOMS = ["run.runtime", "run.checks", "run.variants", "vocabulary", "run.settings", "run.digest", "run.stages"]
+ROOMS += ["run.provenance", "run.notebook", "cases", "phantom.perfusion", "phantom.anatomy", "phantom.pathology"]
+ROOMS += ["phantom.cohort", "registration", "preprocess", "run.results", "patches", "network", "packed", "losses"]
+ROOMS += ["metrics", "inference", "steps", "training", "crossvalidation", "postprocess", "evaluation.gridsearch"]
+ROOMS += ["evaluation.stats", "evaluation.tables", "evaluation.agreement", "submission", "figures.style"]
+ROOMS += ["figures.cohort", "figures.comparisons", "figures.network", "figures.scans", "figures.scores"]
+ROOMS += ["figures.training"]
 PRINTING = ("run.notebook", "run.results")  # rooms that speak to the reader
 LIBRARY = ROOT / "strokelib"
 SOURCES = {

@@ -242,7 +242,7 @@ def test_settings_that_change_no_map_refuse_nothing(settings, section, key, valu
     ("file", "old", "new"),
     [
         ("strokelib/losses.py", '"""\n', '"""\n\nNEW = 1\n'),
-        ("strokelib/plots.py", '"""\n', '"""\n\nNEW = 1\n'),
+        ("strokelib/figures/style.py", '"""\n', '"""\n\nNEW = 1\n'),
         ("strokelib/run/runtime.py", '"""\n', '"""\n\nNEW = 1\n'),
         (f"notebooks/{NAME}.ipynb", "run.finish()", "run.finish(); 1"),
     ],

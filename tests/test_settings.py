@@ -140,6 +140,7 @@ IMPOSSIBLE = {
         ("no_elastic", "no_elastic"): "a value twice",
     },
     "sensitivity.folds": {0: ">= 1", 4: "at most folds.count, 3, got 4"},
+    "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
 # What is of the wrong type wherever it stands; TOML's true is no 1, and nan is no number.
 MISTYPED = {

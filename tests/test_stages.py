@@ -83,6 +83,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
         ({"preprocess__registration": "affine"}, {"02"}),
         ({"sensitivity__changes": ("patch_32",)}, {"08"}),
         ({"cohort__difficulty": "easy"}, {"01"}),
+        ({"drawing__colors": "colorblind"}, {"06"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
         ({"cohort__jobs": 7}, set()),
         ({"compute__folds_at_once": 4}, set()),

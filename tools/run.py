@@ -6,7 +6,6 @@ When something fails, the last line names the notebook that holds the error.
 """
 
 import contextlib
-import csv
 import fcntl
 import json
 import os
@@ -212,31 +211,30 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
 
 
 def print_table(path: Path) -> None:
-    """Print a csv file in columns."""
-    with open(path, newline="") as file:
-        rows = list(csv.reader(file))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+    """Print Table 1, or the changes of notebook 08, as a table of text."""
+    import pandas as pd  # here, so that the first line of a run comes at once
+
+    from strokelib.evaluation import tables
+
+    write = tables.changes if path.stem == "sensitivity" else tables.table1
+    print(write(pd.read_csv(path)).to_string(index=False))
 
 
 def compare_table(table: Path, kept: Path) -> None:
     """Print the means of Table 1 beside those of the one that is kept, with the difference."""
-    columns = ("DSC (%)", "PPV (%)", "Sens. (%)", "HD (mm)")
-    ours, theirs = (
-        {row["method"]: row for row in csv.DictReader(file) if row["source"] == "this run"}
-        for file in (table.read_text(encoding="utf-8").splitlines(), kept.read_text(encoding="utf-8").splitlines())
-    )
+    import pandas as pd
+
+    from strokelib.evaluation.tables import NONE, number
+    from strokelib.vocabulary import COMPARED, METRICS, NAMES
+
+    ours, theirs = (pd.read_csv(path).query("source == 'this run'").set_index("variant") for path in (table, kept))
     print(f"\nBeside the one kept in {short_path(kept)}: mean here, mean there, difference")
-    for method in [method for method in ours if method in theirs]:
-        print(f"  {method}")
-        for column in columns:
-            texts = [rows[method][column].split(" ")[0] for rows in (ours, theirs)]
-            try:
-                here, there = map(float, texts)
-                print(f"    {column:<10} {here:7.1f} {there:7.1f} {here - there:+7.1f}")
-            except ValueError:  # a dash, where nothing is defined
-                print(f"    {column:<10} {texts[0]:>7} {texts[1]:>7}")
+    for variant in [variant for variant in ours.index if variant in theirs.index]:
+        print(f"  {NAMES[variant]}")
+        for name in COMPARED:
+            here, there = (METRICS[name].scale * frame.loc[variant, f"{name}_mean"] for frame in (ours, theirs))
+            difference = NONE if pd.isna(here - there) else f"{here - there:+.1f}"
+            print(f"    {METRICS[name].column:<16} {number(here, 1):>7} {number(there, 1):>7} {difference:>7}")
 
 
 def run(name: str, settings: Settings, target: str = "") -> int:

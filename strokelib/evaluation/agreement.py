@@ -124,6 +124,18 @@ def bland_altman(predicted, true) -> dict[str, float]:
     return {"n": n} | {name: float(value) for name, value in found.items()}
 
 
+def volume_differences(frame) -> pd.DataFrame:
+    """Add what a Bland-Altman plot draws: mean_ml of predicted and true volume, and difference_ml, predicted - true.
+
+    Parameters
+    ----------
+    frame : a row a scan, columns volume_ml and truth_volume_ml
+    """
+    require_columns(frame, "volume_ml", "truth_volume_ml")
+    predicted, true = frame["volume_ml"], frame["truth_volume_ml"]
+    return frame.assign(mean_ml=(predicted + true) / 2, difference_ml=predicted - true)
+
+
 def reliability_counts(probability, truth, mask=None, bins=10) -> np.ndarray:
     """Count what a reliability curve needs of one scan; the counts of several scans may be added.
 

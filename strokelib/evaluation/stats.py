@@ -1,7 +1,7 @@
 """Numbers about the scores of many scans.
 
 Paired tests between variants, the paper's claims on our numbers, R², the rows of Table 1, the spread
-between seeds.
+between seeds, and what each rule of early stopping costs. `tables` turns them into text.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from strokelib.run.runtime import ROOT, rng
+from strokelib.vocabulary import METRICS, STOPPING
 
 UNITS = ("scan", "patient")
 RESAMPLES = 10_000
-TABLE1_METRICS = ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels", "volume_error_ml")
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,6 @@ CLAIMS = (
     Claim("rt_sm_uf", "baseline", "hd_voxels", -1, 0.05),
     Claim("rt_sm_uf", "baseline", "ppv", +1, 0.05),
 )
-# What the synthetic cohort was tuned to that bears on a comparison, so that no verdict is read in a circle.
-TUNED = {
-    ("rt", "baseline"): "how hard the cohort is was set by the DSC of the rule without learning and of networks like "
-    "these, which fixes the level of both, not their difference",
-    ("rt_sm", "rt"): "the anatomy was made symmetric, as real heads are, after an asymmetric one had shown no gain "
-    "from mirrored modalities, so that a gain says that the network uses the symmetry put in, and no more",
-    ("rt_sm_uf", "rt_sm"): "nothing in the cohort was tuned to uncertainty filtering",
-    ("rt_sm_uf", "baseline"): "the step holds the mirrored modalities, hence the symmetry put into the anatomy",
-}
 
 
 def paired_tests(frame, metric, pairs, unit="scan", generator=None) -> pd.DataFrame:
@@ -180,7 +171,7 @@ def claims_table(frame, unit="scan", generator=None, claims=CLAIMS) -> pd.DataFr
     -------
     frame, a row per claim: the columns of `paired_tests` (p_holm over all claims together), the
     paper's direction and p_bound, and verdict: "holds" where our difference has the paper's sign
-    and p < 0.05, "opposite" where it has the other sign and p < 0.05, else "cannot be told".
+    and p < 0.05, "opposite" where it has the other sign and p < 0.05, else "inconclusive".
 
     Source: Clèrigues et al. 2019, sec. 4.1. Our choice: the verdict goes by the uncorrected p, as
     the paper's does.
@@ -193,7 +184,7 @@ def claims_table(frame, unit="scan", generator=None, claims=CLAIMS) -> pd.DataFr
         told = row["p"] < 0.05  # False for NaN
         row["paper_direction"] = "up" if claim.direction > 0 else "down"
         row["paper_p_bound"] = claim.p_bound
-        row["verdict"] = ("holds" if signed > 0 else "opposite") if told else "cannot be told"
+        row["verdict"] = ("holds" if signed > 0 else "opposite") if told else "inconclusive"
         rows.append(row)
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"])
@@ -260,23 +251,22 @@ def paper_table(name) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"reference": str})
 
 
-def table1(frame, choices, paper=None) -> pd.DataFrame:
-    """Make the rows of Table 1: our numbers, and the paper's beside them.
+def table1(frame, choices, source="this run") -> pd.DataFrame:
+    """Make the rows of Table 1 from our scores.
 
     Parameters
     ----------
     frame : a row per (variant, case), with dsc, ppv, sensitivity, hd_mm, hd_voxels, volume_ml,
         truth_volume_ml
     choices : dict, variant to its pair (with .threshold and .min_lesion_voxels), or to None where
-        it has none Its order is that of the rows.
-    paper : frame, optional; `paper_table("table1")` by default
+        it has none. Its order is that of the rows.
+    source : str, whose numbers these are
 
     Returns
     -------
-    frame, a row per variant: n scans, threshold, min_lesion_voxels; _mean, _sd and _undefined
-    (number of scans) of each metric, overlaps as fractions, volume_error_ml the absolute difference
-    of the volumes; r2 (fitted line) and r2_identity; and paper_... of what the paper prints, its HD
-    as hd_voxels.
+    frame, a row per variant: variant, source, n (scans), threshold, min_lesion_voxels; _mean, _sd and
+    _undefined (number of scans) of each metric, overlaps as fractions, volume_error_ml the absolute
+    difference of the volumes; r2 (fitted line) and r2_identity.
 
     Raises
     ------
@@ -285,21 +275,20 @@ def table1(frame, choices, paper=None) -> pd.DataFrame:
     Source: Clèrigues et al. 2019, Table 1. Our choice: population SD over the finite values, see
     `summarize`.
     """
-    paper = (paper_table("table1") if paper is None else paper).set_index("variant")
     rows = []
     for variant, pair in choices.items():
         scans = frame[frame["variant"] == variant]
         if scans.empty:
             raise ValueError(f"variant {variant!r} is not in the frame; it has {sorted(frame['variant'].unique())}")
         scans = scans.assign(volume_error_ml=(scans["volume_ml"] - scans["truth_volume_ml"]).abs())
-        row = {"variant": variant, "n": len(scans)}
+        row = {"variant": variant, "source": source, "n": len(scans)}
         row["threshold"] = float("nan") if pair is None else pair.threshold
         row["min_lesion_voxels"] = float("nan") if pair is None else pair.min_lesion_voxels
-        for metric in TABLE1_METRICS:
+        for metric in METRICS:
             row |= dict(zip(_names(metric), summarize(scans[metric]), strict=True))
         row["r2"] = r_squared(scans["volume_ml"], scans["truth_volume_ml"])
         row["r2_identity"] = identity_r_squared(scans["volume_ml"], scans["truth_volume_ml"])
-        rows.append(row | _paper_row(paper, variant))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -307,17 +296,25 @@ def _names(metric: str) -> tuple[str, str, str]:
     return f"{metric}_mean", f"{metric}_sd", f"{metric}_undefined"
 
 
-def _paper_row(paper, variant) -> dict:
-    known = variant in paper.index
-    source = paper.loc[variant] if known else dict.fromkeys(paper.columns, float("nan"))
-    row = {"method": source["method"] if known else variant}
-    for column in ("threshold", "min_lesion_voxels", "r2"):
-        row[f"paper_{column}"] = source[column]
+def paper_table1() -> pd.DataFrame:
+    """Return the paper's Table 1 in the columns and units of `table1`, as far as it prints them.
+
+    Its HD is in voxel units, by the authors' code.
+    """
+    printed = paper_table("table1")
+    rows = printed[["variant", "threshold", "min_lesion_voxels", "r2"]].assign(source="paper")
     for part in ("mean", "sd"):
         for metric in ("dsc", "ppv", "sensitivity"):
-            row[f"paper_{metric}_{part}"] = source[f"{metric}_percent_{part}"] / 100
-        row[f"paper_hd_voxels_{part}"] = source[f"hd_{part}"]
-    return row
+            rows[f"{metric}_{part}"] = printed[f"{metric}_percent_{part}"] / 100
+        rows[f"hd_voxels_{part}"] = printed[f"hd_{part}"]
+    return rows
+
+
+def beside_paper(*tables) -> pd.DataFrame:
+    """Join tables of `table1` and the paper's: variant by variant, in the order of the first, the paper's row last."""
+    order = {variant: place for place, variant in enumerate(tables[0]["variant"])}
+    joined = pd.concat([*tables, paper_table1()], ignore_index=True)
+    return joined.sort_values("variant", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def seed_values(frame, metric, pairs) -> pd.DataFrame:
@@ -390,3 +387,41 @@ def seed_spread(values) -> pd.DataFrame:
         row = {"metric": metric, "kind": kind, "name": name, "seeds": n, "mean": mean, "sd": sd}
         rows.append(row | {"low": mean - reach, "high": mean + reach, "lowest": value.min(), "highest": value.max()})
     return pd.DataFrame(rows)
+
+
+def stopping_costs(histories) -> pd.DataFrame:
+    """Ask of each network's training which quantity to stop on would have served it better.
+
+    Parameters
+    ----------
+    histories : dict of (network, fold) to a frame, a row an epoch, with validation_loss, monitored and
+        validation_dsc
+
+    Returns
+    -------
+    frame, a row per (network, fold, quantity): epochs, rank (Spearman's correlation of the quantity with
+    the validation DSC over the epochs; -1 is perfect) and cost (the DSC lost by stopping where the quantity
+    is least).
+    """
+    rows = []
+    for (network, fold), history in histories.items():
+        dsc = history["validation_dsc"]
+        for quantity in STOPPING:
+            row = {"network": network, "fold": fold, "quantity": quantity, "epochs": len(history)}
+            row["rank"] = history[quantity].corr(dsc, method="spearman")
+            rows.append(row | {"cost": dsc.max() - dsc[history[quantity].idxmin()]})
+    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "epochs", "rank", "cost"])
+
+
+def stopping_means(costs) -> pd.DataFrame:
+    """Average `stopping_costs` over the networks, a row a quantity: networks, epochs, rank and cost."""
+    by = costs.groupby("quantity")
+    return pd.DataFrame(
+        {"networks": by.size(), "epochs": by["epochs"].mean(), "rank": by["rank"].mean(), "cost": by["cost"].mean()}
+    )
+
+
+def mean_interval(mean, sd, n) -> tuple[float, float]:
+    """Compute the 95 % interval of a mean of n values by Student's t from their population SD; NaN for fewer than 2."""
+    reach = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n - 1) if n > 1 else float("nan")
+    return mean - reach, mean + reach

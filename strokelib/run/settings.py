@@ -14,6 +14,7 @@ from pathlib import Path
 from strokelib.run import runtime
 from strokelib.run.checks import SettingsError, grid, inside, nearest, one_of, require, within
 from strokelib.run.variants import CHANGES, VARIANTS
+from strokelib.vocabulary import OUTCOMES
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,16 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How figures are drawn; decides no number."""
+
+    colors: str  # of right, too much and missed: "paper" (green, red, blue) or "colorblind" (yellow, vermilion, blue)
+
+    def __post_init__(self):
+        one_of(self, "drawing.", {"colors": tuple(OUTCOMES)})
+
+
+@dataclass(frozen=True)
 class Settings:
     """All that a run depends on, besides the notebook's own parameters."""
 
@@ -185,6 +196,7 @@ class Settings:
     prediction: Prediction
     postprocess: Postprocess
     sensitivity: Sensitivity
+    drawing: Drawing
 
     def __post_init__(self):
         within(self, "", {"seed": "[0, inf)", "threads": "[1, 1024]"})

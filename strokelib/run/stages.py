@@ -70,10 +70,10 @@ STAGES = {
         ),
     ),
     "06_ablations": Stage(
-        depends=("seed", "folds", "postprocess", "sensitivity.seeds", "variants"),
+        depends=("seed", "folds", "postprocess", "sensitivity.seeds", "drawing", "variants"),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, SPREAD),
         writes=(
-            *("grid.csv", "choice.csv", "metrics.csv", "metrics_nested.csv", "table1_numbers.csv", "tests.csv"),
+            *("grid.csv", "choice.csv", "metrics.csv", "metrics_nested.csv", "tests.csv"),
             *("groups.csv", "agreement.csv", "reliability.csv", "error_detection.csv"),
             *_figures("table1.csv", "tests_of_significance.csv", "seeds.csv", "seeds_averaged.csv"),
             *_figures("pair.png", "grid.png", "metrics.png", "volumes.png", "by_volume.png", "by_slices.png"),

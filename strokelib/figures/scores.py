@@ -1,0 +1,250 @@
+"""Scores of many scans: over the grid of thresholds, by variant, by group, as volumes and as probabilities."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch, Rectangle
+
+from strokelib.evaluation.stats import require_columns
+from strokelib.evaluation.tables import NONE, counted, mean_sd
+from strokelib.figures.style import color_bar, finish, minus, panels, styled, two_lines, variants_of
+from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
+
+
+@styled
+def grid_heatmaps(grid_mean, choice, label: str, title: str = ""):
+    """Draw mean DSC and mean HD over the grid of T and S_min; brighter is better in both.
+
+    Parameters
+    ----------
+    grid_mean : a row a pair, columns threshold, min_lesion_voxels, dsc, hd_mm
+    choice : postprocess.Pair of the grid, marked
+    """
+    require_columns(grid_mean, "threshold", "min_lesion_voxels", "dsc", "hd_mm")
+    tables = grid_mean.pivot(index="threshold", columns="min_lesion_voxels")
+    thresholds, sizes = tables["dsc"].index, tables["dsc"].columns
+    if choice.threshold not in thresholds or choice.min_lesion_voxels not in sizes:
+        raise ValueError(f"{choice} is not in the grid of {[*thresholds]} and {[*sizes]}")
+    row, column = thresholds.get_loc(choice.threshold), sizes.get_loc(choice.min_lesion_voxels)
+    fig, axes = panels(1, 2, 10, 4.2)
+    for ax, metric, name, digits, cmap in (
+        (axes[0, 0], "dsc", "mean DSC", 3, "viridis"),
+        (axes[0, 1], "hd_mm", "mean HD (mm)", 1, "viridis_r"),
+    ):
+        shown = ax.imshow(tables[metric], cmap=cmap, aspect="auto")
+        for (r, c), value in np.ndenumerate(tables[metric].to_numpy()):
+            ink = "white" if sum(shown.to_rgba(value)[:3]) < 1.4 else "black"
+            ax.text(c, r, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
+        corner = (column - 0.5, row - 0.5)
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=RED, lw=2.5, clip_on=False))
+        ax.set_xticks(range(len(sizes)), sizes)
+        ax.set_yticks(range(len(thresholds)), thresholds)
+        ax.set(xlabel="$S_{min}$ (voxels)", ylabel="threshold $T$")
+        color_bar(fig, shown, ax, name)
+    fig.suptitle(title)
+    chosen = f"T = {choice.threshold:g} and Smin = {choice.min_lesion_voxels} voxels"
+    return finish(fig, label, f"red: chosen, {chosen}")
+
+
+def _box(ax, place: float, values, color: str, width: float = 0.6) -> int:
+    """Draw the finite ones of some values as a box under its points; return how many are not."""
+    finite = values[np.isfinite(values)]
+    spread = (np.arange(len(finite)) * 0.618) % 1 - 0.5  # even, and the same every time
+    ax.plot(place + width * spread * 2 / 3, finite, ".", color=color, markersize=3.5)
+    paint = {
+        "boxprops": {"facecolor": (*to_rgb(color), 0.35), "edgecolor": "0.3"},
+        "medianprops": {"color": "black"},
+    }
+    ax.boxplot(finite, positions=[place], widths=width, sym="", patch_artist=True, **paint)
+    return len(values) - len(finite)
+
+
+def _scored(ax, metric: str) -> None:
+    ax.set(ylabel=METRICS[metric].axis, ylim=(0, None) if metric == "hd_mm" else (-0.02, 1.02))
+
+
+@styled
+def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
+    """Draw metrics within groups of scans, variant beside variant, with the number of scans under each group.
+
+    Parameters
+    ----------
+    frame : a row a (variant, scan), columns variant, case, the metrics and `column`, a categorical
+        such as agreement.volume_groups makes
+    """
+    variants = variants_of(frame)
+    require_columns(frame, "case", column, *metrics)
+    groups = frame[column].cat.categories
+    fig, axes = panels(len(metrics), 1, 9, 2.9 * len(metrics) + 0.7)
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ticks = []
+        for place, group in enumerate(groups):
+            scans = frame[frame[column] == group]
+            left_out = 0
+            for v, variant in enumerate(variants):
+                values = scans.loc[scans["variant"] == variant, metric].to_numpy(float)
+                middle = place + 0.8 * ((v + 0.5) / len(variants) - 0.5)
+                left_out += _box(ax, middle, values, COLORS[variant], 0.66 / len(variants))
+            ticks.append(f"{group}\nn = {scans['case'].nunique()}")
+            ticks[-1] += f"\nnot finite: {counted(left_out, 'value', 'values')}" if left_out else ""
+        ax.set_xticks(range(len(groups)), ticks)
+        ax.set_xlim(-0.5, len(groups) - 0.5)
+        for edge in range(1, len(groups)):
+            ax.axvline(edge - 0.5, color="0.85", linewidth=0.8)
+        _scored(ax, metric)
+    axes[-1, 0].set_xlabel(GROUPS.get(column, column))
+    handles = [Patch(facecolor=(*to_rgb(COLORS[v]), 0.35), edgecolor=COLORS[v], label=NAMES[v]) for v in variants]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(variants))
+    return finish(fig, label, "n: scans; values: of all methods together")
+
+
+@styled
+def metric_boxes(frame, label: str):
+    """Draw each metric's distribution over the scans, variant beside variant.
+
+    Parameters
+    ----------
+    frame : a row a (variant, scan), columns variant, dsc, ppv, sensitivity, hd_mm
+
+    Values that are not finite (HD of an empty mask, PPV of an empty prediction) cannot be drawn:
+    their number is written below.
+    """
+    variants = variants_of(frame)
+    require_columns(frame, *COMPARED)
+    fig, axes = panels(2, 2, 9, 6.8)
+    for ax, metric in zip(axes.flat, COMPARED, strict=True):
+        ticks = []
+        for place, variant in enumerate(variants):
+            values = frame.loc[frame["variant"] == variant, metric].to_numpy(float)
+            left_out = _box(ax, place, values, COLORS[variant])
+            words = NAMES[variant].replace(" + ", "\n+ ").replace(" and ", "\nand ")
+            ticks.append(f"{words}\n({left_out} not finite)" if left_out else words)
+        ax.set_xticks(range(len(variants)), ticks, fontsize="x-small")
+        _scored(ax, metric)
+    return finish(fig, label)
+
+
+@styled
+def volumes(frame, r2, label: str):
+    """Draw predicted against true lesion volume, a panel a variant.
+
+    Parameters
+    ----------
+    frame : a row a (variant, scan), columns variant, volume_ml, truth_volume_ml
+    r2 : dict of variant to (R2 of the fitted line, R2 about the identity line)
+    """
+    variants = variants_of(frame)
+    require_columns(frame, "volume_ml", "truth_volume_ml")
+    width = min(10, 2.6 * len(variants) + 0.6)
+    height = width / len(variants) + 1
+    fig, axes = panels(1, len(variants), width, height, share_x=True, share_y=True)
+    largest = 1.05 * frame[["volume_ml", "truth_volume_ml"]].to_numpy().max()
+    for ax, variant in zip(axes[0], variants, strict=True):
+        own = frame[frame["variant"] == variant]
+        ax.plot([0, largest], [0, largest], color="0.6", linewidth=1)
+        ax.scatter(own["truth_volume_ml"], own["volume_ml"], s=14, color=COLORS[variant], alpha=0.8)
+        fitted, identity = r2[variant]
+        numbers = f"$R^2$ = {fitted:.2f}\nabout identity {identity:.2f}"
+        ax.set_title(f"{NAMES[variant]}\n{numbers}", fontsize=8)
+        ax.set(xlim=(0, largest), ylim=(0, largest), aspect="equal", xlabel="true volume (mL)")
+    axes[0, 0].set_ylabel("predicted volume (mL)")
+    return finish(fig, label)
+
+
+@styled
+def bland_altman(frame, agreement, label: str):
+    """Draw the difference of predicted and true lesion volume against their mean, a panel a variant.
+
+    Parameters
+    ----------
+    frame : a row a (variant, scan), columns variant, and mean_ml and difference_ml of agreement.volume_differences
+    agreement : dict of variant to what agreement.bland_altman finds
+
+    Volumes are on a logarithmic axis that is linear from 0 to 1 mL, so that an empty prediction of a small lesion has
+    its place; differences are not, since their limits are numbers of mL.
+    """
+    variants = variants_of(frame)
+    require_columns(frame, "mean_ml", "difference_ml")
+    fig, axes = panels(1, len(variants), min(10, 1.9 * len(variants) + 2.4), 3.9, share_x=True, share_y=True)
+    for ax, variant in zip(axes[0], variants, strict=True):
+        own, found = frame[frame["variant"] == variant], agreement[variant]
+        ax.axhline(0, color="0.6", linewidth=1, linestyle=":")
+        ax.scatter(own["mean_ml"], own["difference_ml"], s=12, color=COLORS[variant], alpha=0.8)
+        for name, style in (("lower", "--"), ("bias", "-"), ("upper", "--")):
+            ax.axhspan(found[f"{name}_low_ml"], found[f"{name}_high_ml"], color="0.85", zorder=0)
+            ax.axhline(found[f"{name}_ml"], color="0.2", linestyle=style, linewidth=1)
+        numbers = f"bias {found['bias_ml']:.1f} mL\nlimits {found['lower_ml']:.0f} to {found['upper_ml']:.0f} mL"
+        ax.set_title(f"{two_lines(NAMES[variant])}\n{minus(numbers)}", fontsize=8)
+        ax.set_xlabel("mean of both (mL)")
+    axes[0, 0].set_xscale("symlog", linthresh=1)
+    axes[0, 0].set_xlim(-0.1, 1.3 * frame["mean_ml"].max())
+    axes[0, 0].xaxis.set_major_formatter("{x:g}")
+    axes[0, 0].set_ylabel("predicted − true (mL)")
+    return finish(fig, label, "dashed: limits of agreement; gray: 95 % intervals")
+
+
+@styled
+def reliability(curves, errors, label: str):
+    """Draw how often lesion was there against how probable it was called, and how the voxels spread over the bins.
+
+    Parameters
+    ----------
+    curves : dict of variant to a frame of agreement.reliability
+    errors : dict of variant to its expected calibration error, 0 to 1
+    """
+    for frame in curves.values():
+        require_columns(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
+    fig, axes = panels(1, 2, 9, 4.2)
+    curve, share = axes[0]
+    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
+    for (variant, frame), style in zip(curves.items(), itertools.cycle(("-", "--", ":")), strict=False):
+        name, color = NAMES[variant], COLORS[variant]
+        some, percent = frame.dropna(), 100 * frame["share"]
+        paint = {"color": color, "linestyle": style}
+        text = f"{name}, ECE {errors[variant]:.3f}"
+        curve.plot(some["mean_probability"], some["lesion_fraction"], marker="o", ms=4, label=text, **paint)
+        share.stairs(percent, [*frame["low"], frame["high"].iloc[-1]], label=name, lw=1.5, **paint)
+    curve.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted probability", ylabel="lesion fraction")
+    share.set(xlim=(0, 1), yscale="log", xlabel="predicted probability", ylabel="voxels in the bin (%)")
+    share.yaxis.set_major_formatter("{x:g}")
+    for ax in axes[0]:
+        ax.legend()
+    return finish(fig, label, "ECE: expected calibration error")
+
+
+@styled
+def leaderboard(table, label: str):
+    """Draw mean DSC by rank, as Table 2, and our own run in a panel of its own: other scans make another scale.
+
+    Parameters
+    ----------
+    table : frame of submission.table2: a row an entry, best first, columns rank, user, reference
+        ("ours" for the paper's entry, in bold), n, dsc_mean, dsc_sd, dsc_low, dsc_high, source ("this run" for our own)
+    label : names the scans of our own run
+    """
+    require_columns(table, "rank", "user", "reference", "n", "dsc_mean", "dsc_sd", "dsc_low", "dsc_high", "source")
+    own = table["source"] == "this run"
+    parts = [(table[~own], BLUE, "ISLES 2018, {} testing scans, as the paper prints them")]
+    if own.any():
+        parts.append((table[own], RED, f"another data set, not to be compared with it: {label}, {{}} testing scans"))
+    heights = [len(part) + 1.2 for part, _, _ in parts]
+    fig = plt.figure(figsize=(7.5, 1 + 0.3 * sum(heights)), layout="constrained")
+    axes = np.ravel(fig.subplots(len(parts), 1, height_ratios=heights, squeeze=False))
+    for ax, (part, color, title) in zip(axes, parts, strict=True):
+        for place, row in enumerate(part.itertuples()):
+            low, high = row.dsc_mean - row.dsc_sd, row.dsc_mean + row.dsc_sd
+            ax.plot([low, high], [place, place], color=color, linewidth=1, alpha=0.6)
+            ax.plot([row.dsc_low, row.dsc_high], [place, place], color=color, linewidth=4, solid_capstyle="butt")
+            ax.plot(row.dsc_mean, place, "o", color=color, markerfacecolor="white", markersize=5)
+            ax.text(1.02, place, mean_sd(row.dsc_mean, row.dsc_sd, 2), va="center", fontsize=8, color=color)
+        ranks = [NONE if pd.isna(rank) else f"{rank:.0f}" for rank in part["rank"]]
+        ax.set_yticks(range(len(part)), [f"{rank}  {user}" for rank, user in zip(ranks, part["user"], strict=True)])
+        for text, bold in zip(ax.get_yticklabels(), part["reference"] == "ours", strict=True):
+            text.set_fontweight("bold" if bold else "normal")
+        ax.set_title(title.format(part["n"].iloc[0]), loc="left")
+        ax.set(xlim=(0, 1), ylim=(len(part) - 0.4, -0.6))
+    axes[-1].set_xlabel("DSC: mean, its 95 % interval (thick), SD over the testing scans (thin)")
+    return finish(fig, label, "Table 2")

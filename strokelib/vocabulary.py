@@ -1,0 +1,104 @@
+"""Names, labels, units, scales and colors of variants and metrics, once: for figures, tables and text."""
+
+from dataclasses import dataclass
+
+from strokelib.run.variants import CHANGES, VARIANTS
+
+# Seaborn's palette "colorblind".
+BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#d55e00"
+PURPLE, BROWN, PINK, GRAY = "#cc78bc", "#ca9161", "#fbafe4", "#949494"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a variant, or what stands beside the variants, is named and drawn."""
+
+    name: str  # in headings and tables
+    short: str  # in a claim, where two of them stand in one line
+    color: str
+
+
+METHODS = {
+    "conventional": Method("rCBF < 30 % and Tmax > 6 s", "rule", GRAY),
+    "baseline": Method("Baseline", "baseline", BLUE),
+    "rt": Method("Single + RT", "RT", ORANGE),
+    "rt_sm": Method("Single + RT + SM", "RT + SM", GREEN),
+    "rt_sm_uf": Method("Single + RT + SM + UF", "RT + SM + UF", PURPLE),
+}
+# A variant that is not here yet goes by its name in code, so that a new one needs no other row than its own.
+METHODS |= {
+    name: Method(name, name, color)
+    for name, color in zip((name for name in VARIANTS if name not in METHODS), (BROWN, PINK, RED), strict=False)
+}
+NAMES = {variant: method.name for variant, method in METHODS.items()}
+COLORS = {variant: method.color for variant, method in METHODS.items()}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a column of numbers about scans is named, and in what unit it is told."""
+
+    name: str
+    unit: str  # of a value, in tables
+    step: str  # of a difference between two values, in words
+    scale: int  # the number in the file times this is in that unit
+
+    @property
+    def axis(self) -> str:
+        """Label an axis of the numbers in the file."""
+        return self.name if self.unit == "%" else f"{self.name} ({self.unit})"
+
+    @property
+    def column(self) -> str:
+        """Head a column of a table, or label an axis, of numbers in the metric's unit."""
+        return f"{self.name} ({self.unit})"
+
+    @property
+    def difference(self) -> str:
+        """Label an axis of differences in the metric's unit."""
+        return f"difference in {self.name} ({self.step})"
+
+
+METRICS = {
+    "dsc": Metric("DSC", "%", "points", 100),
+    "ppv": Metric("PPV", "%", "points", 100),
+    "sensitivity": Metric("sensitivity", "%", "points", 100),
+    "hd_mm": Metric("HD", "mm", "mm", 1),
+    "hd_voxels": Metric("HD", "voxels", "voxels", 1),
+    "volume_error_ml": Metric("|ΔV|", "mL", "mL", 1),
+}
+COMPARED = ("dsc", "ppv", "sensitivity", "hd_mm")  # what variants are compared by, in the order of tables and figures
+OPTIMIZED = ("dsc", "hd_mm")  # what ranked the challenge, and by which the paper chooses threshold and size
+
+GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}
+MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}  # Variant.monitor
+STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 08 holds apart
+# What a mask has right, too much and missed: as in the paper's Fig. 4, and told apart by every kind of eye.
+OUTCOMES = {
+    "paper": {"true positive": "#00bf33", "false positive": "#e61a1a", "false negative": "#2659ff"},
+    "colorblind": {"true positive": "#ffe14d", "false positive": "#c83200", "false negative": "#2f6bff"},
+}
+VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
+# What notebook 08 changes, by the key that Change names: a heading, and the change in words.
+CHANGED = {
+    "patch_size": ("patch side", "{} voxels"),
+    "training.gdl_weights": ("training", "Dice weights 1/v²"),
+    "sampling.lesion_offset": ("training", "no offset of lesion patches"),
+    "sampling.balanced": ("training", "no balance of patches"),
+    "sampling.elastic_alpha": ("training", "no elastic copies"),
+    "prediction.step": ("voxels between patches", "{} voxels"),
+    "prediction.passes": ("stochastic passes", "{} passes"),
+    "prediction.dropout": ("dropout at prediction", "{:.0%}"),
+}
+
+
+def changed(name: str) -> tuple[str, str]:
+    """Say in words what a change of notebook 08 is: a heading, which names what it departs from, and the change.
+
+    Parameters
+    ----------
+    name : in variants.CHANGES
+    """
+    change = CHANGES[name]
+    heading, words = CHANGED[change.key]
+    return f"{heading}, {METHODS[change.variant].short}", words.format(change.value).replace("%", " %")
