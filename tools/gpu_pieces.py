@@ -66,11 +66,11 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
     -------
     whether they are finished before `until`, by time.monotonic.
     """
-    row, settings = method(name, settings)
+    row, how = method(name, settings)
     prepare_torch(settings.threads, settings.compute.precision)
     stack = crossvalidation.resident(scans, row, settings, device.type)
     folds = [crossvalidation.split(scans, number, settings) for number in range(settings.folds.count)]
-    jobs = [crossvalidation.jobs(f, row, settings, settings.results / name / f"fold{f.number}", sha256) for f in folds]
+    jobs = [crossvalidation.jobs(f, row, how, settings.results / name / f"fold{f.number}", sha256) for f in folds]
     for which in range(row.networks):
         turns = []
         for fold, networks in zip(folds, jobs, strict=True):
@@ -79,9 +79,9 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
                 continue
             if which:
                 first, _ = inference.load_network(networks[0].network_file, device)
-                preferred = dict(crossvalidation.mistaken(fold, first, row, settings))
+                preferred = dict(crossvalidation.mistaken(fold, first, row, how))
             lists = [
-                crossvalidation.patch_set(fold, part, stack, row, settings, preferred)
+                crossvalidation.patch_set(fold, part, stack, row, how, preferred)
                 for part in (fold.train, fold.stop)
             ]
             turns.append(training.train_fold(networks[which], stack, *lists, fold.evaluated, device))

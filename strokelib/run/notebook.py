@@ -100,6 +100,12 @@ def progress(items, label: str):
             _show("", line)
 
 
+def watch(items, label: str) -> None:
+    """Do all the work that an iterable does as it goes, and show its progress; see `progress`."""
+    for _ in progress(items, label):
+        pass
+
+
 def time_left(seconds: float) -> str:
     """Say a duration roughly: "about 5 min left"."""
     if seconds < 100:

@@ -111,11 +111,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Compute:
-    """How the work is laid on the device; the tables are made with exact float32."""
+    """How the work is laid on the device; predictions are made with exact float32 whatever is asked for here."""
 
     resident: str  # type of the scans in memory: "float32" or "float16", half the size
     precision: str  # of convolutions: "float32", "tf32" (CUDA) or "bf16" (mixed, in training only)
-    compile: bool  # compile the training step; on CUDA as a captured graph. Takes up to a minute a network
+    compile: bool  # compile the training step; on CUDA it is recorded, too (see `steps`). Takes up to a minute
     folds_at_once: int  # notebooks that share one GPU
 
     def __post_init__(self):
