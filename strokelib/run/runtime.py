@@ -48,7 +48,7 @@ def prepare_torch(threads: int, precision: str = "float32") -> None:
     # Sums depend on the number of threads: torch's own, and those of numpy's linear algebra.
     torch.set_num_threads(threads)
     threadpoolctl.threadpool_limits(threads)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = True  # batches are of one size: the fastest algorithm is looked for once
     # glibc gives large buffers back to the system after every operation, which costs a tenth of a training step.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None

@@ -111,7 +111,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Compute:
-    """How the work is laid on the device; predictions are made with exact float32 whatever is asked for here."""
+    """How the work is laid on the device; predictions are made with exact float32, but for "tf32"."""
 
     resident: str  # type of the scans in memory: "float32" or "float16", half the size
     precision: str  # of convolutions: "float32", "tf32" (CUDA) or "bf16" (mixed, in training only)
