@@ -1,1 +1,11 @@
-"""Heavy code of the compendium: acute stroke core segmentation in CT perfusion (Clèrigues et al. 2019)."""
+"""Functions behind the notebooks that re-implement Clèrigues et al. 2019.
+
+A room imports only from rooms named before it:
+
+    run.runtime, run.checks, run.variants, vocabulary, run.settings, run.digest, run.stages, run.provenance,
+    run.notebook, cases, phantom.perfusion, phantom.anatomy, phantom.pathology, phantom.cohort, registration,
+    preprocess, run.results, patches, network, packed, losses, metrics, inference, steps, training, crossvalidation,
+    postprocess, evaluation.gridsearch, evaluation.stats, evaluation.tables, evaluation.agreement, submission,
+    figures.style, figures.cohort, figures.comparisons, figures.network, figures.scans, figures.scores,
+    figures.training
+"""
