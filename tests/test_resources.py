@@ -336,11 +336,11 @@ def test_a_gpu_too_small_to_train_is_told_what_to_set_and_goes_on(world, tmp_pat
     steps = train(world, undisturbed)
     usual, passed = Network.forward, []
 
-    def forward(self, images):
+    def forward(self, images, kept=None):
         if len(passed) > len(steps) // 2:
             too_large()
         passed.append(self.training)
-        return usual(self, images)
+        return usual(self, images, kept=kept)
 
     monkeypatch.setattr(Network, "forward", forward)
     with pytest.raises(RuntimeError, match=r"too small to train on batches of 16 .* set compute\.folds_at_once = 1"):
