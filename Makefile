@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 sensitivity keep test lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 sensitivity keep test test-all lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -21,11 +21,14 @@ keep: SETTINGS = study
 keep: .venv/.run  ## publish a finished run in figures/SETTINGS, to be committed (SETTINGS=study)
 	@$(PY) tools/keep.py $(SETTINGS)
 
-test: .venv/.test  ## the tests, with a small run of the whole workflow
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+test: .venv/.test  ## the tests, but for whole workflows and what may go wrong around them
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/robustness
+
+test-all: test  ## and these: damaged files, full disks, kills, a rehearsal of a day on a GPU
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile tests/robustness
 
 lab: .venv/.lab  ## read and run the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m jupyterlab --notebook-dir=. notebooks/00_overview.ipynb
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
 	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '0*.ipynb')

@@ -1,6 +1,6 @@
 """Kill a small study at many moments, let it go on, and compare all it made with that of an undisturbed one.
 
-python tests/kill_and_resume.py [--kills 40] [--seed 1] [--folder DIR]
+PYTHONPATH=tests python tests/robustness/kill_and_resume.py [--kills 40] [--seed 1] [--folder DIR]
 
 The settings are those of tests/tiny.toml with three epochs a network and no second seed. One copy of the project runs
 undisturbed. Another is killed again and again, every process of it with SIGKILL, and each time started again: half of
