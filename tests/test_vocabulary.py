@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import seaborn as sns
 from matplotlib.colors import to_rgb
 
 from strokelib import vocabulary
@@ -75,3 +76,9 @@ def test_outcomes_are_told_apart_by_every_kind_of_eye(eye):
 
 def test_the_papers_colors_are_not():
     assert min(closest(vocabulary.OUTCOMES["paper"].values(), eye) for eye in EYES) < 40
+
+
+def test_methods_have_the_colors_of_seaborns_palette_for_colorblind_readers():
+    palette = {color.lower() for color in sns.color_palette("colorblind").as_hex()}
+    colors = [color.lower() for color in vocabulary.COLORS.values()]
+    assert set(colors) <= palette and len(set(colors)) == len(colors)
