@@ -35,9 +35,10 @@ def execute(notebook: str, saved: Path, **parameters) -> None:
         sys.modules.setdefault("IPython", _bare_ipython())
         sys.modules.setdefault("IPython.display", sys.modules["IPython"].display)
     import matplotlib
+    from IPython.display import display
 
     matplotlib.use("agg")
-    space = {"__name__": "__main__", "In": []}
+    space = {"__name__": "__main__", "In": [], "display": display}  # a kernel has the last one without an import
     sources = ["".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
     for number, source in enumerate(sources):
         exec(compile(source, f"{notebook}, cell {number + 1}", "exec"), space)
