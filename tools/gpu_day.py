@@ -124,17 +124,29 @@ def lay_out(settings, scans, device, every: list[Way]) -> Bench:
     return Bench(settings, stack, folds, device, every)
 
 
-def start(bench: Bench, numbers, way: Way, folder: Path, evaluate: bool = False, **changes) -> list[tuple]:
-    """Begin the trainings of some folds in one of the ways; return (job, training) of each.
-
-    `changes` replace keys of `[training]`; `seed` that of the settings.
-    """
-    settings = dataclasses.replace(bench.settings, seed=changes.pop("seed", bench.settings.seed))
-    compute = dataclasses.replace(settings.compute, precision=way.precision, compile=way.recorded)
-    how = dataclasses.replace(settings.training, **changes)
-    settings = dataclasses.replace(settings, compute=compute, training=how)
+def by_way(settings, way: Way):
+    """Prepare this process for steps taken in one of the ways; return the settings that ask for it."""
     prepare_torch(settings.threads, way.precision)
     steps.can_compile = lambda device: way.compiled
+    compute = dataclasses.replace(settings.compute, precision=way.precision, compile=way.recorded)
+    return dataclasses.replace(settings, compute=compute)
+
+
+def trained_for(settings, steps_an_epoch: int, epochs: int = 1):
+    """Return settings in which a network is trained for so many epochs, of all patches where steps_an_epoch is 0."""
+    size = settings.training.batch_size
+    how = dataclasses.replace(
+        settings.training, max_epochs=epochs, patience=epochs, patches_per_epoch=size * steps_an_epoch
+    )
+    return dataclasses.replace(settings, training=how)
+
+
+def start(bench: Bench, settings, numbers, way: Way, folder: Path, evaluate: bool = False) -> list[tuple]:
+    """Begin the trainings of some folds in one of the ways; return (job, training) of each.
+
+    `settings` are those of the bench, or with another seed or another training.
+    """
+    settings = by_way(settings, way)
     found = []
     for number in numbers:
         fold, *lists = bench.folds[number]
@@ -178,10 +190,7 @@ def gradient_errors(bench: Bench) -> list[dict]:
     truth = torch.cat([steps.as_line(named[name].grad) for name in flat.names])
     rows = []
     for way in bench.ways:
-        prepare_torch(settings.threads, way.precision)
-        steps.can_compile = lambda device, way=way: way.compiled
-        compute = dataclasses.replace(settings.compute, precision=way.precision, compile=way.recorded)
-        (job,) = crossvalidation.jobs(fold, row, dataclasses.replace(settings, compute=compute), None, [])
+        (job,) = crossvalidation.jobs(fold, row, by_way(settings, way), None, [])
         there = Network(network.in_channels).to(bench.device, memory_format=torch.channels_last).train()
         there.load_state_dict(network.state_dict())
         own = steps.flatten(there)
@@ -213,13 +222,12 @@ def checked(what: str, found: float, bound: float) -> dict:
 
 def side_by_side(bench: Bench, amount: Amount) -> list[dict]:
     """Compare the loss of the first steps of each fold, trained alone and beside the others."""
-    way, size = bench.ways[-1], bench.settings.training.batch_size
-    numbers, rows = range(len(bench.folds)), []
-    once = {"max_epochs": 1, "patches_per_epoch": size * (amount.steps // 2)}
+    way, numbers, rows = bench.ways[-1], range(len(bench.folds)), []
+    once = trained_for(bench.settings, amount.steps // 2)
     with tempfile.TemporaryDirectory() as folder:
-        together = finish(start(bench, numbers, way, Path(folder) / "together", **once), bench.device)
+        together = finish(start(bench, once, numbers, way, Path(folder) / "together"), bench.device)
         for number, beside in zip(numbers, together, strict=True):
-            (alone,) = finish(start(bench, [number], way, Path(folder) / "alone", **once), bench.device)
+            (alone,) = finish(start(bench, once, [number], way, Path(folder) / "alone"), bench.device)
             far = abs(float(beside.loss[0] / alone.loss[0]) - 1)
             rows.append(checked(f"loss of fold {number} beside others, {way.name}", far, FARTHEST_LOSS))
     return rows
@@ -233,7 +241,7 @@ def demo_fold(amount: Amount, fastest: Way, device) -> list[dict]:
     for place, way in ((torch.device("cpu"), Way("float32", False, False)), (device, fastest)):
         bench = lay_out(dataclasses.replace(settings, threads=threads), scans, place, [way])
         with tempfile.TemporaryDirectory() as folder:
-            trainings = start(bench, [0], way, Path(folder))
+            trainings = start(bench, bench.settings, [0], way, Path(folder))
             finish(trainings, place)
             found[place.type, way.name] = dsc_of(bench, trainings)[0]
     (_, reference), (name, value) = list(found.items())
@@ -276,13 +284,13 @@ def speed(bench: Bench, amount: Amount) -> pd.DataFrame:
 
 def dsc(bench: Bench, amount: Amount) -> pd.DataFrame:
     """Train all folds in each precision, in its fastest way, for the same updates and seeds; compare the mean DSC."""
-    rows, size = [], bench.settings.training.batch_size
-    epochs = {"max_epochs": 3, "patience": 3, "patches_per_epoch": size * (amount.updates // 3)}
+    rows, thrice = [], trained_for(bench.settings, amount.updates // 3, 3)
     fastest = {way.precision: way for way in bench.ways}
     for seed in amount.seeds:
+        settings = dataclasses.replace(thrice, seed=seed)
         for precision, way in fastest.items():
             with tempfile.TemporaryDirectory() as folder:
-                trainings = start(bench, range(len(bench.folds)), way, Path(folder), seed=seed, **epochs)
+                trainings = start(bench, settings, range(len(bench.folds)), way, Path(folder))
                 finish(trainings, bench.device)
                 mean = np.mean(dsc_of(bench, trainings))
             rows.append({"precision": precision, "way": way.name, "seed": seed, "updates": amount.updates, "dsc": mean})
@@ -299,7 +307,7 @@ def rate(bench: Bench, way: Way, at_once: int, amount: Amount) -> dict:
     warm, size = min(20, amount.steps), bench.settings.training.batch_size
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        trainings = start(bench, range(at_once), way, Path(folder), max_epochs=100, patches_per_epoch=0)
+        trainings = start(bench, trained_for(bench.settings, 0, 100), range(at_once), way, Path(folder))
         turns = training.train_in_turn([run for _, run in trainings], bench.device)
         next(turns)
         wait(bench.device)
@@ -329,9 +337,9 @@ def rate(bench: Bench, way: Way, at_once: int, amount: Amount) -> dict:
 def plan(bench: Bench, amount: Amount, whole_epoch: bool) -> pd.DataFrame:
     """Measure an epoch of all folds and exact predictions; tell what Table 1 takes by them."""
     way, settings, device = bench.ways[-1], bench.settings, bench.device
-    seen = 0 if whole_epoch else settings.training.batch_size * amount.steps
+    twice = trained_for(settings, 0 if whole_epoch else amount.steps, 2)
     with tempfile.TemporaryDirectory() as folder:
-        trainings = start(bench, range(len(bench.folds)), way, Path(folder), True, max_epochs=2, patches_per_epoch=seen)
+        trainings = start(bench, twice, range(len(bench.folds)), way, Path(folder), evaluate=True)
         began = time.perf_counter()
         for done, total in training.train_in_turn([run for _, run in trainings], device):
             if done == int(0.51 * total):  # all folds are in their second epoch; kernels were chosen in the first
@@ -396,8 +404,9 @@ def main() -> int:
     asked = parser.parse_args()
     device, settings, out = choose_device(asked.device), load_settings(asked.settings), Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "facts.json").write_text(json.dumps(facts(device), indent=1) + "\n")
-    print(f"{settings.label}; {facts(device)}", flush=True)
+    told = facts(device)
+    (out / "facts.json").write_text(json.dumps(told, indent=1) + "\n")
+    print(f"{settings.label}; {told}", flush=True)
     missed = 0
     measured = [part for part in asked.parts if part in MEASURED]
     if measured:
@@ -406,12 +415,13 @@ def main() -> int:
         bench = lay_out(settings, make_scans(settings), device, every)
         missed = sum(measure(part, bench, amount, out, not asked.tiny) for part in measured)
         del bench
-    path = asked.settings if asked.settings.endswith(".toml") else f"configs/{asked.settings}.toml"
     for part in asked.parts:
         if part == "unpack":
             print(f"{gpu_pieces.unpack(settings, out)} files put back into {settings.results.name}")
         elif part == "phantom":
-            done = gpu_pieces.phantom(settings, str(Path(path).resolve()), device, asked.seconds)
+            is_path = asked.settings.endswith(".toml")
+            name = str(Path(asked.settings).resolve()) if is_path else asked.settings
+            done = gpu_pieces.phantom(settings, name, device, asked.seconds)
             print("finished" if done else "not finished; call it again")
         elif part == "pack":
             for file in gpu_pieces.pack(settings, out):

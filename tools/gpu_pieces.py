@@ -13,13 +13,18 @@ import types
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
+
 from strokelib import crossvalidation, inference, preprocess, training
+from strokelib.run import provenance, stages
+from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
 from strokelib.run.variants import VARIANTS, changes, method, weights
 
 PART_BYTES = 15 * 2**20  # of a packed file
 CHECKED_EVERY = 64  # steps between two looks at the clock
+TOLD_EVERY_S = 30
 
 
 def execute(notebook: str, saved: Path, **parameters) -> None:
@@ -68,16 +73,18 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
     whether they are finished before `until`, by time.monotonic.
     """
     row, how = method(name, settings)
-    prepare_torch(settings.threads, settings.compute.precision)
-    stack = crossvalidation.resident(scans, row, settings, device.type)
     folds = [crossvalidation.split(scans, number, settings) for number in range(settings.folds.count)]
     jobs = [crossvalidation.jobs(f, row, how, settings.results / name / f"fold{f.number}", sha256) for f in folds]
+    if all(training.is_finished(job) for networks in jobs for job in networks):
+        return True
+    prepare_torch(settings.threads, settings.compute.precision)
+    stack = crossvalidation.resident(scans, row, settings, device.type)
     for which in range(row.networks):
         turns = []
         for fold, networks in zip(folds, jobs, strict=True):
-            preferred = None
-            if which and training.is_finished(networks[which]):
+            if training.is_finished(networks[which]):
                 continue
+            preferred = None
             if which:
                 first, _ = inference.load_network(networks[0].network_file, device)
                 preferred = dict(crossvalidation.mistaken(fold, first, row, how))
@@ -86,7 +93,8 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
                 for part in (fold.train, fold.stop)
             ]
             turns.append(training.train_fold(networks[which], stack, *lists, fold.evaluated, device))
-        began, told, first = time.monotonic(), time.monotonic(), None
+        began = told = time.monotonic()
+        first = None
         for number, (done, most) in enumerate(training.train_in_turn(turns, device)):
             first = done if first is None else first
             if number % CHECKED_EVERY:
@@ -95,10 +103,19 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
             if now > until:
                 print(f"{name}: out of time after {done} of at most {most} steps; the next piece goes on", flush=True)
                 return False
-            if now - told > 30:
-                speed = (done - first) / (now - began)
-                print(f"{name}: {done} of at most {most} steps, {speed:.0f} a second", flush=True)
+            if now - told > TOLD_EVERY_S and done > first:  # the first step may take a minute to compile
+                left = time_left((now - began) * (most - done) / (done - first))
+                print(f"{name}: {done} of at most {most} steps, {left}", flush=True)
                 told = now
+    return True
+
+
+def is_made(settings: Settings, path: str) -> bool:
+    """Tell whether a file in results/<settings> is there as its notebook would make it now, with all beside it."""
+    try:
+        provenance.verify(settings, path)
+    except (FileNotFoundError, ValueError):  # never made, half made, or by other settings or other code
+        return False
     return True
 
 
@@ -107,32 +124,36 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
 
     Parameters
     ----------
-    path : of the settings file, for the notebooks
+    path : the settings as the notebooks take them: a name in configs/, or the whole path of a file
     """
     until, results = time.monotonic() + seconds, settings.results
-    for notebook in ("01_data_exploration", "02_preprocessing"):
-        if not (results / f"{notebook}.manifest.json").is_file():
-            execute(notebook, results / f"{notebook}.ipynb", settings=path)
-    import pandas as pd
 
+    def once(notebook: str) -> None:
+        """Run a notebook unless what it writes is there; notebook 00 writes nothing, and shows the end."""
+        alone = [file for file in stages.STAGES[notebook].writes if "{" not in file]
+        if not alone or not all(is_made(settings, file) for file in alone):
+            execute(notebook, results / f"{notebook}.ipynb", settings=path)
+
+    once("01_data_exploration")
+    once("02_preprocessing")
     facts = pd.read_csv(results / "registration.csv").query("split == 'TRAINING'")
-    scans = [preprocess.load_preprocessed(results / f"preprocessed/TRAINING/case_{n}.npz") for n in facts.case]
+    files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
+    scans = [preprocess.load_preprocessed(file) for file in files]
     seeded = [name for name, change in changes(settings).items() if change.key == "seed"]
     for name in dict.fromkeys(weights(row, settings) for row in (*reversed(VARIANTS), *seeded)):
         if not train_row(name, settings, scans, facts.sha256, device, until):
             return False
     for name in (*VARIANTS, *seeded):
         for fold in range(settings.folds.count):
-            folder = results / name / f"fold{fold}"
             if time.monotonic() > until:
                 print(f"out of time before the maps of {name}, fold {fold}; the next piece goes on", flush=True)
                 return False
-            if not (folder / "05_crossvalidation.manifest.json").is_file():
-                saved = folder / "05_crossvalidation.ipynb"
+            home = stages.FOLD.format(variant=name, fold=fold)
+            if not is_made(settings, f"{home}/predictions.csv"):
+                saved = results / home / "05_crossvalidation.ipynb"
                 execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
     for notebook in ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "00_overview"):
-        if not (results / f"{notebook}.manifest.json").is_file():
-            execute(notebook, results / f"{notebook}.ipynb", settings=path)
+        once(notebook)
     return True
 
 
