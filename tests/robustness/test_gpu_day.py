@@ -64,7 +64,11 @@ def test_a_study_in_pieces_ends_as_one_and_is_packed_and_put_back(results):
     assert "finished" in call(results, "phantom", "--device", "cpu")
     made = pd.read_csv(results / "tiny" / "figures" / "table1.csv")
     assert len(list(results.glob("tiny/*/fold*/predictions.csv"))) >= 4 * settings.folds.count and len(made) > 4
-    again = call(results, "phantom", "pack", "--device", "cpu")  # nothing is left to do
+    choice, cohort = results / "tiny" / "choice.csv", results / "tiny" / "cohort.csv"
+    contents, began = choice.read_bytes(), cohort.stat().st_mtime_ns
+    choice.write_bytes(b"half a fi")
+    again = call(results, "phantom", "pack", "--device", "cpu")  # what is damaged is made again, and nothing else
+    assert choice.read_bytes() == contents and cohort.stat().st_mtime_ns == began
     parts = sorted((results / "out").glob("tiny_*.tar"))
     assert parts and all(part.stat().st_size < 16 * 2**20 for part in parts) and f"{parts[0].name} " in again
     network = results / "tiny" / "rt_sm" / "fold0" / "network.safetensors"
