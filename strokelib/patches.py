@@ -44,8 +44,8 @@ def sample_centers(
     patch_size : int, voxels a side
     rng : numpy.random.Generator
     preferred : bool (x, y, slice) or None, healthy voxels to take first, such as a first network's false positives
-    lesion_offset : bool, move the lesion centers; False is for notebook 08
-    balanced : bool, False spreads all centers evenly over the brain, whatever is lesion; for notebook 08
+    lesion_offset : bool, move the lesion centers; False is for notebook 09
+    balanced : bool, False spreads all centers evenly over the brain, whatever is lesion; for notebook 09
 
     Returns
     -------
