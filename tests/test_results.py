@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nibabel as nib
@@ -180,6 +181,8 @@ def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkey
         ("TRAINING", "A", "scan 2 of p"), ("TRAINING", "A", "scan 10 of p"), ("TESTING", "B", "scan 2 of q")
     ]  # fmt: skip
     assert run.raw("TESTING", 2) == "scan 2 of q"
+    monkeypatch.setattr(results.cases, "load_case", lambda file: SimpleNamespace(images=["the CT", "CBF"]))
+    assert run.ct("TESTING", 2) == "the CT"
 
 
 def test_a_figure_is_closed_and_the_same_bytes_twice(project):

@@ -137,6 +137,10 @@ class Run:
         self.raw_files(split)
         return cases.load_case(self.found[split][case])
 
+    def ct(self, split: str, case: int) -> np.ndarray:
+        """Load the CT of a scan as it came, float32 (x, y, slice) in HU: what figures draw upon."""
+        return self.raw(split, case).images[0]
+
     def raws(self) -> Iterator[tuple[str, cases.CaseFiles, cases.Case]]:
         """Yield split, files and scan of all scans as they came, one loaded at a time."""
         files = [(split, file) for split in cases.SPLITS for file in self.raw_files(split)]
