@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from strokelib import cases, preprocess
+from strokelib import cases, nifti, preprocess
 from strokelib.run import provenance, runtime, stages
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
@@ -122,7 +122,8 @@ class Run:
         """Find the scans as they came, those that notebook 02 could use."""
         if split not in self.found:
             table = self.read("registration")
-            files = cases.find_cases(self.settings.data_root, split, table.case[table.split == split])
+            wanted = table.case[table.split == split]
+            files = cases.find_cases(self.settings.data_root, split, wanted, self.settings.data.source)
             self.found[split] = {file.number: file for file in files}
         return list(self.found[split].values())
 
@@ -133,7 +134,7 @@ class Run:
 
     def hidden_truth(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         """Read the lesion of a synthetic testing scan, bool, and its spacing in mm: for scoring alone."""
-        truth, spacing = cases.read_image(cases.hidden_truth(self.settings.data_root, case), case)
+        truth, spacing = nifti.read_image(cases.hidden_truth(self.settings.data_root, case), case)
         return truth > 0, spacing
 
     def predictions(self, variants, folds: int | None = None) -> pd.DataFrame:
@@ -155,7 +156,7 @@ class Run:
             self.predictions([variant])
         pattern = stages.SPREAD if spread else stages.MAP
         path = pattern.format(variant=variant, fold=self.fold_of[variant, case], case=case)
-        return cases.read_image(self.file(path), case)[0]
+        return nifti.read_image(self.file(path), case)[0]
 
     def maps(self, variant: str, scans) -> Iterator[tuple]:
         """Yield each of the scans with its probabilities."""
@@ -229,7 +230,7 @@ class Run:
         """Save the probabilities of a scan, or their spread, with the header of its CT, as float32."""
         self.raw_files(split)
         path = self._own(f"case_{{case}}{'_spread' if spread else ''}.nii.gz", case)
-        cases.save_map(path, array, self.found[split][case].files["CT"], np.float32)
+        nifti.save_map(path, array, self.found[split][case].reference, np.float32)
         self.wrote(path)
 
     def folder(self, name: str = "") -> Path:
