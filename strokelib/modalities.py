@@ -38,7 +38,10 @@ class Source:
 
 
 ISLES = ("CT", "CBF", "CBV", "MTT", "Tmax")
-SOURCES = {"synthetic": Source("synthetic cohort", ISLES), "isles2018": Source("ISLES 2018", ISLES)}  # data.source
+SOURCES = {  # by data.source of the settings
+    "synthetic": Source("synthetic cohort", ISLES),
+    "isles2018": Source("ISLES 2018", ISLES),
+}
 
 
 def head(names) -> str:
@@ -50,8 +53,9 @@ def head(names) -> str:
     """
     found = [name for name in names if MODALITIES[name].head]
     if len(found) != 1:
-        raise ValueError(f"a scan needs one modality that shows the head, such as CT; among {', '.join(names)} are "
-                         f"{len(found)}")
+        raise ValueError(
+            f"a scan needs one modality that shows the head, such as CT; among {', '.join(names)} are {len(found)}"
+        )
     return found[0]
 
 

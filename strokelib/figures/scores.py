@@ -63,7 +63,7 @@ def _box(ax, place: float, values, color: str, width: float = 0.6) -> int:
 
 
 def _scored(ax, metric: str) -> None:
-    ax.set(ylabel=METRICS[metric].axis, ylim=(0, None) if metric == "hd_mm" else (-0.02, 1.02))
+    ax.set(ylabel=METRICS[metric].axis, ylim=(-0.02, 1.02) if METRICS[metric].unit == "%" else (0, None))
 
 
 @styled
@@ -107,15 +107,18 @@ def metric_boxes(frame, label: str):
 
     Parameters
     ----------
-    frame : a row a (variant, scan), columns variant, dsc, ppv, sensitivity, hd_mm
+    frame : a row a (variant, scan), columns variant and each of COMPARED
 
     Values that are not finite (HD of an empty mask, PPV of an empty prediction) cannot be drawn:
     their number is written below.
     """
     variants = variants_of(frame)
     require_columns(frame, *COMPARED)
-    fig, axes = panels(2, 2, 9, 6.8)
-    for ax, metric in zip(axes.flat, COMPARED, strict=True):
+    rows = -(-len(COMPARED) // 2)
+    fig, axes = panels(rows, 2, 9, 3.4 * rows)
+    for ax in axes.flat[len(COMPARED) :]:
+        ax.set_visible(False)
+    for ax, metric in zip(axes.flat, COMPARED, strict=False):
         ticks = []
         for place, variant in enumerate(variants):
             values = frame.loc[frame["variant"] == variant, metric].to_numpy(float)
