@@ -5,12 +5,13 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from strokelib.evaluation.stats import require_columns
 from strokelib.evaluation.tables import NONE, counted, mean_sd
-from strokelib.figures.style import color_bar, finish, minus, panels, styled, two_lines, variants_of
+from strokelib.figures.style import finish, minus, panels, styled, two_lines, variants_of
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
 
 
@@ -34,16 +35,13 @@ def grid_heatmaps(grid_mean, choice, label: str, title: str = ""):
         (axes[0, 0], "dsc", "mean DSC", 3, "viridis"),
         (axes[0, 1], "hd_mm", "mean HD (mm)", 1, "viridis_r"),
     ):
-        shown = ax.imshow(tables[metric], cmap=cmap, aspect="auto")
-        for (r, c), value in np.ndenumerate(tables[metric].to_numpy()):
-            ink = "white" if sum(shown.to_rgba(value)[:3]) < 1.4 else "black"
-            ax.text(c, r, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
-        corner = (column - 0.5, row - 0.5)
-        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=RED, lw=2.5, clip_on=False))
-        ax.set_xticks(range(len(sizes)), sizes)
-        ax.set_yticks(range(len(thresholds)), thresholds)
+        bar = {"label": name, "aspect": 20}
+        sns.heatmap(
+            tables[metric], ax=ax, cmap=cmap, annot=True, fmt=f".{digits}f", annot_kws={"fontsize": 8}, cbar_kws=bar
+        )
+        ax.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=RED, lw=2.5, clip_on=False))
+        ax.tick_params(length=0, rotation=0)
         ax.set(xlabel="$S_{min}$ (voxels)", ylabel="threshold $T$")
-        color_bar(fig, shown, ax, name)
     fig.suptitle(title)
     chosen = f"T = {choice.threshold:g} and Smin = {choice.min_lesion_voxels} voxels"
     return finish(fig, label, f"red: chosen, {chosen}")
