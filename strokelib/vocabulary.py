@@ -73,14 +73,14 @@ OPTIMIZED = ("dsc", "hd_mm")  # what ranked the challenge, and by which the pape
 
 GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}
 MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}  # Variant.monitor
-STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 08 holds apart
+STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 09 holds apart
 # What a mask has right, too much and missed: as in the paper's Fig. 4, and told apart by every kind of eye.
 OUTCOMES = {
     "paper": {"true positive": "#00bf33", "false positive": "#e61a1a", "false negative": "#2659ff"},
     "colorblind": {"true positive": "#ffe14d", "false positive": "#c83200", "false negative": "#2f6bff"},
 }
 VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
-# What notebook 08 changes, by the key that Change names: a heading, and the change in words.
+# What notebook 09 changes, by the key that Change names: a heading, and the change in words.
 CHANGED = {
     "patch_size": ("patch side", "{} voxels"),
     "training.gdl_weights": ("training", "Dice weights 1/v²"),
@@ -94,7 +94,7 @@ CHANGED = {
 
 
 def changed(name: str) -> tuple[str, str]:
-    """Say in words what a change of notebook 08 is: a heading, which names what it departs from, and the change.
+    """Say in words what a change of notebook 09 is: a heading, which names what it departs from, and the change.
 
     Parameters
     ----------

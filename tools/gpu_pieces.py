@@ -149,7 +149,8 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
             if not is_made(settings, f"{home}/predictions.csv"):
                 saved = results / home / "05_crossvalidation.ipynb"
                 execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
-    for notebook in ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "00_overview"):
+    rest = ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
+    for notebook in (*rest, "00_overview"):
         once(notebook)
     return True
 

@@ -203,7 +203,7 @@ def table2(table) -> pd.DataFrame:
 
 
 def changes(table) -> pd.DataFrame:
-    """Write the changes of notebook 08 out, a row a change.
+    """Write the changes of notebook 09 out, a row a change.
 
     Parameters
     ----------

@@ -118,8 +118,14 @@ class Run:
         """Load one preprocessed scan."""
         return preprocess.load_preprocessed(self.file(stages.SCAN.format(split=split, case=case)))
 
+    def usable(self) -> tuple[dict[str, list[cases.CaseFiles]], pd.DataFrame]:
+        """Check the scans as they came, before notebook 02 has; return what `preprocess.check_cases` does."""
+        files, bad = preprocess.check_cases(self.settings.data_root)
+        self.found = {split: {file.number: file for file in found} for split, found in files.items()}
+        return files, bad
+
     def raw_files(self, split: str) -> list[cases.CaseFiles]:
-        """Find the scans as they came, those that notebook 02 could use."""
+        """Find the scans as they came: those that notebook 02 could use, or that were found usable just now."""
         if split not in self.found:
             table = self.read("registration")
             wanted = table.case[table.split == split]
@@ -131,6 +137,12 @@ class Run:
         """Load one scan as it came."""
         self.raw_files(split)
         return cases.load_case(self.found[split][case])
+
+    def raws(self) -> Iterator[tuple[str, cases.CaseFiles, cases.Case]]:
+        """Yield split, files and scan of all scans as they came, one loaded at a time."""
+        files = [(split, file) for split in cases.SPLITS for file in self.raw_files(split)]
+        for split, file in progress(files, "scans"):
+            yield split, file, cases.load_case(file)
 
     def hidden_truth(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         """Read the lesion of a synthetic testing scan, bool, and its spacing in mm: for scoring alone."""
@@ -201,8 +213,10 @@ class Run:
 
     # What this one writes
 
-    def table(self, frame: pd.DataFrame, name: str, cohort=None) -> None:
+    def table(self, frame: pd.DataFrame, name: str, cohort=None) -> pd.DataFrame:
         """Save a frame as csv to six significant digits, with a column `cohort` that says whose numbers they are.
+
+        The frame itself is returned as it was given, so that it can be saved where it is made.
 
         Parameters
         ----------
@@ -211,6 +225,7 @@ class Run:
         path = self._own(f"{name}.csv")
         write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
         self.wrote(path)
+        return frame
 
     def figure(self, figure, name: str):
         """Save a figure as PNG and return it: end the cell with it."""

@@ -77,7 +77,7 @@ class Sampling:
     patches_per_case: int
     elastic_alpha: float  # displacement scale as a factor of the mean patch side
     elastic_gamma: float  # Gaussian sigma as a factor of the mean patch side
-    lesion_offset: bool  # move lesion centers at random; off is for notebook 08, as is the next
+    lesion_offset: bool  # move lesion centers at random; off is for notebook 09, as is the next
     balanced: bool  # half of the centers on lesion
 
     def __post_init__(self):
@@ -152,7 +152,7 @@ class Sensitivity:
     """What is trained or predicted once more, with one thing changed."""
 
     seeds: tuple[int, ...]  # rt and rt_sm again in all folds, for notebook 06
-    changes: tuple[str, ...]  # names in CHANGES, for notebook 08
+    changes: tuple[str, ...]  # names in CHANGES, for notebook 09
     folds: int  # in which the changes are tried: the first so many
 
     def __post_init__(self):

@@ -72,14 +72,11 @@ STAGES = {
     ),
     "06_ablations": Stage(
         depends=("seed", "folds", "postprocess", "sensitivity.seeds", "drawing", "variants"),
-        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, SPREAD),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=(
             *("grid.csv", "choice.csv", "metrics.csv", "metrics_nested.csv", "tests.csv"),
-            *("groups.csv", "agreement.csv", "reliability.csv", "error_detection.csv"),
             *_figures("table1.csv", "tests_of_significance.csv", "seeds.csv", "seeds_averaged.csv"),
-            *_figures("pair.png", "grid.png", "metrics.png", "volumes.png", "by_volume.png", "by_slices.png"),
-            *_figures("bland_altman.png", "fig4.png", "worst.png", "differences.png", "claims.png", "seeds.png"),
-            *_figures("uncertainty.png", "reliability.png"),
+            *_figures("pair.png", "grid.png", "metrics.png", "fig4.png", "differences.png", "claims.png", "seeds.png"),
         ),
     ),
     "07_leaderboard_submission": Stage(
@@ -91,7 +88,19 @@ STAGES = {
         ),
         may_write=("test_metrics.csv", "test_metrics_single.csv", *_figures("vote.csv")),
     ),
-    "08_sensitivity": Stage(
+    "08_errors_and_uncertainty": Stage(
+        depends=("folds.count", "drawing", "variants"),
+        reads=(
+            *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, SPREAD),
+            *("choice.csv", "metrics.csv", "figures/table1.csv"),
+        ),
+        writes=(
+            *("groups.csv", "agreement.csv", "reliability.csv", "error_detection.csv"),
+            *_figures("volumes.png", "by_volume.png", "by_slices.png", "bland_altman.png", "worst.png"),
+            *_figures("uncertainty.png", "reliability.png"),
+        ),
+    ),
+    "09_sensitivity": Stage(
         depends=("seed", "folds", "sampling", "prediction", "postprocess", "sensitivity", "variants", "changes"),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         may_read=(f"{FOLD}/history.csv",),

@@ -67,20 +67,20 @@ def change(finished):
 
 
 def test_plan_of_the_full_study(project):
-    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "overview")
+    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "errors", "overview")
     for name, trained in {"phantom": 15, "study": 15 + 2 * 2 * 5}.items():  # study: two more seeds of two variants
         jobs = planned(project, name)
         assert jobs["train"] == trained
         assert jobs["predict"] == 5, "rt_sm_uf predicts with rt_sm's networks and trains none"
-        assert [jobs[rule] for rule in once] == [1] * 7
-        assert jobs["total"] == trained + 5 + 7 + 1
+        assert [jobs[rule] for rule in once] == [1] * 8
+        assert jobs["total"] == trained + 5 + 8 + 1
 
 
 def test_plan_of_the_sensitivity(project):
     """Four rows of Table 1 and nineteen changes in two folds; nine of the changes are of prediction alone."""
     jobs = planned(project, "study", "sensitivity")
     assert (jobs["train"], jobs["predict"]) == (2 * (3 + 10), 2 * (1 + 9))
-    assert not {"ablations", "leaderboard", "overview"} & jobs.keys()
+    assert not {"ablations", "leaderboard", "errors", "overview"} & jobs.keys()
 
 
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
@@ -88,8 +88,8 @@ def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     assert "Table 1, synthetic cohort" in told.stdout
     assert "results/tiny/figures/fig4.png" in told.stdout
-    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 20 ", line)]
-    assert len(lines) == 20
+    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 21 ", line)]
+    assert len(lines) == 21
     assert all(" left" in line for line in lines[:-1])
 
 
@@ -137,7 +137,7 @@ def test_submission_holds_every_testing_scan(finished):
 def test_every_executed_notebook_has_its_html_and_holds_no_error(finished):
     project, _ = finished
     books = sorted((project / "results/tiny").rglob("*.ipynb"))
-    assert len(books) == 7 + (4 + 2) * 2
+    assert len(books) == 8 + (4 + 2) * 2
     for path in books:
         assert path.with_suffix(".html").stat().st_size > 10_000
         for cell in json.loads(path.read_text())["cells"]:
