@@ -42,6 +42,7 @@ class Metric:
     unit: str  # of a value, in tables
     step: str  # of a difference between two values, in words
     scale: int  # the number in the file times this is in that unit
+    compared: bool  # whether variants are compared by it, in tests and figures
 
     @property
     def axis(self) -> str:
@@ -59,15 +60,15 @@ class Metric:
         return f"difference in {self.name} ({self.step})"
 
 
-METRICS = {
-    "dsc": Metric("DSC", "%", "points", 100),
-    "ppv": Metric("PPV", "%", "points", 100),
-    "sensitivity": Metric("sensitivity", "%", "points", 100),
-    "hd_mm": Metric("HD", "mm", "mm", 1),
-    "hd_voxels": Metric("HD", "voxels", "voxels", 1),
-    "volume_error_ml": Metric("|ΔV|", "mL", "mL", 1),
+METRICS = {  # in the order of tables and figures
+    "dsc": Metric("DSC", "%", "points", 100, compared=True),
+    "ppv": Metric("PPV", "%", "points", 100, compared=True),
+    "sensitivity": Metric("sensitivity", "%", "points", 100, compared=True),
+    "hd_mm": Metric("HD", "mm", "mm", 1, compared=True),
+    "hd_voxels": Metric("HD", "voxels", "voxels", 1, compared=False),
+    "volume_error_ml": Metric("|ΔV|", "mL", "mL", 1, compared=False),
 }
-COMPARED = ("dsc", "ppv", "sensitivity", "hd_mm")  # what variants are compared by, in the order of tables and figures
+COMPARED = tuple(name for name, metric in METRICS.items() if metric.compared)
 OPTIMIZED = ("dsc", "hd_mm")  # what ranked the challenge, and by which the paper chooses threshold and size
 
 GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}

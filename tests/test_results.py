@@ -172,7 +172,7 @@ def test_a_table_is_returned_as_it_was_given(project):
 def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkeypatch):
     files = {"TRAINING": [CaseFiles(n, "p", "A", project, {}, {}) for n in (2, 10)],
              "TESTING": [CaseFiles(2, "q", "B", project, {}, {})]}  # fmt: skip
-    monkeypatch.setattr(results.preprocess, "check_cases", lambda root: (files, pd.DataFrame()))
+    monkeypatch.setattr(results.preprocess, "check_cases", lambda root, source: (files, pd.DataFrame()))
     monkeypatch.setattr(results.cases, "load_case", lambda file: f"scan {file.number} of {file.patient}")
     run = start("01_data_exploration", "demo")
     found, bad = run.usable()
@@ -181,8 +181,8 @@ def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkey
         ("TRAINING", "A", "scan 2 of p"), ("TRAINING", "A", "scan 10 of p"), ("TESTING", "B", "scan 2 of q")
     ]  # fmt: skip
     assert run.raw("TESTING", 2) == "scan 2 of q"
-    monkeypatch.setattr(results.cases, "load_case", lambda file: SimpleNamespace(images=["the CT", "CBF"]))
-    assert run.ct("TESTING", 2) == "the CT"
+    monkeypatch.setattr(results.cases, "load_case", lambda file: SimpleNamespace(head="the CT"))
+    assert run.head("TESTING", 2) == "the CT"
 
 
 def test_a_figure_is_closed_and_the_same_bytes_twice(project):

@@ -88,11 +88,8 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
             if which:
                 first, _ = inference.load_network(networks[0].network_file, device)
                 preferred = dict(crossvalidation.mistaken(fold, first, row, how))
-            lists = [
-                crossvalidation.patch_set(fold, part, stack, row, how, preferred)
-                for part in (fold.train, fold.stop)
-            ]
-            turns.append(training.train_fold(networks[which], stack, *lists, fold.evaluated, device))
+            sets = crossvalidation.sets(fold, stack, row, how, preferred)
+            turns.append(training.training_steps(networks[which], stack, sets, device))
         began = told = time.monotonic()
         first = None
         for number, (done, most) in enumerate(training.train_in_turn(turns, device)):

@@ -11,6 +11,7 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
+from strokelib.modalities import SOURCES
 from strokelib.run import runtime
 from strokelib.run.checks import SettingsError, grid, inside, nearest, one_of, require, within
 from strokelib.run.variants import CHANGES, VARIANTS
@@ -21,12 +22,12 @@ from strokelib.vocabulary import OUTCOMES
 class Data:
     """Where the scans lie."""
 
-    source: str  # "synthetic" or "isles2018"
+    source: str  # a name in modalities.SOURCES: "synthetic" or "isles2018"
     folder: str  # holds TRAINING/ and TESTING/; relative to the repository root
     skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
     def __post_init__(self):
-        one_of(self, "data.", {"source": ("synthetic", "isles2018")})
+        one_of(self, "data.", {"source": tuple(SOURCES)})
         require(
             self.folder.strip() not in ("", ".") and "\0" not in self.folder,
             f"data.folder must name a folder, such as 'data/isles2018', got {self.folder!r}",
@@ -239,7 +240,7 @@ class Settings:
     @property
     def source(self) -> str:
         """What the scans are."""
-        return "synthetic cohort" if self.synthetic else "ISLES 2018"
+        return SOURCES[self.data.source].label
 
     @property
     def label(self) -> str:

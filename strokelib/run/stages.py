@@ -8,6 +8,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
+from strokelib.run.digest import module_digest
 from strokelib.run.variants import CHANGES, VARIANTS, method, weights
 
 FOLD = "{variant}/fold{fold}"
@@ -127,16 +128,21 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
     names, values = (*ALWAYS, *STAGES[notebook].depends), {}
     if variant:
         row, settings = method(variant, settings)
-        values = {f"variant.{key}": value for key, value in dataclasses.asdict(row).items()}
+        values = {f"variant.{key}": value for key, value in _row(row).items()}
         values["variant.weights"] = weights(variant, settings)
     if "variants" in names:
-        values = {f"variants.{name}": dataclasses.asdict(row) for name, row in VARIANTS.items()}
+        values = {f"variants.{name}": _row(row) for name, row in VARIANTS.items()}
     if "changes" in names:
         values |= {f"changes.{name}": dataclasses.asdict(CHANGES[name]) for name in settings.sensitivity.changes}
     for key, value in flat(dataclasses.asdict(settings)).items():
         if {key, key.split(".")[0]} & {*names} and key not in NO_NUMBER:
             values[key] = list(value) if isinstance(value, tuple) else value
     return values
+
+
+def _row(variant) -> dict:
+    """Return what a row of Table 1 says, and the code of its network, which no import names."""
+    return dataclasses.asdict(variant) | {"network_code": module_digest(f"strokelib.{variant.network}")}
 
 
 def flat(settings: dict) -> dict:

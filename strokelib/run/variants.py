@@ -16,6 +16,7 @@ class Variant:
     patch_size: int  # a multiple of 16
     mirrored: bool  # ten modalities instead of five
     uncertainty_filtering: bool  # stochastic passes at prediction
+    network: str = "network"  # the module of strokelib whose class `Network` it is
 
     def __post_init__(self):
         within(self, "variant.", {"networks": "[1, 2]"})
