@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from strokelib import cases
+from strokelib.modalities import ISLES
 from strokelib.phantom import perfusion
 from strokelib.phantom.cohort import finished, iter_cohort, make_case, make_cohort, plan_cohort
 from strokelib.phantom.pathology import KNOBS, Knobs
@@ -105,8 +106,8 @@ def test_scans_are_found_and_loaded_like_the_challenge(root):
             assert case.images.shape == (5, 256, 256, plan.slices)
             np.testing.assert_allclose(case.spacing, (plan.px_mm, plan.px_mm, plan.dz_mm), rtol=1e-6)
             assert (case.lesion is None) == (split == "TESTING")
-            assert {k: files.ids[k] for k in cases.MODALITIES} == {
-                k: plan.ids["CT" if k == "CT" else f"CT_{k}"] for k in cases.MODALITIES
+            assert {k: files.ids[k] for k in files.modalities} == {
+                k: plan.ids["CT" if k == "CT" else f"CT_{k}"] for k in ISLES
             }
 
 
@@ -131,7 +132,7 @@ def test_headers_and_number_types_are_those_of_the_challenge(root):
 def test_background_and_ranges(root):
     for files in cases.find_cases(root, "TRAINING"):
         case = cases.load_case(files)
-        ct, maps = case.images[0], case.images[1:]
+        ct, maps = case.head, case.maps
         mask = maps.sum(0) > 0
         assert ct.min() == -23 and ct[0, 0, 0] == -23 and 500 < ct.max() <= 3071
         assert not maps[:, ~mask].any()
@@ -276,7 +277,8 @@ def test_the_summary_names_the_settings_and_the_poses(summary):
 
 
 def test_the_series_gives_the_maps(quiet):
-    maps = perfusion.maps_from_series(quiet.series, quiet.brain, quiet.aif, 1.0, smoothing_px=0.5)
+    how = perfusion.Deconvolution(smoothing_px=0.5)
+    maps = perfusion.maps_from_series(quiet.series, quiet.brain, quiet.aif, 1.0, how)
     shown = quiet.images["CT_Tmax"] + quiet.images["CT_CBV"] > 0
     assert shown.sum() > 0.9 * quiet.brain.sum()
     for name, scale, step in (("CBF", 10, 1), ("CBV", 10, 1), ("MTT", 1, 0.1), ("Tmax", 1, 0.1)):
