@@ -4,7 +4,7 @@ import torch
 
 from strokelib import inference, patches
 from strokelib.inference import Sweep
-from strokelib.network import Network
+from strokelib.network import Network, make_network
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
 
@@ -241,6 +241,19 @@ def test_networks_come_back_from_disk_bit_for_bit(tmp_path, scan):
     assert all(torch.equal(a, b) for a, b in pairs)
     again = inference.save_network(tmp_path / "m.safetensors", saved, {"digest": "abc"})
     assert path.read_bytes() == again.read_bytes()
+
+
+def test_another_network_comes_back_as_what_it_is(tmp_path, narrow, scan):
+    torch.manual_seed(0)
+    saved = make_network(narrow, 5).eval()
+    path = inference.save_network(tmp_path / "n.safetensors", saved, {"digest": "abc"})
+    loaded, facts = inference.load_network(path)
+    assert facts["network"] == narrow and type(loaded) is type(saved)
+    maps = [inference.predict([one], *scan, Sweep(16, patch_size=32)).probability for one in (saved, loaded)]
+    assert np.array_equal(*maps) and (maps[0][scan[1]] > 0).all()
+    path = inference.save_network(path, saved, {"network": "network"})
+    with pytest.raises(ValueError, match="delete it and train again"):
+        inference.load_network(path)
 
 
 def test_missing_and_damaged_networks_say_what_to_do(tmp_path):

@@ -176,6 +176,29 @@ def test_other_code_begins_training_anew_and_says_so(trained, monkeypatch):
     assert "was made with other code:" in training.replaced(todo)
 
 
+def test_a_job_depends_on_the_code_of_its_own_network_and_of_no_other(code, tmp_path):
+    todo = job(tmp_path)
+    other = changed(todo, variant=dataclasses.replace(ROW, network="narrow"))
+    for name in ("training", "network", "narrow"):
+        code(name, "WIDTH = 1")
+    before = todo.digest, other.digest
+    assert before[0] != before[1]
+    code("narrow", "WIDTH = 2")
+    assert todo.digest == before[0] and other.digest != before[1]
+    code("narrow", "WIDTH = 1")
+    code("network", "WIDTH = 2")
+    assert todo.digest != before[0] and other.digest == before[1]
+
+
+def test_a_variant_trains_the_network_it_names(world, tmp_path, narrow):
+    row = dataclasses.replace(ROW, network=narrow)
+    todo = changed(job(tmp_path, max_epochs=1), variant=row)
+    assert len(train(world, todo)) == 8
+    network, facts = inference.load_network(todo.network_file)
+    assert type(network).__module__ == f"strokelib.{narrow}" and facts["digest"] == todo.digest
+    assert training.read_history(todo.network_file).loss[0] > 0
+
+
 def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
     todo = job(tmp_path, max_epochs=1)
     todo.checkpoint_file.write_bytes(b"half a file")
