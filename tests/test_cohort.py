@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from strokelib import cases
+from strokelib.modalities import ISLES
 from strokelib.phantom import perfusion
 from strokelib.phantom.cohort import finished, iter_cohort, make_case, make_cohort, plan_cohort
 from strokelib.phantom.pathology import KNOBS, Knobs
@@ -276,7 +277,8 @@ def test_the_summary_names_the_settings_and_the_poses(summary):
 
 
 def test_the_series_gives_the_maps(quiet):
-    maps = perfusion.maps_from_series(quiet.series, quiet.brain, quiet.aif, 1.0, perfusion.Deconvolution(smoothing_px=0.5))
+    how = perfusion.Deconvolution(smoothing_px=0.5)
+    maps = perfusion.maps_from_series(quiet.series, quiet.brain, quiet.aif, 1.0, how)
     shown = quiet.images["CT_Tmax"] + quiet.images["CT_CBV"] > 0
     assert shown.sum() > 0.9 * quiet.brain.sum()
     for name, scale, step in (("CBF", 10, 1), ("CBV", 10, 1), ("MTT", 1, 0.1), ("Tmax", 1, 0.1)):

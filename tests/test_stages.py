@@ -113,6 +113,25 @@ def test_a_crossvalidation_depends_on_its_own_variant_and_on_no_other_row(monkey
     assert seeded | {"seed": settings.seed, "variant.weights": "rt"} == before["rt"] and seeded["seed"] == 7
 
 
+def test_who_passes_scans_through_a_network_depends_on_its_code_and_no_one_else(code, monkeypatch):
+    settings, own = load_settings(ROOT / "configs" / "demo.toml"), "05_crossvalidation"
+    monkeypatch.setitem(VARIANTS, "rt", dataclasses.replace(VARIANTS["rt"], network="narrow"))
+
+    def values():
+        found = {name: stages.depends(name, settings) for name in STAGES if name != own}
+        return found | {name: stages.depends(own, settings, name) for name in VARIANTS}
+
+    for name in ("network", "narrow"):
+        code(name, "WIDTH = 1")
+    before = values()
+    for name, reruns in (("narrow", {"rt"}), ("network", {*VARIANTS} - {"rt"})):
+        code(name, "WIDTH = 2")
+        after = values()
+        expected = reruns | {"07_leaderboard_submission"}
+        assert {key for key in before if before[key] != after[key]} == expected
+        code(name, "WIDTH = 1")
+
+
 def test_a_change_that_no_settings_name_concerns_nothing(monkeypatch):
     settings = load_settings("demo")
     before = stages.depends("09_sensitivity", settings)
