@@ -9,13 +9,13 @@ import strokelib
 from strokelib.run.runtime import ROOT
 
 # A room imports only from rooms named before it.
-ROOMS = ["run.runtime", "run.checks", "run.variants", "vocabulary", "run.settings", "run.digest", "run.stages"]
-ROOMS += ["run.provenance", "run.notebook", "cases", "phantom.perfusion", "phantom.anatomy", "phantom.pathology"]
-ROOMS += ["phantom.cohort", "registration", "preprocess", "run.results", "patches", "network", "packed", "losses"]
-ROOMS += ["metrics", "inference", "steps", "training", "crossvalidation", "postprocess", "evaluation.gridsearch"]
-ROOMS += ["evaluation.stats", "evaluation.tables", "evaluation.agreement", "submission", "figures.style"]
-ROOMS += ["figures.cohort", "figures.comparisons", "figures.network", "figures.scans", "figures.scores"]
-ROOMS += ["figures.training"]
+ROOMS = ["run.runtime", "run.portable", "run.checks", "run.variants", "modalities", "vocabulary", "run.settings"]
+ROOMS += ["run.digest", "run.stages", "run.provenance", "run.notebook", "nifti", "cases", "folds"]
+ROOMS += ["phantom.perfusion", "phantom.anatomy", "phantom.pathology", "phantom.cohort", "registration", "preprocess"]
+ROOMS += ["run.results", "patches", "network", "packed", "losses", "metrics", "inference", "steps", "training"]
+ROOMS += ["crossvalidation", "postprocess", "evaluation.gridsearch", "evaluation.stats", "evaluation.tables"]
+ROOMS += ["evaluation.agreement", "submission", "figures.style", "figures.cohort", "figures.comparisons"]
+ROOMS += ["figures.network", "figures.scans", "figures.scores", "figures.training"]
 PRINTING = ("run.notebook", "run.results")  # rooms that speak to the reader
 LIBRARY = ROOT / "strokelib"
 SOURCES = {
