@@ -124,13 +124,16 @@ def forward_pass(network, recipe: Recipe):
     return torch.compile(forward) if compute.compile else forward
 
 
-class PortableAdadelta(torch.optim.Adadelta):
+class PortableAdadelta(torch.optim.Optimizer):
     """Adadelta with the same bits on every processor.
 
     torch's takes square roots by MKL, which rounds them in other ways on other processors. Here the ratio of two roots
     is that of their reciprocals, which torch computes by the processor's own square root and division; IEEE 754 says
     how these round.
     """
+
+    def __init__(self, parameters, lr: float, rho: float, eps: float = 1e-6):
+        super().__init__(parameters, {"lr": lr, "rho": rho, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure=None):
