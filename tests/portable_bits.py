@@ -44,8 +44,10 @@ def train(settings, scan):
     """Take a few steps on patches of the scan, half of them elastic copies; return the network."""
     variant = VARIANTS["rt_sm"]
     stack = preprocess.resident([scan], variant.mirrored, "cpu", variant.patch_size // 2)
-    count = STEPS * settings.training.batch_size
-    listed = patches.sample_set([scan], [0], stack.first_slice, stack.pad, count, variant.patch_size, 0, 0)
+    count, side = STEPS * settings.training.batch_size, variant.patch_size
+    sampling = dataclasses.replace(settings.sampling, patches_per_case=count)
+    centers = patches.sample_centers(scan.lesion, scan.mask, sampling, side, rng(0, "patches", 0, scan.number))
+    listed = patches.patch_list([centers], stack.first_slice, stack.pad, side)
     listed = dataclasses.replace(listed, deform=np.arange(len(listed)) % 2 == 1)
     elastic = settings.sampling.elastic_alpha, settings.sampling.elastic_gamma
     order = rng(0, "order").permutation(len(listed))
@@ -74,7 +76,9 @@ def main() -> None:
     say("preprocessed", [scan.images, scan.mask])
     network = train(settings, scan)
     # The step leaves a few patches, of which a laptop's emulator is capable.
-    say("prediction", inference.predict_spread([network], scan.images, scan.mask, rng(1), 60, 2))
+    how = inference.Sweep(step=60, passes=2)
+    found = inference.predict([network], scan.images, scan.mask, how, rng(1), keep=("spread",))
+    say("prediction", [found.probability, found.spread])
 
 
 if __name__ == "__main__":
