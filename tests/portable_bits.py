@@ -19,7 +19,7 @@ from strokelib.run.runtime import prepare_torch, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
 
-STEPS, BATCH = 3, 16
+STEPS, BATCH = 3, 4
 NAMES = ("CT", "CT_CBF", "CT_CBV", "CT_MTT", "CT_Tmax")  # of the modalities, in their order
 
 
@@ -75,8 +75,8 @@ def main() -> None:
     say("registration", [scan.matrix])
     say("preprocessed", [scan.images, scan.mask])
     network = train(settings, scan)
-    # The step leaves a few patches, of which a laptop's emulator is capable.
-    how = inference.Sweep(step=60, passes=2)
+    # Few patches and small batches, so that an emulated processor comes to the end in minutes.
+    how = inference.Sweep(step=64, passes=2)
     found = inference.predict([network], scan.images, scan.mask, how, rng(1), keep=("spread",))
     say("prediction", [found.probability, found.spread])
 

@@ -77,7 +77,7 @@ def test_numpy_knows_the_names_of_all_that_is_switched_off():
 def test_nothing_is_missing_where_all_is_set():
     assert portable.missing(PINS) == ""
     assert portable.missing({**PINS, "MKL_CBWR": "AVX2"}).startswith("MKL_CBWR not set")
-    assert "ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY, " in portable.missing({})
+    assert portable.missing({}).startswith("ONEDNN_MAX_CPU_ISA and 5 more not set before Python started")
 
 
 def test_another_kind_of_processor_is_named(monkeypatch):

@@ -11,7 +11,7 @@ from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
 
-DEMO = load_settings("demo")
+DEMO = dataclasses.replace(load_settings("demo"), compute=load_settings("study").compute)  # of any precision
 
 
 def scan(number, seed):

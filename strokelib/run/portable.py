@@ -34,4 +34,5 @@ def missing(environment=os.environ) -> str:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"the processor is no x86-64 but {platform.machine()}"
     unset = [name for name, value in PINS.items() if environment.get(name) != value]
-    return f"{', '.join(unset)} not set before Python started, as make, make lab and snakemake do" if unset else ""
+    some = unset if len(unset) < 3 else [unset[0], f"{len(unset) - 1} more"]
+    return f"{' and '.join(some)} not set before Python started, as make, make lab and snakemake do" if unset else ""
