@@ -56,7 +56,7 @@ def compare(repeats: int) -> list:
         changes["bf16"] = {"precision": "bf16"}
     seconds, agreement = {}, {}
     for name, change in changes.items():
-        compute = dataclasses.replace(settings.compute, **change)
+        compute = dataclasses.replace(settings.compute, portable=False, **change)
         with tempfile.TemporaryDirectory() as temporary:
             changed = dataclasses.replace(settings, compute=compute)
             seconds[name], dsc = train(changed, scans, Path(temporary))

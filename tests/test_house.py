@@ -11,13 +11,13 @@ from strokelib.run.digest import cells
 from strokelib.run.runtime import ROOT
 
 # A room imports only from rooms named before it.
-ROOMS = ["run.runtime", "run.checks", "run.variants", "modalities", "vocabulary", "run.settings", "run.digest"]
-ROOMS += ["run.stages", "run.provenance", "run.notebook", "nifti", "cases", "folds", "phantom.perfusion"]
-ROOMS += ["phantom.anatomy", "phantom.pathology", "phantom.cohort", "registration", "preprocess", "run.results"]
-ROOMS += ["patches", "network", "packed", "losses", "metrics", "inference", "steps", "training", "crossvalidation"]
-ROOMS += ["postprocess", "evaluation.gridsearch", "evaluation.stats", "evaluation.tables", "evaluation.agreement"]
-ROOMS += ["submission", "figures.style", "figures.cohort", "figures.comparisons", "figures.network", "figures.scans"]
-ROOMS += ["figures.scores", "figures.training"]
+ROOMS = ["run.runtime", "run.portable", "run.checks", "run.variants", "modalities", "vocabulary", "run.settings"]
+ROOMS += ["run.digest", "run.stages", "run.provenance", "run.notebook", "nifti", "cases", "folds"]
+ROOMS += ["phantom.perfusion", "phantom.anatomy", "phantom.pathology", "phantom.cohort", "registration", "preprocess"]
+ROOMS += ["run.results", "patches", "network", "packed", "losses", "metrics", "inference", "steps", "training"]
+ROOMS += ["crossvalidation", "postprocess", "evaluation.gridsearch", "evaluation.stats", "evaluation.tables"]
+ROOMS += ["evaluation.agreement", "submission", "figures.style", "figures.cohort", "figures.comparisons"]
+ROOMS += ["figures.network", "figures.scans", "figures.scores", "figures.training"]
 PRINTING = ("run.notebook", "run.results")  # rooms that speak to the reader
 LIBRARY = ROOT / "strokelib"
 SOURCES = {

@@ -109,7 +109,8 @@ def test_start_sets_the_threads_of_the_settings(tmp_path, capsys):
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     text = (runtime.ROOT / "configs" / "demo.toml").read_text()
-    (tmp_path / "two.toml").write_text(text.replace("threads = 1", "threads = 2"))
+    text = text.replace("threads = 1", "threads = 2").replace("portable = true", "portable = false")
+    (tmp_path / "two.toml").write_text(text)
     try:
         start("04_model", tmp_path / "two.toml")
         assert torch.get_num_threads() == 2

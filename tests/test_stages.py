@@ -85,6 +85,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
         ({"cohort__difficulty": "easy"}, {"01"}),
         ({"drawing__colors": "colorblind"}, {"06", "08"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
+        ({"compute__portable": True}, {name[:2] for name in STAGES}),
         ({"cohort__jobs": 7}, set()),
         ({"compute__folds_at_once": 4}, set()),
         ({"prediction__batch_size": 7}, set()),
@@ -92,7 +93,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
     ],
 )
 def test_a_change_of_the_settings_concerns_the_notebooks_that_declare_it(changed, reruns):
-    settings = load_settings("demo")
+    settings = replaced(load_settings("demo"), compute__portable=False)
     other = replaced(settings, **changed)
 
     def values(which):

@@ -14,7 +14,7 @@ from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
 from strokelib.steps import Recipe
 
-DEMO = load_settings("demo")
+DEMO = dataclasses.replace(load_settings("demo"), compute=load_settings("study").compute)  # of any precision
 ROW = dataclasses.replace(VARIANTS["rt"], patch_size=32)
 
 

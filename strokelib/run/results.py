@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib import cases, nifti, preprocess
-from strokelib.run import provenance, runtime, stages
+from strokelib.run import portable, provenance, runtime, stages
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
 from strokelib.run.provenance import short
@@ -49,7 +49,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     loaded = load_settings(settings)
     if fold is not None:
         check_fold(loaded, fold)
-    place = runtime.choose_device(device)
+    place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)
     show_figures_as_jpeg()
     known = provenance.facts(notebook, loaded, place, variant)
@@ -59,6 +59,8 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
         f"{place}, threads {loaded.threads} | python {platform.python_version()}, "
         f"torch {torch.__version__}, numpy {np.__version__}"
     )
+    if loaded.compute.portable and (reason := portable.missing()):
+        print(f"not portable: another processor may give other last digits; {reason}")
     return Run(notebook, loaded, place, known, variant, fold)
 
 

@@ -14,7 +14,7 @@ from strokelib.run.variants import CHANGES, VARIANTS, method, weights
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
 MAP, SPREAD = f"{FOLD}/case_{{case}}.nii.gz", f"{FOLD}/case_{{case}}_spread.nii.gz"
-ALWAYS = ("threads", "data.source")
+ALWAYS = ("threads", "compute.portable", "data.source")
 # Settings that no number depends on: processes, notebooks or patches at a time.
 NO_NUMBER = ("cohort.jobs", "compute.folds_at_once", "prediction.batch_size")
 
