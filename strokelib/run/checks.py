@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import math
+import typing
 
 
 class SettingsError(ValueError):
@@ -28,6 +29,24 @@ def inside(value, where: str, interval: str) -> None:
     below = value <= high if interval[-1] == "]" else value < high
     allowed = f"{'>=' if interval[0] == '[' else '>'} {low:g}" if high == math.inf else f"in {interval}"
     require(above and below, f"{where} must be {allowed}, got {value}")
+
+
+class Section:
+    """A part of the settings that refuses what cannot be used.
+
+    What a key may hold stands beside its type: `Annotated[int, "[1, 63]"]` an interval, `Annotated[str, ("easy",
+    "hard")]` the words known, `Annotated[tuple[float, ...], "(0, 1)"]` a grid that rises within an interval.
+    """
+
+    def __post_init__(self):
+        where = "" if type(self).__name__ == "Settings" else f"{type(self).__name__.lower()}."
+        for key, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            for allowed in getattr(hint, "__metadata__", ()):
+                if isinstance(allowed, tuple):
+                    one_of(self, where, {key: allowed})
+                else:
+                    check = inside if hint.__origin__ in (int, float) else grid
+                    check(getattr(self, key), f"{where}{key}", allowed)
 
 
 def within(section, where: str, intervals: dict[str, str]) -> None:
