@@ -18,7 +18,7 @@ import measure
 import numpy as np
 
 from strokelib import registration
-from strokelib.phantom.cohort import SyntheticCase, make_case
+from strokelib.phantom.scan import SyntheticCase, make_case
 from strokelib.run.settings import Cohort
 
 SEEDS = range(1, 13)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib.cases import save_map
-from strokelib.evaluation.stats import mean_interval, paper_table, summarize
+from strokelib.evaluation.summary import mean_interval, paper_table, summarize
 from strokelib.run.runtime import write_whole
 
 UNDEFINED_HD = 1e8  # what the leaderboard charges for a scan without a finite distance

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from strokelib.evaluation.stats import require_columns
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METHODS
 
 

@@ -1,4 +1,4 @@
-"""Words for what settings may hold, with errors that name the key, what was found and what is allowed."""
+"""Checks said once, of settings and of frames, with errors that name the key, what was found and what is allowed."""
 
 import difflib
 import itertools
@@ -72,3 +72,16 @@ def grid(values, where: str, interval: str) -> None:
         all(a < b for a, b in itertools.pairwise(values)),
         f"{where} must rise from value to value, got {list(values)}",
     )
+
+
+def require_columns(frame, *columns: str) -> None:
+    """Refuse a frame that lacks a column.
+
+    Raises
+    ------
+    ValueError : names what is missing and what there is.
+    """
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        there = ", ".join(map(str, frame.columns))
+        raise ValueError(f"the frame lacks the columns {', '.join(missing)}; it has {there}")
