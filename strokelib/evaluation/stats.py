@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from strokelib.evaluation.summary import summarize
+from strokelib.evaluation.summary import scans_of, summarize
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
@@ -119,10 +119,7 @@ def _differences(frame, metric, new, old, unit):
     require_columns(frame, "variant", "case", "patient", metric)
     values = {}
     for name in (new, old):
-        rows = frame[frame["variant"] == name]
-        if rows.empty:
-            known = sorted(frame["variant"].unique())
-            raise ValueError(f"variant {name!r} is not in the frame; it has {known}")
+        rows = scans_of(frame, name)
         if rows["case"].duplicated().any():
             raise ValueError(f"variant {name!r} holds a case twice; give the frame one row per (variant, case)")
         values[name] = rows.set_index("case")[metric].astype(float)

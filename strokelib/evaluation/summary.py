@@ -74,6 +74,19 @@ def paper_table(name) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"reference": str})
 
 
+def scans_of(frame, variant) -> pd.DataFrame:
+    """Return the rows of a variant.
+
+    Raises
+    ------
+    ValueError : it has none.
+    """
+    scans = frame[frame["variant"] == variant]
+    if scans.empty:
+        raise ValueError(f"variant {variant!r} is not in the frame; it has {sorted(frame['variant'].unique())}")
+    return scans
+
+
 def table1(frame, choices, source="this run") -> pd.DataFrame:
     """Make the rows of Table 1 from our scores.
 
@@ -100,9 +113,7 @@ def table1(frame, choices, source="this run") -> pd.DataFrame:
     """
     rows = []
     for variant, pair in choices.items():
-        scans = frame[frame["variant"] == variant]
-        if scans.empty:
-            raise ValueError(f"variant {variant!r} is not in the frame; it has {sorted(frame['variant'].unique())}")
+        scans = scans_of(frame, variant)
         scans = scans.assign(volume_error_ml=(scans["volume_ml"] - scans["truth_volume_ml"]).abs())
         row = {"variant": variant, "source": source, "n": len(scans)}
         row["threshold"] = float("nan") if pair is None else pair.threshold
