@@ -14,7 +14,7 @@ demo study phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.
 	@$(PY) tools/run.py $@
 
 sensitivity: SETTINGS = study
-sensitivity: .venv/.run  ## notebook 08: one thing changed at a time (SETTINGS=study)
+sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
 keep: SETTINGS = study

@@ -23,7 +23,7 @@ S = load_settings(NAME)
 OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS says
 FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
-ONCE += ["06_ablations", "07_leaderboard_submission"]
+ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"]
 RUN = (
     f"OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} tools/execute.py {{input.notebook}}"
     " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
@@ -158,6 +158,15 @@ rule leaderboard:
     resources: gpu=1, mem_mb=24000, runtime="12h"
     shell: RUN
 
+rule errors:
+    input: reads("08_errors_and_uncertainty", VARIANTS), notebook=source("08_errors_and_uncertainty")
+    output: writes("08_errors_and_uncertainty")
+    log: notebook=f"{OUT}/08_errors_and_uncertainty.ipynb"
+    params: code=code("08_errors_and_uncertainty")
+    threads: S.threads
+    resources: mem_mb=16000, runtime="4h"
+    shell: RUN
+
 rule overview:
     input: reads("00_overview"), notebook=source("00_overview")
     output: touch(f"{OUT}/overview.done")
@@ -166,11 +175,11 @@ rule overview:
     shell: RUN
 
 rule sensitivity:
-    input: reads("08_sensitivity", [*VARIANTS, *S.sensitivity.changes], S.sensitivity.folds),
-        notebook=source("08_sensitivity")
-    output: writes("08_sensitivity")
-    log: notebook=f"{OUT}/08_sensitivity.ipynb"
-    params: code=code("08_sensitivity")
+    input: reads("09_sensitivity", [*VARIANTS, *S.sensitivity.changes], S.sensitivity.folds),
+        notebook=source("09_sensitivity")
+    output: writes("09_sensitivity")
+    log: notebook=f"{OUT}/09_sensitivity.ipynb"
+    params: code=code("09_sensitivity")
     threads: S.threads
     resources: mem_mb=16000, runtime="4h"
     shell: RUN + f" && {shlex.quote(sys.executable)} -m nbconvert --to html {{log.notebook}}"

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strokelib import cases, inference, patches, preprocess
+from strokelib import folds, inference, patches, preprocess
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed, Resident
 from strokelib.run.digest import digest
+from strokelib.run.runtime import rng
 from strokelib.run.settings import Settings
 from strokelib.run.variants import Variant
-from strokelib.training import Job
+from strokelib.steps import Recipe
+from strokelib.training import Job, Sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +37,12 @@ def split(scans, number: int, settings: Settings) -> Fold:
 
     Raises
     ------
-    ValueError : as `cases.assign_folds` and `cases.split_fold`.
+    ValueError : as `folds.assign_folds` and `folds.split_fold`.
     """
     patients, slices = [scan.patient for scan in scans], [scan.mask.shape[2] for scan in scans]
     how = settings.folds
-    folds = cases.assign_folds(patients, how.count, how.scheme, settings.seed, slices)
-    return Fold(number, scans, *cases.split_fold(folds, number, patients, how.inner_split, settings.seed, slices))
+    fold_of = folds.assign_folds(patients, how.count, how.scheme, settings.seed, slices)
+    return Fold(number, scans, *folds.split_fold(fold_of, number, patients, how.inner_split, settings.seed, slices))
 
 
 def resident(scans, variant: Variant, settings: Settings, device: str) -> Resident:
@@ -50,21 +52,29 @@ def resident(scans, variant: Variant, settings: Settings, device: str) -> Reside
 
 
 def patch_set(fold: Fold, indices, stack: Resident, variant: Variant, settings: Settings, preferred=None) -> PatchList:
-    """List the patches of some scans of a fold; `preferred` as in `patches.sample_set`."""
-    how = settings.sampling
-    return patches.sample_set(
-        fold.scans,
-        indices,
-        stack.first_slice,
-        stack.pad,
-        how.patches_per_case,
-        variant.patch_size,
-        settings.seed,
-        fold.number,
-        preferred,
-        how.lesion_offset,
-        how.balanced,
-    )
+    """List the patches of some scans of a fold, a function of seed, fold and scans alone.
+
+    Parameters
+    ----------
+    indices : int sequence, the scans
+    preferred : mapping from index to bool (x, y, slice), or None; see `patches.sample_centers`
+
+    Variants share seed and fold, hence their centers, too: the paired t-test stays paired.
+    """
+    centers = []
+    for i in indices:
+        scan, first = fold.scans[i], None if preferred is None else preferred[i]
+        generator = rng(settings.seed, "patches", fold.number, scan.number)
+        centers.append(
+            patches.sample_centers(scan.lesion, scan.mask, settings.sampling, variant.patch_size, generator, first)
+        )
+    return patches.patch_list(centers, [stack.first_slice[i] for i in indices], stack.pad, variant.patch_size)
+
+
+def sets(fold: Fold, stack: Resident, variant: Variant, settings: Settings, preferred=None) -> Sets:
+    """List the patches to train on and those to stop early on, as `patch_set` does each."""
+    parts = (patch_set(fold, part, stack, variant, settings, preferred) for part in (fold.train, fold.stop))
+    return Sets(*parts, fold.evaluated)
 
 
 def mistaken(fold: Fold, network, variant: Variant, settings: Settings) -> Iterator[tuple[int, np.ndarray]]:
@@ -74,18 +84,11 @@ def mistaken(fold: Fold, network, variant: Variant, settings: Settings) -> Itera
     ------
     index of a scan to train or to stop on, and bool (x, y, slice) : its probability is above 0.5.
     """
-    channels, how = network.in_channels, settings.prediction
+    how = inference.sweep(variant, settings.prediction)
     for i in [*fold.train, *np.setdiff1d(fold.stop, fold.train)]:
         scan = fold.scans[i]
-        probability = inference.predict_case(
-            [network],
-            scan.images[:channels],
-            scan.mask,
-            how.step,
-            patch_size=variant.patch_size,
-            batch_size=how.batch_size,
-        )
-        yield int(i), probability > 0.5
+        found = inference.predict([network], scan.inputs(variant.mirrored), scan.mask, how)
+        yield int(i), found.probability > 0.5
 
 
 def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> list[Job]:
@@ -101,7 +104,5 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     made_from = digest(list(sha256), *parts, settings.sampling)
     trained = dataclasses.replace(variant, uncertainty_filtering=False)  # which acts at prediction
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
-    return [
-        Job(name, folder, fold.number, settings.seed, trained, settings.training, settings.compute, elastic, made_from)
-        for name in ("network", "network2")[: variant.networks]
-    ]
+    recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic)
+    return [Job(name, folder, recipe, made_from) for name in ("network", "network2")[: variant.networks]]

@@ -1,6 +1,7 @@
 """Scan to probability map: overlapping patches, stochastic passes, averaging networks."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,44 +12,91 @@ from scipy import ndimage
 from torch.nn import functional
 
 from strokelib import patches
-from strokelib.network import Network
+from strokelib.network import make_network
 from strokelib.run.runtime import rng, write_whole
+from strokelib.run.settings import Prediction
+from strokelib.run.variants import Variant
 
 CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion for its second one to count
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory
-SLICES_AT_ONCE = 4  # in mode "slices"; they share a box, so the map depends on it
+SLICES_AT_ONCE = 4  # of `predict_slices`; they share a box, so the map depends on it
 
 
-def predict_case(
-    networks,
-    images,
-    mask,
-    step: int = 3,
-    passes: int = 1,
-    dropout: float = 0.1,
-    patch_size: int = 64,
-    batch_size: int = 0,
-    generator=None,
-    needed=None,
-    mode: str = "patches",
-    shifts: int = 1,
-):
+@dataclass(frozen=True)
+class Sweep:
+    """How a scan is taken through networks, patch by patch."""
+
+    step: int = 3  # voxels between patch centers; the paper predicts at 3
+    passes: int = 1  # 1 predicts without dropout, more average so many stochastic passes (uncertainty filtering)
+    dropout: float = 0.1  # rate of the voxel-wise prediction dropout in the deepest resolution steps
+    patch_size: int = 64
+    batch_size: int = 0  # patches at a time, which changes speed and memory alone; 0 takes what suits the device
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The dropout of each pass."""
+        return (0.0,) if self.passes == 1 else (self.dropout,) * self.passes
+
+
+def sweep(variant: Variant, prediction: Prediction) -> Sweep:
+    """Return how a variant is predicted: its own patch side, and several passes where it filters by uncertainty."""
+    passes = prediction.passes if variant.uncertainty_filtering else 1
+    return Sweep(prediction.step, passes, prediction.dropout, variant.patch_size, prediction.batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What `predict` found, all float32 and 0 outside the brain."""
+
+    probability: np.ndarray  # (x, y, slice), of lesion
+    spread: np.ndarray | None = None  # (x, y, slice), how far the stochastic passes lie apart
+    each: np.ndarray | None = None  # (network, x, y, slice), what each network says
+
+
+def predict(networks, images, mask, how: Sweep, generator=None, needed=None, keep=()) -> Predicted:
     """Predict the lesion probability of one scan.
 
     Parameters
     ----------
     networks : sequence of Network, averaged patch by patch
-    images : float32 (modality, x, y, slice), preprocessed; as many modalities as the networks take
+    images : float32 (input, x, y, slice), preprocessed; as many inputs as the networks take
     mask : bool (x, y, slice), the brain
-    step : int, voxels between patch centers; the paper predicts at 3
-    passes : int, 1 predicts without dropout, more average that many stochastic passes (uncertainty filtering)
-    dropout : float, rate of the voxel-wise prediction dropout in the deepest resolution steps
-    batch_size : int, patches at a time, which changes nothing but speed and memory; 0 takes what suits the device
+    how : Sweep
     generator : numpy.random.Generator; required for more than one pass
     needed : bool (x, y, slice) or None, predict these voxels alone, 0 elsewhere; without dropout their values are
         those of a whole prediction
-    mode : "patches", the paper's, or "slices", an approximation that passes whole slices
-    shifts : int, in mode "slices" the average of so many positions of the slice
+    keep : what to return beside the probability. "spread": the standard deviation between the passes of a patch
+        (divisor: passes), averaged over the patches that hold the voxel; "each": the map of each network, with the
+        dropout that it draws among the others. Their mean is the probability, then
+
+    Returns
+    -------
+    Predicted
+
+    Raises
+    ------
+    ValueError : shapes that do not fit, a missing generator, a spread of one pass, something unknown to keep.
+    RuntimeError : the GPU's memory is too small for the batch.
+
+    Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging). Our choice: the spread within a patch. The mean of
+    hundreds of patches hardly differs from pass to pass.
+    """
+    networks, needed = _checked(networks, images, mask, how.passes, generator, needed)
+    if unknown := {*keep} - {"spread", "each"}:
+        raise ValueError(f"keep may hold 'spread' and 'each', got {', '.join(map(repr, sorted(unknown)))}")
+    if "spread" in keep and how.passes < 2:
+        raise ValueError(f"a spread needs two passes at least, got {how.passes}")
+    return _predict_patches(networks, images, mask, how, generator, needed, keep)
+
+
+def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None, needed=None, shifts: int = 1):
+    """Predict one scan by whole slices: the box of the brain, a few slices at a time.
+
+    Parameters
+    ----------
+    how : Sweep, of which the passes and their dropout count
+    shifts : int, the average of so many positions on the network's grid of 16 voxels
+    others as `predict`
 
     Returns
     -------
@@ -56,90 +104,29 @@ def predict_case(
 
     Raises
     ------
-    ValueError : shapes that do not fit, a missing generator, an unknown mode.
-    RuntimeError : the GPU's memory is too small for the batch.
+    ValueError : as `predict`, or no shift.
 
-    Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging).
+    Differs: the network sees whole slices where the paper averages patches. Hundreds of times faster; another
+    estimator, as near to the exact one as `benchmarks/slices.py` says.
     """
-    networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, needed)
-    if mode == "slices":
-        return _predict_slices(networks, images, mask, rates, generator, needed, shifts)
-    if mode != "patches":
-        raise ValueError(f"mode must be 'patches' or 'slices', got {mode!r}")
-    return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed)[0]
+    networks, needed = _checked(networks, images, mask, how.passes, generator, needed)
+    if shifts < 1:
+        raise ValueError(f"shifts must be >= 1, got {shifts}")
+    return _predict_slices(networks, images, mask, how.rates, generator, needed, shifts)
 
 
-def predict_spread(
-    networks,
-    images,
-    mask,
-    generator,
-    step: int = 3,
-    passes: int = 3,
-    dropout: float = 0.1,
-    patch_size: int = 64,
-    batch_size: int = 0,
-):
-    """Predict a scan together with how far its stochastic passes lie apart.
-
-    Parameters
-    ----------
-    as `predict_case`; at least two passes
-
-    Returns
-    -------
-    probability, spread : float32 (x, y, slice), 0 outside the brain. The probability is that of `predict_case` with
-        the same generator; the spread is the standard deviation between the passes of a patch (divisor: passes),
-        averaged over the patches that hold the voxel.
-
-    Our choice: the spread within a patch. The mean of hundreds of patches hardly differs from pass to pass.
-    """
-    if passes < 2:
-        raise ValueError(f"a spread needs two passes at least, got {passes}")
-    networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, None)
-    return _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed, "spread")
-
-
-def predict_each(
-    networks,
-    images,
-    mask,
-    generator,
-    step: int = 3,
-    passes: int = 3,
-    dropout: float = 0.1,
-    patch_size: int = 64,
-    batch_size: int = 0,
-):
-    """Predict a scan with several networks in one sweep over its patches, and keep them apart.
-
-    Parameters
-    ----------
-    as `predict_case`
-
-    Returns
-    -------
-    float32 (network, x, y, slice) : what each network predicts alone, with the dropout that it draws among the others.
-        Their mean is the map of `predict_case` with the same generator, up to rounding.
-    """
-    networks, needed, rates = _checked(networks, images, mask, passes, dropout, generator, None)
-    return np.stack(
-        _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed, "each")
-    )
-
-
-def _checked(networks, images, mask, passes, dropout, generator, needed):
+def _checked(networks, images, mask, passes: int, generator, needed):
+    """Return networks ready to predict, and the voxels to predict."""
     networks = list(networks)
     if not networks:
-        raise ValueError("predict_case needs at least one network")
+        raise ValueError("a prediction needs at least one network")
     if images.shape[1:] != mask.shape:
         raise ValueError(f"images {images.shape} and mask {mask.shape} differ in (x, y, slice)")
     if passes > 1 and generator is None:
         raise ValueError("stochastic passes need a generator; see inference.dropout_generator")
     for network in networks:
         network.eval().to(memory_format=torch.channels_last)
-    rates = (0.0,) if passes == 1 else (dropout,) * passes
-    return networks, mask if needed is None else needed & mask, rates
+    return networks, mask if needed is None else needed & mask
 
 
 def _keys(networks, rates, count: int, generator, device):
@@ -150,10 +137,10 @@ def _keys(networks, rates, count: int, generator, device):
     return torch.from_numpy(keys).to(device)
 
 
-def _lesion_probability(networks, batch, rates, keys, want: str = "mean") -> list:
+def _lesion_probability(networks, batch, rates, keys, keep=()) -> list:
     """Average the lesion probability of a batch over its passes and networks; tensors (n, h, w).
 
-    `want` is "mean", "spread" (the mean, and with it the spread of the passes) or "each" (one mean a network).
+    Returns the mean over all, or that of each network where these are to be kept; then the spread, where it is.
     """
     means, spread = [], 0
     for i, network in enumerate(networks):
@@ -163,37 +150,36 @@ def _lesion_probability(networks, batch, rates, keys, want: str = "mean") -> lis
             logits = network.stochastic(state, rate, None if keys is None else keys[i, j])
             values.append(torch.sigmoid(logits[:, 1] - logits[:, 0]))
         means.append(sum(values[1:], values[0]) / len(values))
-        if want == "spread":  # written out: torch.std over a first axis of three took a tenth of a prediction
+        if "spread" in keep:  # written out: torch.std over a first axis of three took a tenth of a prediction
             spread = spread + (sum((value - means[-1]).square_() for value in values) / len(values)).sqrt_()
-    if want == "each":
-        return means
-    mean = sum(means[1:], means[0]) / len(networks)
-    return [mean, spread / len(networks)] if want == "spread" else [mean]
+    if "each" not in keep:
+        means = [sum(means[1:], means[0]) / len(networks)]
+    return [*means, spread / len(networks)] if "spread" in keep else means
 
 
 def _stack(images, pad: int, device):
-    """Lay a scan out as (slice, x, y, modality), padded with the background's zeros."""
+    """Lay a scan out as (slice, x, y, input), padded with the background's zeros."""
     images = torch.from_numpy(np.asarray(images, np.float32)).to(device)  # laid out there, where it takes no time
     return functional.pad(images.permute(3, 1, 2, 0), (0, 0, pad, pad, pad, pad)).contiguous()
 
 
 @torch.inference_mode()
-def _predict_patches(networks, images, mask, step, rates, patch_size, batch_size, generator, needed, want="mean"):
-    """Return the maps that `want` asks for; see `_lesion_probability`."""
-    device = next(networks[0].parameters()).device
-    batch_size = batch_size or AT_ONCE[device.type]
-    pad = patch_size // 2
+def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep) -> Predicted:
+    device, rates = next(networks[0].parameters()).device, how.rates
+    batch_size = how.batch_size or AT_ONCE[device.type]
+    pad = how.patch_size // 2
     stack = _stack(images, pad, device)
-    starts = patches.patch_grid(mask, step, patch_size, needed)
+    starts = patches.patch_grid(mask, how.step, how.patch_size, needed)
     keys = _keys(networks, rates, len(starts), generator, device)
     corners = patches.on_device(starts, device)
-    count = {"mean": 1, "spread": 2, "each": len(networks)}[want]
+    means = len(networks) if "each" in keep else 1
+    count = means + ("spread" in keep)
     totals = torch.zeros((count, *stack.shape[:3]), device=device)
     try:
         for begin in range(0, len(starts), batch_size):
             part = slice(begin, begin + batch_size)
-            batch = patches.gather(stack, corners[part], patch_size)
-            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], want)
+            batch = patches.gather(stack, corners[part], how.patch_size)
+            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], keep)
             for total, values in zip(totals, found, strict=True):
                 patches.accumulate(total, corners[part], values)
     except torch.cuda.OutOfMemoryError as error:
@@ -201,20 +187,16 @@ def _predict_patches(networks, images, mask, step, rates, patch_size, batch_size
             f"the GPU's memory is too small for {batch_size} patches at a time; set prediction.batch_size lower"
         ) from error
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
-    covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), patch_size)[inside], 1)
+    covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), how.patch_size)[inside], 1)
     maps = [np.moveaxis(total[inside].cpu().numpy() / covered, 0, 2) for total in totals]
-    return [np.where(needed, values, 0).astype(np.float32) for values in maps]
+    maps = [np.where(needed, values, 0).astype(np.float32) for values in maps]
+    spread = maps.pop() if "spread" in keep else None
+    each = np.stack(maps) if "each" in keep else None
+    return Predicted(maps[0] if each is None else each.mean(axis=0), spread, each)
 
 
 @torch.inference_mode()
 def _predict_slices(networks, images, mask, rates, generator, needed, shifts: int):
-    """Pass the box of the brain, a few slices at a time, in one or more positions on the network's grid of 16 voxels.
-
-    Differs: the network sees whole slices where the paper averages patches. Hundreds of times faster; another
-    estimator, as near to the exact one as `benchmarks/slices.py` says.
-    """
-    if shifts < 1:
-        raise ValueError(f"shifts must be >= 1, got {shifts}")
     probability = np.zeros(mask.shape, np.float32)
     if not needed.any():
         return probability
@@ -251,24 +233,18 @@ def _box(begin: int, end: int, offset: int, pad: int) -> slice:
     return slice(low, low + length)
 
 
-def predict_cascade(first, second, images, mask, step: int, patch_size: int, batch_size: int = 0):
-    """Predict with the baseline's two networks in cascade.
+def predict_cascade(first, second, images, mask, how: Sweep) -> np.ndarray:
+    """Predict with the baseline's two networks in cascade; parameters as `predict`.
 
-    The second network's probability counts where the first one's is above 0.1; elsewhere it is 0.
+    Returns
+    -------
+    float32 (x, y, slice) : the second network's probability where the first one's is above 0.1, elsewhere 0.
 
     Source: our reading of the workshop approach [19] that the paper calls baseline, after the same group's
     published cascade (Valverde et al., NeuroImage 2017); the workshop paper was not at hand.
     """
-    probability = predict_case([first], images, mask, step, patch_size=patch_size, batch_size=batch_size)
-    return predict_case(
-        [second],
-        images,
-        mask,
-        step,
-        patch_size=patch_size,
-        batch_size=batch_size,
-        needed=probability > CASCADE_THRESHOLD,
-    )
+    seen = predict([first], images, mask, how).probability > CASCADE_THRESHOLD
+    return predict([second], images, mask, how, needed=seen).probability
 
 
 def dropout_generator(seed: int, fold: int, number: int) -> np.random.Generator:
@@ -295,13 +271,18 @@ def read_facts(path) -> dict:
         return {}
 
 
-def save_network(path, network: Network, facts: dict) -> Path:
+def save_network(path, network, facts: dict) -> Path:
     """Save weights, with facts such as the digest of what they were trained from."""
-    return save_tensors(path, network.state_dict(), {"in_channels": network.in_channels} | facts)
+    own = {"in_channels": network.in_channels, "network": type(network).__module__.rpartition(".")[2]}
+    return save_tensors(path, network.state_dict(), own | facts)
 
 
-def load_network(path, device="cpu") -> tuple[Network, dict]:
-    """Load a network for prediction, and the facts saved with it.
+def load_network(path, device="cpu") -> tuple:
+    """Load a network for prediction.
+
+    Returns
+    -------
+    the network, and the facts saved with it.
 
     Raises
     ------
@@ -313,9 +294,7 @@ def load_network(path, device="cpu") -> tuple[Network, dict]:
         raise FileNotFoundError(f"no network {path}; train it first with notebook 05")
     facts = read_facts(path)
     try:
-        if facts["in_channels"] not in (5, 10):
-            raise ValueError(f"it takes {facts['in_channels']} modalities, not 5 or 10")
-        network = Network(facts["in_channels"])
+        network = make_network(facts["network"], facts["in_channels"])
         network.load_state_dict(load_file(path))
     except Exception as error:
         raise ValueError(

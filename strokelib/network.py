@@ -1,6 +1,7 @@
 """The asymmetric residual encoder-decoder of section 3.2, Fig. 2."""
 
 import functools
+from importlib import import_module
 
 import torch
 from torch import nn
@@ -117,7 +118,7 @@ class Network(nn.Module):
 
     Parameters
     ----------
-    in_channels : 5 modalities, or 10 with the mirrored ones
+    in_channels : how many inputs there are: the modalities, or these and the mirrored ones
     base : maps of the first level, doubled at each of the four next
     dropout : rate of channel dropout in the three deepest encoder blocks while training; see `draw_kept`
     momentum : of the batch normalization
@@ -129,7 +130,7 @@ class Network(nn.Module):
     dropout does, before the last convolution of a block; initial weights are torch's own (Kaiming uniform).
     """
 
-    def __init__(self, in_channels: int = 10, base: int = 8, dropout: float = 0.2, momentum: float = 0.01):
+    def __init__(self, in_channels: int, base: int = 8, dropout: float = 0.2, momentum: float = 0.01):
         super().__init__()
         maps = [base * 2**level for level in range(LEVELS)]
         self.in_channels = in_channels
@@ -212,6 +213,16 @@ class Network(nn.Module):
             x = self.up[level](x) + skips[level]
             x = self.decoder[level](x, rate if level >= deep else 0.0, keys, LEVELS + level)
         return self.leave(x)
+
+
+def make_network(kind: str, in_channels: int, dropout: float = 0.2, momentum: float = 0.01) -> nn.Module:
+    """Make a network by the name of the module of strokelib that defines its class `Network`; "network" is this one.
+
+    Raises
+    ------
+    ModuleNotFoundError, AttributeError : there is no such module, or no such class in it.
+    """
+    return import_module(f"strokelib.{kind}").Network(in_channels, dropout=dropout, momentum=momentum)
 
 
 def count_parameters(network: Network) -> dict[str, int]:

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 from torch.nn import functional
 
-from strokelib.run.runtime import rng
+from strokelib.run.settings import Sampling
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,17 @@ class PatchList:
         return len(self.starts)
 
 
-def sample_centers(
-    lesion, mask, count: int, patch_size: int, rng, preferred=None, lesion_offset=True, balanced=True
-) -> Centers:
+def sample_centers(lesion, mask, sampling: Sampling, patch_size: int, rng, preferred=None) -> Centers:
     """Choose patch centers of one scan, half on lesion voxels and half on healthy ones.
 
     Parameters
     ----------
-    lesion, mask : bool (x, y, slice), the lesion core and the brain
-    count : int, centers wanted; a scan without lesion gives them all on healthy voxels
+    lesion, mask : bool (x, y, slice), the lesion core, all False where there is none, and the brain
+    sampling : Sampling, which says how many centers a scan gets; one without lesion gets them all on healthy voxels.
+        For notebook 09 it may keep lesion centers where they are, or spread all centers evenly over the brain
     patch_size : int, voxels a side
     rng : numpy.random.Generator
     preferred : bool (x, y, slice) or None, healthy voxels to take first, such as a first network's false positives
-    lesion_offset : bool, move the lesion centers; False is for notebook 08
-    balanced : bool, False spreads all centers evenly over the brain, whatever is lesion; for notebook 08
 
     Returns
     -------
@@ -59,16 +56,16 @@ def sample_centers(
     Source: Clèrigues et al. 2019, sec. 3.1. Our choice: the regular steps run along the voxels of each slice in
     Z-order, from a random start; a center that its offset carries off the image is moved back to the image's edge.
     """
-    if not balanced:
-        lesion = None
-    on_lesion = _ordered(lesion & mask if lesion is not None else np.zeros_like(mask))
-    healthy = mask if lesion is None else mask & ~lesion
+    count = sampling.patches_per_case
+    sought = lesion & mask if sampling.balanced else np.zeros_like(mask)
+    on_lesion = _ordered(sought)
+    healthy = mask & ~sought
     n_lesion = count // 2 if len(on_lesion) else 0
     chosen, repeat = _regular_steps(on_lesion, n_lesion, rng)
     # Offsets are drawn as fractions of the patch, so that variants with other patch sizes stay paired.
     offset = np.floor(rng.random((n_lesion, 2)) * patch_size).astype(int) - (patch_size // 2 - 1)
     moved = chosen.copy()
-    if lesion_offset:
+    if sampling.lesion_offset:
         moved[:, :2] = np.clip(chosen[:, :2] + offset, 0, np.array(mask.shape[:2]) - 1)
 
     n_healthy = count - n_lesion
@@ -144,44 +141,6 @@ def patch_list(centers, first_slice, pad: int, patch_size: int) -> PatchList:
         for c, first in zip(centers, first_slice, strict=True)
     ]
     return PatchList(np.concatenate(starts), np.concatenate([c.deform for c in centers]))
-
-
-def sample_set(
-    cases,
-    indices,
-    first_slice,
-    pad: int,
-    count: int,
-    patch_size: int,
-    seed,
-    fold,
-    preferred=None,
-    lesion_offset=True,
-    balanced=True,
-):
-    """List the patches of a set of scans, a function of the seed, the fold and the scans alone.
-
-    Parameters
-    ----------
-    cases : sequence of Preprocessed, all scans
-    indices : int sequence, the scans of the set
-    first_slice : int sequence, where each scan of `cases` starts in the stack
-    count : int, patches a scan
-    preferred : mapping from index to bool (x, y, slice), or None; see `sample_centers`
-    lesion_offset, balanced : see `sample_centers`
-
-    Variants share seed and fold, hence their centers, too: the paired t-test stays paired.
-    """
-    centers = []
-    for i in indices:
-        case = cases[i]
-        first = None if preferred is None else preferred[i]
-        generator = rng(seed, "patches", fold, case.number)
-        chosen = sample_centers(
-            case.lesion, case.mask, count, patch_size, generator, first, lesion_offset, balanced
-        )
-        centers.append(chosen)
-    return patch_list(centers, [first_slice[i] for i in indices], pad, patch_size)
 
 
 def on_device(starts, device):

@@ -6,7 +6,6 @@ import numpy as np
 from scipy import ndimage
 
 from strokelib import metrics
-from strokelib.cases import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -17,17 +16,16 @@ class Pair:
     min_lesion_voxels: int
 
 
-def binarize(probability, threshold, min_lesion_voxels) -> np.ndarray:
+def binarize(probability, pair: Pair) -> np.ndarray:
     """Turn a probability map into a lesion mask.
 
     Parameters
     ----------
     probability : float array, (x, y, slice)
-    threshold : float
-        A voxel is lesion where its probability, as float32, is strictly greater.
-    min_lesion_voxels : int
-        Connected components with fewer voxels than this are dropped; one with exactly as many
-        stays.
+    pair : Pair
+        A voxel is lesion where its probability, as float32, is strictly greater than the threshold.
+        Connected components with fewer voxels than `min_lesion_voxels` are dropped; one with
+        exactly as many stays.
 
     Returns
     -------
@@ -40,8 +38,8 @@ def binarize(probability, threshold, min_lesion_voxels) -> np.ndarray:
     Source: Clèrigues et al. 2019, sec. 3.3. Our choice (after the authors' code): "strictly
     greater", and components in 3-D, connected by faces.
     """
-    mask = float32_map(probability) > float(threshold)
-    return drop_small(mask, min_lesion_voxels)
+    mask = float32_map(probability) > float(pair.threshold)
+    return drop_small(mask, pair.min_lesion_voxels)
 
 
 def drop_small(mask, min_lesion_voxels) -> np.ndarray:
@@ -67,14 +65,14 @@ def float32_map(probability) -> np.ndarray:
 
 
 def conventional_rule(
-    case_images, mask, midline_distance, relative_cbf=0.30, tmax_s=6.0, min_lesion_voxels=200
+    cbf, tmax, mask, midline_distance, relative_cbf=0.30, tmax_s=6.0, min_lesion_voxels=200
 ) -> np.ndarray:
     """Segment the core as perfusion software does: CBF under 30 % of the healthy side, and Tmax over 6 s.
 
     Parameters
     ----------
-    case_images : float array, (5, x, y, slice)
-        CT, CBF, CBV, MTT, Tmax as in the files; CBF in any one unit, since only its ratio counts.
+    cbf, tmax : float arrays, (x, y, slice)
+        CBF in any one unit, since only its ratio counts, and Tmax in s.
     mask : bool array, (x, y, slice), the brain
     midline_distance : float array, (x, y)
         Signed distance from the mid-sagittal line; its sign tells the hemispheres apart.
@@ -94,17 +92,13 @@ def conventional_rule(
 
     Our choice, beyond the paper: the comparison without learning.
     """
-    images, mask, distance = (
-        np.asarray(case_images),
-        np.asarray(mask, bool),
-        np.asarray(midline_distance),
-    )
-    if images.shape != (len(MODALITIES), *mask.shape) or distance.shape != mask.shape[:2]:
+    cbf, tmax, distance = map(np.asarray, (cbf, tmax, midline_distance))
+    mask = np.asarray(mask, bool)
+    if not cbf.shape == tmax.shape == mask.shape or distance.shape != mask.shape[:2]:
         raise ValueError(
-            "expected images (5, x, y, slice), mask (x, y, slice) and midline_distance (x, y), got "
-            f"{images.shape}, {mask.shape} and {distance.shape}"
+            "expected cbf, tmax and mask (x, y, slice) and midline_distance (x, y), got "
+            f"{cbf.shape}, {tmax.shape}, {mask.shape} and {distance.shape}"
         )
-    cbf, tmax = images[MODALITIES.index("CBF")], images[MODALITIES.index("Tmax")]
     late = mask & (tmax > tmax_s)
     sides = [mask & (sign * distance > 0)[..., None] for sign in (-1, 1)]
     if not all(side.any() for side in sides):

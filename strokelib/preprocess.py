@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import registration
-from strokelib.cases import MODALITIES, SPLITS, CaseError, case_table, list_cases, load_case
+from strokelib import modalities, registration
+from strokelib.cases import SPLITS, case_table, list_cases, load_case
+from strokelib.modalities import MODALITIES
+from strokelib.nifti import CaseError
 from strokelib.run import runtime
 
-MIRRORED = tuple(f"mirrored {modality}" for modality in MODALITIES)
 SMALLEST_BRAIN = 0.01  # of the voxels; in ISLES 2018 it is about 0.3
 
 
@@ -22,9 +23,9 @@ SMALLEST_BRAIN = 0.01  # of the voxels; in ISLES 2018 it is about 0.3
 class Preprocessed:
     """One scan ready for sampling.
 
-    `images` (10, x, y, slice) float32: the five modalities, then the five mirrored ones in the same
-    order, normalized, exactly 0 outside the brain. `mask` (x, y, slice) bool is the brain of the
-    unmirrored scan, `matrix`, `score` and `flip_score` are those of `registration.Alignment`.
+    `images` (input, x, y, slice) float32: the modalities, then the mirrored ones in the same order,
+    normalized, exactly 0 outside the brain. `mask` (x, y, slice) bool is the brain of the unmirrored
+    scan, `matrix`, `score` and `flip_score` are those of `registration.Alignment`.
     """
 
     images: np.ndarray
@@ -36,15 +37,31 @@ class Preprocessed:
     matrix: np.ndarray
     score: float
     flip_score: float
+    modalities: tuple[str, ...] = modalities.ISLES  # provided; `images` holds the mirror image of each, too
+
+    @property
+    def provided(self) -> np.ndarray:
+        """The modalities that came with the scan, (modality, x, y, slice)."""
+        return self.images[: len(self.modalities)]
+
+    @property
+    def mirrored(self) -> np.ndarray:
+        """Their mirror images, (modality, x, y, slice)."""
+        return self.images[len(self.modalities) :]
+
+    def inputs(self, mirrored: bool) -> np.ndarray:
+        """Return what a network takes: the provided modalities, or these and the mirrored ones."""
+        return self.images if mirrored else self.provided
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
     """All slices of a cohort in one place, padded so that a patch at the border always fits.
 
-    `images` (slice, x + 2 pad, y + 2 pad, modality) float32 or float16 and `labels` (slice, x + 2 pad,
+    `images` (slice, x + 2 pad, y + 2 pad, input) float32 or float16 and `labels` (slice, x + 2 pad,
     y + 2 pad) uint8 are contiguous tensors; voxel (x, y, s) of case i is at
-    [first_slice[i] + s, x + pad, y + pad]. `first_slice` and `numbers` hold one entry a case.
+    [first_slice[i] + s, x + pad, y + pad]. `first_slice` and `numbers` hold one entry a case, `inputs` the name of
+    each input.
     """
 
     images: torch.Tensor
@@ -52,14 +69,15 @@ class Resident:
     first_slice: np.ndarray
     numbers: np.ndarray
     pad: int
+    inputs: tuple[str, ...]
 
 
-def brain_mask(images) -> np.ndarray:
-    """Mark the voxels where the sum of the four perfusion maps is not zero.
+def brain_mask(maps) -> np.ndarray:
+    """Mark the voxels where the sum of the perfusion maps is not zero.
 
     Parameters
     ----------
-    images : (5, x, y, slice), in the order of MODALITIES.
+    maps : (map, x, y, slice), such as `Case.maps`.
 
     Returns
     -------
@@ -67,17 +85,17 @@ def brain_mask(images) -> np.ndarray:
 
     Raises
     ------
-    ValueError : images do not hold the five modalities.
+    ValueError : maps of another shape.
 
     Source: Clèrigues et al. 2019, sec. 2.1.1.
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or len(images) != len(MODALITIES):
-        raise ValueError(f"images must be (5, x, y, slice) in the order {MODALITIES}, got shape {images.shape}")
-    return images[1:].sum(axis=0) != 0
+    maps = np.asarray(maps)
+    if maps.ndim != 4:
+        raise ValueError(f"maps must be (map, x, y, slice), got shape {maps.shape}")
+    return maps.sum(axis=0) != 0
 
 
-def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
+def check_cases(root, source: str = "isles2018") -> tuple[dict[str, list], pd.DataFrame]:
     """Read every scan and tell those that can be used from those that cannot.
 
     Training scans of another size in plane than most are among the latter, since they share one tensor. So is every
@@ -87,6 +105,7 @@ def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
     Parameters
     ----------
     root : path of the folder that holds TRAINING/ and TESTING/
+    source : data.source of the settings, a name in cases.LAYOUTS
 
     Returns
     -------
@@ -99,14 +118,14 @@ def check_cases(root) -> tuple[dict[str, list], pd.DataFrame]:
     """
     usable, rows = {}, []
     for split in SPLITS:
-        found, problems = list_cases(root, split)
+        found, problems = list_cases(root, split, source=source)
         known = {key: int(row["case"]) for key, row in case_table().items() if key[0] == split}
         numbers = {*problems, *(files.number for files in found)}
         if any((split, files.ids.get("CT")) in known for files in found):  # then all of them must be there
             numbers |= {*known.values()}
         elif max(numbers) < 2 * len(numbers):  # else they are a choice, or no counting
             numbers |= {*range(1, max(numbers))}
-        found, problems = list_cases(root, split, numbers)
+        found, problems = list_cases(root, split, numbers, source)
         sides = {}
         for files in found:
             try:
@@ -135,7 +154,7 @@ def check_case(case) -> np.ndarray:
 
     Parameters
     ----------
-    case : cases.Case, of any intensity units; only the CT must be in HU.
+    case : cases.Case, of any intensity units but for the modality that shows the head, such as HU of the CT.
 
     Returns
     -------
@@ -144,10 +163,11 @@ def check_case(case) -> np.ndarray:
     Raises
     ------
     CaseError : a value is not finite, the slices or the brain mask are too small, a modality is constant over the
-        brain, the CT there is mostly not between 0 and 100 HU, or the lesion is wholly outside of it.
+        brain, the modality that shows the head is there mostly out of its range (0 to 100 HU of a CT), or the lesion
+        is wholly outside of it.
     """
     images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
-    for modality, image in zip(MODALITIES, images, strict=True):
+    for modality, image in zip(case.modalities, images, strict=True):
         if not np.isfinite(image).all():
             raise CaseError(f"{name}: {modality} holds NaN or infinite values; replace the file")
     if min(images.shape[1:3]) < registration.SMALLEST_SIDE:
@@ -155,19 +175,21 @@ def check_case(case) -> np.ndarray:
             f"{name}: its slices have {images.shape[1:3]} voxels, expected sides of at least "
             f"{registration.SMALLEST_SIDE}; replace the scan by a whole one"
         )
-    mask = brain_mask(images)
+    mask = brain_mask(images[modalities.maps(case.modalities)])
     if mask.mean() < SMALLEST_BRAIN:
+        maps = [name for name in case.modalities if not MODALITIES[name].head]
         raise CaseError(
-            f"{name}: the brain mask is empty or nearly so ({mask.sum()} of {mask.size} voxels), because CBF, CBV, MTT "
-            "and Tmax are 0 almost everywhere; check these four files"
+            f"{name}: the brain mask is empty or nearly so ({mask.sum()} of {mask.size} voxels), because "
+            f"{', '.join(maps[:-1])} and {maps[-1]} are 0 almost everywhere; check these {len(maps)} files"
         )
-    for modality, image in zip(MODALITIES, images, strict=True):
+    for modality, image in zip(case.modalities, images, strict=True):
         _values(image, mask, modality, name)
-    (low, high), typical = registration.WINDOW_HU, np.median(images[0][mask])
+    head = modalities.head(case.modalities)
+    (low, high), typical = MODALITIES[head].head, np.median(case.head[mask])
     if not low < typical < high:
         raise CaseError(
-            f"{name}: CT has a median of {typical:g} in the brain, expected {low:g} to {high:g} HU; check its unit, "
-            "and that it belongs to these maps"
+            f"{name}: {head} has a median of {typical:g} in the brain, expected {low:g} to {high:g} "
+            f"{MODALITIES[head].unit}; check its unit, and that it belongs to these maps"
         )
     if case.lesion is not None and case.lesion.any() and not (case.lesion & mask).any():
         raise CaseError(
@@ -188,7 +210,7 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
 
     Parameters
     ----------
-    case : cases.Case, of any intensity units; only the CT must be in HU.
+    case : cases.Case, of any intensity units but for the modality that shows the head, such as HU of the CT.
     kind, device : as in `registration.align_flipped`.
 
     Raises
@@ -201,18 +223,22 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
     """
     images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
     mask = check_case(case)
+    head = modalities.head(case.modalities)
     try:
-        alignment = registration.align_flipped(images[0], kind, device)
+        alignment = registration.align_flipped(np.float32(case.head), kind, device, MODALITIES[head].head)
     except ValueError as error:
-        raise CaseError(f"{name}: the CT cannot be aligned with its mirror image ({error}); check the file") from error
+        raise CaseError(
+            f"{name}: the {head} cannot be aligned with its mirror image ({error}); check the file"
+        ) from error
     mirrored = registration.mirror(images, alignment, device)
-    mirrored_mask = brain_mask(mirrored)
+    mirrored_mask = brain_mask(mirrored[modalities.maps(case.modalities)])
 
-    normalized = np.zeros((2 * len(MODALITIES), *mask.shape), np.float32)
-    for m, modality in enumerate(MODALITIES + MIRRORED):
-        source, inside = (images, mask) if m < len(MODALITIES) else (mirrored, mirrored_mask)
-        values = _values(source[m % len(MODALITIES)], inside, modality, name)
-        normalized[m][inside] = (values - values.mean()) / values.std()
+    sources = [*((image, mask) for image in images), *((image, mirrored_mask) for image in mirrored)]
+    names = modalities.inputs(case.modalities, with_mirrored=True)
+    normalized = np.zeros((len(names), *mask.shape), np.float32)
+    for modality, (image, inside), target in zip(names, sources, normalized, strict=True):
+        values = _values(image, inside, modality, name)
+        target[inside] = (values - values.mean()) / values.std()
     return Preprocessed(
         images=normalized,
         mask=mask,
@@ -223,6 +249,7 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
         matrix=alignment.matrix,
         score=alignment.score,
         flip_score=alignment.flip_score,
+        modalities=case.modalities,
     )
 
 
@@ -271,7 +298,7 @@ def load_preprocessed(path) -> Preprocessed:
     """
     arrays = _read(path)
     missing = {field.name for field in dataclasses.fields(Preprocessed)} - {"lesion", *arrays}
-    if missing or arrays["images"].shape != (2 * len(MODALITIES), *arrays["mask"].shape):
+    if missing or arrays["images"].shape != (2 * len(arrays["modalities"]), *arrays["mask"].shape):
         raise CaseError(f"{path} is not a preprocessed scan of this version; delete it and run notebook 02")
     return Preprocessed(
         images=arrays["images"],
@@ -283,6 +310,7 @@ def load_preprocessed(path) -> Preprocessed:
         matrix=arrays["matrix"],
         score=float(arrays["score"]),
         flip_score=float(arrays["flip_score"]),
+        modalities=tuple(arrays["modalities"].tolist()),
     )
 
 
@@ -295,7 +323,7 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     Parameters
     ----------
     cases : sequence of Preprocessed, or of paths that `save_preprocessed` wrote.
-    mirrored : all ten modalities, or the first five only.
+    mirrored : the modalities and their mirror images, or the first only.
     pad : voxels of 0 added on all four sides of a slice; half a patch fits every center.
     dtype : "float32", or "float16" for half the memory: normalized values keep three digits.
 
@@ -306,7 +334,7 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     Raises
     ------
     ValueError : no cases or a negative pad.
-    CaseError : a scan whose slices have another size than the first one's.
+    CaseError : a scan whose slices have another size than the first one's, or that has other modalities.
     RuntimeError : the GPU's memory is too small.
     """
     cases = list(cases)
@@ -318,11 +346,12 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     side_x, side_y, _ = shapes[0]
     first_slice = np.cumsum([0, *(shape[2] for shape in shapes)])
     size = (int(first_slice[-1]), side_x + 2 * pad, side_y + 2 * pad)
-    modalities = len(MODALITIES) * (2 if mirrored else 1)
+    provided = _modalities(cases[0])
+    inputs = modalities.inputs(provided, mirrored)
 
     place = runtime.choose_device(device)
     try:
-        images = torch.zeros(*size, modalities, dtype=getattr(torch, dtype), device=place)
+        images = torch.zeros(*size, len(inputs), dtype=getattr(torch, dtype), device=place)
         labels = torch.zeros(size, dtype=torch.uint8, device=place)
     except torch.cuda.OutOfMemoryError as error:
         raise RuntimeError(
@@ -332,6 +361,11 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
     numbers = []
     for case, shape, first in zip(cases, shapes, first_slice, strict=False):
         p = case if isinstance(case, Preprocessed) else load_preprocessed(case)
+        if p.modalities != provided:
+            raise CaseError(
+                f"case_{p.number} has {', '.join(p.modalities)}, the first case {', '.join(provided)}; one tensor "
+                "needs the same modalities of all"
+            )
         if shape[:2] != (side_x, side_y):
             raise CaseError(
                 f"case_{p.number} has slices of {shape[:2]} voxels, the first case "
@@ -342,11 +376,11 @@ def resident(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: s
             slice(pad, pad + side_x),
             slice(pad, pad + side_y),
         )
-        images[inner].copy_(torch.from_numpy(p.images[:modalities]).permute(3, 1, 2, 0))
+        images[inner].copy_(torch.from_numpy(p.inputs(mirrored)).permute(3, 1, 2, 0))
         if p.lesion is not None:
             labels[inner].copy_(torch.from_numpy(p.lesion).permute(2, 0, 1))
         numbers.append(p.number)
-    return Resident(images, labels, first_slice[:-1], np.array(numbers), pad)
+    return Resident(images, labels, first_slice[:-1], np.array(numbers), pad, inputs)
 
 
 def _shape(case) -> tuple[int, ...]:
@@ -354,6 +388,12 @@ def _shape(case) -> tuple[int, ...]:
     if isinstance(case, Preprocessed):
         return case.mask.shape
     return _read(case, ["mask"])["mask"].shape
+
+
+def _modalities(case) -> tuple[str, ...]:
+    if isinstance(case, Preprocessed):
+        return case.modalities
+    return tuple(_read(case, ["modalities"])["modalities"].tolist())
 
 
 def _read(path, names=None) -> dict[str, np.ndarray]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from strokelib.modalities import MODALITIES
 from strokelib.run import runtime
 
 KINDS = ("rigid", "affine")
-WINDOW_HU = (0.0, 100.0)  # skull clipped to the top, air and background to the bottom
 SMALLEST_SIDE = 32  # voxels in plane; less leaves nothing to search at a quarter of the resolution
 # Twice the yaw, since flipping reverses it: +-45 degrees covers heads turned by +-22.
 ANGLES = np.deg2rad(np.arange(-45, 46, 5))
@@ -36,7 +36,7 @@ class Alignment:
     kind: str
 
 
-def align_flipped(ct, kind: str = "rigid", device: str = "auto") -> Alignment:
+def align_flipped(ct, kind: str = "rigid", device: str = "auto", window=MODALITIES["CT"].head) -> Alignment:
     """Find the in-plane transform that lays the left-right flipped CT onto the CT.
 
     An exhaustive search over rotations and shifts on a coarse image gives a few starts; a
@@ -48,11 +48,13 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto") -> Alignment:
     ct : (x, y, slice) HU, the whole head with its skull, before any stripping.
     kind : "rigid" (rotation and two shifts) or "affine" (two scales and a shear as well).
     device : "auto", "cpu" or "cuda"; a CPU result is the same each time for a number of threads.
+    window : values between which the images are compared; of a CT, 0 to 100 HU: skull clipped to the top, air and
+        background to the bottom. `modalities` has it for another image of the head.
 
     Raises
     ------
     ValueError : the shape, the kind or the device cannot be used; a value is not finite; the CT is
-        constant between 0 and 100 HU.
+        constant in the window.
 
     Source: Clèrigues et al. 2019, sec. 2.1.1 (flip, then register in the axial plane).
     Differs: the paper runs FSL FLIRT "constrained to an axial affine transformation"; FLIRT's 2-D
@@ -67,10 +69,10 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto") -> Alignment:
     windowed = torch.as_tensor(ct.astype(np.float32), device=runtime.choose_device(device))
     if not torch.isfinite(windowed).all():
         raise ValueError("ct holds NaN or infinite values; check the file it came from")
-    windowed = windowed.clamp_(*WINDOW_HU)
+    windowed = windowed.clamp_(*window)
     if windowed.max() == windowed.min():
         raise ValueError(
-            f"ct is constant between {WINDOW_HU[0]:g} and {WINDOW_HU[1]:g} HU, so there is nothing "
+            f"ct is constant between {window[0]:g} and {window[1]:g} HU, so there is nothing "
             "to align; is it a CT in Hounsfield units?"
         )
     flipped = windowed.flip(0)
@@ -111,7 +113,7 @@ def mirror(images, alignment: Alignment, device: str = "auto") -> np.ndarray:
     ------
     ValueError : images are not 4-D.
 
-    Source: Clèrigues et al. 2019, sec. 2.1.1 (one transform for all five modalities).
+    Source: Clèrigues et al. 2019, sec. 2.1.1 (one transform for all modalities).
     """
     images = np.asarray(images)
     if images.ndim != 4:

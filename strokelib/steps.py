@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from strokelib import losses, patches
+from strokelib.network import Network
 from strokelib.packed import Packed, pack
 from strokelib.patches import PatchList
 from strokelib.preprocess import Resident
@@ -263,8 +264,9 @@ def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
     field (rows, 2, side, side), None for none; masks are those of `Network.draw_kept`.
     """
     function = _compiled_loss() if can_compile(stack.images.device) else _loss
-    # Exact float32 is not multiplied in blocks.
-    module = network if recipe.compute.precision == "float32" else Packed(network)
+    # Exact float32 is not multiplied in blocks, and only the paper's network can be packed.
+    packed = recipe.compute.precision != "float32" and isinstance(network, Network)
+    module = Packed(network) if packed else network
 
     def loss_of(cut, kept):
         return function(module, flat.values, flat, recipe, stack, cut, kept)

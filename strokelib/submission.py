@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from strokelib.cases import save_map
 from strokelib.evaluation.summary import mean_interval, paper_table, summarize
 from strokelib.metrics import volume_ml
+from strokelib.nifti import save_map
 from strokelib.run.runtime import write_whole
 
 UNDEFINED_HD = 1e8  # what the leaderboard charges for a scan without a finite distance

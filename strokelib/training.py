@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file
 
 from strokelib import losses, metrics
-from strokelib.inference import predict_case, read_facts, save_network, save_tensors
-from strokelib.network import Network
+from strokelib.inference import predict_slices, read_facts, save_network, save_tensors
+from strokelib.network import make_network
 from strokelib.patches import PatchList
-from strokelib.preprocess import Resident
+from strokelib.preprocess import Preprocessed, Resident
 from strokelib.run.digest import digest, module_digest
 from strokelib.run.runtime import rng
-from strokelib.run.settings import Compute, Training
+from strokelib.run.settings import Training
 from strokelib.run.variants import Variant
-from strokelib.steps import Recipe, batches, eager_steps, flatten, is_recorded, make_optimizer, recorded_steps
+from strokelib.steps import Flat, Recipe, batches, eager_steps, flatten, is_recorded, make_optimizer, recorded_steps
 
 VALIDATION_BATCHES = {"cpu": 1, "cuda": 16}  # passed through the network at a time
 
@@ -31,12 +31,7 @@ class Job:
 
     name: str  # "network", or "network2" for the second of a cascade
     folder: Path
-    fold: int
-    seed: int
-    variant: Variant
-    training: Training
-    compute: Compute
-    elastic: tuple[float, float]  # alpha, gamma
+    recipe: Recipe
     data: str  # digest of the preprocessed scans, the split and the sampling
 
     @property
@@ -48,40 +43,61 @@ class Job:
         return self.folder / f"{self.name}.checkpoint.safetensors"
 
     @property
-    def recipe(self) -> Recipe:
-        return Recipe(self.seed, self.fold, self.variant, self.training, self.compute, self.elastic)
-
-    @property
     def digest(self) -> str:
         """Say what the network depends on, part by part, each by its digest; `replaced` compares them."""
+        recipe = self.recipe
         parts = {
-            "code": module_digest("strokelib.training"),
-            "place": digest(self.name, self.fold),
-            "seed": digest(self.seed),
-            "variant": digest(self.variant),
-            "training": digest(self.training, self.elastic),
-            "compute": digest(dataclasses.replace(self.compute, folds_at_once=1)),  # which changes no network
+            "code": digest(*map(module_digest, ("strokelib.training", f"strokelib.{recipe.variant.network}"))),
+            "place": digest(self.name, recipe.fold),
+            "seed": digest(recipe.seed),
+            "variant": digest(recipe.variant),
+            "training": digest(recipe.training, recipe.elastic),
+            "compute": digest(dataclasses.replace(recipe.compute, folds_at_once=1)),  # which changes no network
             "data": digest(self.data),
         }
         return " ".join(f"{name}:{value}" for name, value in parts.items())
 
 
-def train_fold(
-    job: Job,
-    stack: Resident,
-    training_set: PatchList,
-    stopping_set: PatchList,
-    evaluated=(),
-    device="cpu",
-) -> Iterator[tuple[int, int]]:
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """What a network is trained with, fixed before it begins."""
+
+    training: PatchList
+    stopping: PatchList
+    evaluated: list[Preprocessed] = field(default_factory=list)  # whose DSC is followed from epoch to epoch (Fig. 3)
+
+
+@dataclass(eq=False)
+class State:
+    """What a training has come to: all that a checkpoint holds."""
+
+    network: torch.nn.Module
+    flat: Flat | None  # its parameters as one vector, where steps are recorded
+    optimizer: torch.optim.Optimizer
+    history: list[dict]  # a row an epoch
+    best: dict | None  # weights of the best epoch so far
+
+
+def train_fold(job: Job, stack: Resident, sets: Sets, device="cpu", watch: Callable | None = None) -> None:
+    """Train one network to its end.
+
+    Parameters
+    ----------
+    job, stack, sets, device : as `training_steps`
+    watch : function that goes through an iterable of (steps done, most there can be) and shows it, such as
+        `run.notebook.watch`; None shows nothing
+    """
+    (watch or tuple)(training_steps(job, stack, sets, device))
+
+
+def training_steps(job: Job, stack: Resident, sets: Sets, device="cpu") -> Iterator[tuple[int, int]]:
     """Train one network, yielding (steps done, most steps there can be) as it goes.
 
     Parameters
     ----------
     job : Job
     stack : Resident, all scans on the device; patches are cut out of it by index
-    training_set, stopping_set : PatchList, fixed before training
-    evaluated : sequence of Preprocessed, scans whose DSC is followed from epoch to epoch (Fig. 3)
+    sets : Sets
     device : torch device
 
     Writes <name>.checkpoint.safetensors after every epoch and, at the end, <name>.safetensors with the weights of the
@@ -100,11 +116,11 @@ def train_fold(
     if is_finished(job):
         return
     try:
-        yield from _train(job, stack, training_set, stopping_set, evaluated, device)
+        yield from _train(job, stack, sets, device)
     except torch.cuda.OutOfMemoryError as error:
         raise RuntimeError(
-            f"the GPU's memory is too small to train on batches of {job.training.batch_size} patches with all scans in "
-            "it; set compute.folds_at_once = 1, which goes on from the last whole epoch, or begin again with "
+            f"the GPU's memory is too small to train on batches of {job.recipe.training.batch_size} patches with all "
+            "scans in it; set compute.folds_at_once = 1, which goes on from the last whole epoch, or begin again with "
             "compute.resident = 'float16', a lower training.batch_size or device = 'cpu'"
         ) from error
 
@@ -114,7 +130,7 @@ def train_in_turn(trainings, device) -> Iterator[tuple[int, int]]:
 
     Parameters
     ----------
-    trainings : sequence of what `train_fold` returned, such as the folds of a variant that share one stack
+    trainings : sequence of what `training_steps` returned, such as the folds of a variant that share one stack
     device : torch device; on CUDA each training has a stream of its own, so that their small kernels run side by side
 
     A training is the same as it is alone, up to the order of sums on a GPU. One that stops early leaves the others
@@ -137,38 +153,37 @@ def train_in_turn(trainings, device) -> Iterator[tuple[int, int]]:
                 yield tuple(map(sum, zip(*done, strict=True)))
 
 
-def _train(job: Job, stack: Resident, training_set: PatchList, stopping_set: PatchList, evaluated, device):
-    settings, variant = job.training, job.variant
+def _train(job: Job, stack: Resident, sets: Sets, device):
+    recipe, settings, count = job.recipe, job.recipe.training, len(sets.training)
     state = _start(job, stack, device)
-    network, optimizer = state["network"], state["optimizer"]
-    per_epoch = min(settings.patches_per_epoch or len(training_set), len(training_set))
+    network, history = state.network, state.history
+    per_epoch = min(settings.patches_per_epoch or count, count)
     steps = per_epoch // settings.batch_size
     if steps == 0:
         raise ValueError(
             f"an epoch of {per_epoch} patches holds no batch of {settings.batch_size}; raise "
             "sampling.patches_per_case or training.patches_per_epoch"
         )
-    if state["flat"] is None:
-        epoch_steps = eager_steps(network, optimizer, job.recipe, stack, training_set)
+    if state.flat is None:
+        epoch_steps = eager_steps(network, state.optimizer, recipe, stack, sets.training)
     else:
-        epoch_steps = recorded_steps(network, state["flat"], optimizer, job.recipe, stack, training_set)
-    watched = _watched(stopping_set, len(training_set), per_epoch)
-    history = state["history"]
+        epoch_steps = recorded_steps(network, state.flat, state.optimizer, recipe, stack, sets.training)
+    watched = _watched(sets.stopping, count, per_epoch)
     while not _finished(history, settings):
         epoch = len(history) + 1
-        order = rng(job.seed, "order", job.fold, epoch).permutation(len(training_set))[: steps * settings.batch_size]
+        order = rng(recipe.seed, "order", recipe.fold, epoch).permutation(count)[: steps * settings.batch_size]
         network.train()
         for step, (loss_sum, sums) in enumerate(epoch_steps(order, epoch), start=1):  # noqa: B007, used after the loop
             yield (epoch - 1) * steps + step, settings.max_epochs * steps
         row = {"epoch": epoch, "loss": float(loss_sum) / steps, "accuracy": losses.monitored(sums)["accuracy"]}
-        row |= _validate(network, job, stack, stopping_set, watched)
-        row["validation_dsc"] = _validation_dsc(network, evaluated, variant)
+        row |= _validate(network, recipe, stack, sets.stopping, watched)
+        row["validation_dsc"] = _validation_dsc(network, sets.evaluated, recipe.variant)
         row["best"] = _improves(row["monitored"], history, settings)
         history.append(row)
         if row["best"]:
-            state["best"] = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            state.best = {name: value.detach().clone() for name, value in network.state_dict().items()}
         _checkpoint(job, state)
-    network.load_state_dict(state["best"])
+    network.load_state_dict(state.best)
     save_network(job.network_file, network, {"digest": job.digest, "history": history})
 
 
@@ -206,22 +221,22 @@ def _watched(stopping_set: PatchList, n_training: int, per_epoch: int) -> np.nda
 
 
 @torch.no_grad()
-def _validate(network, job: Job, stack, stopping_set, watched, batch_size: int = 64) -> dict[str, float]:
+def _validate(network, recipe: Recipe, stack, stopping_set, watched, batch_size: int = 64) -> dict[str, float]:
     """Compute loss and monitored quantity of the watched patches; the loss by batches, as in training.
 
     On a GPU in the precision of training, which there decides how long it takes.
     """
-    variant, on_gpu = job.variant, stack.images.is_cuda
+    variant, on_gpu = recipe.variant, stack.images.is_cuda
 
     def loss_of(logits, labels):
-        return losses.training_loss(logits, labels, variant.loss, job.training.gdl_weights)
+        return losses.training_loss(logits, labels, variant.loss, recipe.training.gdl_weights)
 
     network.eval()
     sums, loss_sum = 0, 0
     at_once = batch_size * VALIDATION_BATCHES[stack.images.device.type]
     # No generator: deformed repeats would measure the augmentation.
     for images, labels in batches(stack, stopping_set, watched, at_once, variant, None, None):
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=on_gpu and job.compute.precision == "bf16"):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=on_gpu and recipe.compute.precision == "bf16"):
             logits = network(images).float()
         whole = len(images) // batch_size if at_once > batch_size else 0  # batches whose losses are computed together
         if whole:
@@ -239,24 +254,24 @@ def _validate(network, job: Job, stack, stopping_set, watched, batch_size: int =
 
 
 def _validation_dsc(network, evaluated, variant: Variant) -> float:
-    channels = 10 if variant.mirrored else 5
     values = [
-        metrics.dsc(predict_case([network], case.images[:channels], case.mask, mode="slices") > 0.5, case.lesion)
-        for case in evaluated
+        metrics.dsc(predict_slices([network], scan.inputs(variant.mirrored), scan.mask) > 0.5, scan.lesion)
+        for scan in evaluated
     ]
     return float(np.mean(values)) if values else float("nan")
 
 
-def _start(job: Job, stack: Resident, device) -> dict:
+def _start(job: Job, stack: Resident, device) -> State:
     """Make a network and its optimizer, or take up where the checkpoint of the same job left them."""
-    settings = job.training
-    torch.manual_seed(int(rng(job.seed, "weights", job.name, job.fold).integers(2**62)))
-    network = Network(stack.images.shape[-1], dropout=settings.dropout, momentum=settings.batch_norm_momentum)
+    recipe, settings = job.recipe, job.recipe.training
+    torch.manual_seed(int(rng(recipe.seed, "weights", job.name, recipe.fold).integers(2**62)))
+    kind, channels = recipe.variant.network, stack.images.shape[-1]
+    network = make_network(kind, channels, settings.dropout, settings.batch_norm_momentum)
     network = network.to(device, memory_format=torch.channels_last)
-    flat = flatten(network) if is_recorded(job.compute, device) else None
+    flat = flatten(network) if is_recorded(recipe.compute, device) else None
     parameters = network.parameters() if flat is None else [flat.values]
     optimizer = make_optimizer(parameters, settings, recorded=flat is not None)
-    state = {"network": network, "flat": flat, "optimizer": optimizer, "history": [], "best": None}
+    state = State(network, flat, optimizer, history=[], best=None)
     facts = read_facts(job.checkpoint_file)
     if facts.get("digest") != job.digest:
         return state
@@ -266,8 +281,7 @@ def _start(job: Job, stack: Resident, device) -> dict:
         part, name = key.split("/", 1)
         parts[part][name] = value
     network.load_state_dict(parts["network"])
-    state["best"] = parts["best"]
-    state["history"] = facts["history"]
+    state.best, state.history = parts["best"], facts["history"]
     saved = optimizer.state_dict()
     saved["state"] = {}
     for key, value in parts["optimizer"].items():
@@ -277,12 +291,12 @@ def _start(job: Job, stack: Resident, device) -> dict:
     return state
 
 
-def _checkpoint(job: Job, state: dict) -> None:
-    tensors = {f"network/{name}": value for name, value in state["network"].state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in state["best"].items()}
-    for index, values in state["optimizer"].state_dict()["state"].items():
+def _checkpoint(job: Job, state: State) -> None:
+    tensors = {f"network/{name}": value for name, value in state.network.state_dict().items()}
+    tensors |= {f"best/{name}": value for name, value in state.best.items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
-    save_tensors(job.checkpoint_file, tensors, {"digest": job.digest, "history": state["history"]})
+    save_tensors(job.checkpoint_file, tensors, {"digest": job.digest, "history": state.history})
 
 
 def read_history(network_file) -> pd.DataFrame:

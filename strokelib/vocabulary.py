@@ -42,6 +42,7 @@ class Metric:
     unit: str  # of a value, in tables
     step: str  # of a difference between two values, in words
     scale: int  # the number in the file times this is in that unit
+    compared: bool  # whether variants are compared by it, in tests and figures
 
     @property
     def axis(self) -> str:
@@ -59,27 +60,27 @@ class Metric:
         return f"difference in {self.name} ({self.step})"
 
 
-METRICS = {
-    "dsc": Metric("DSC", "%", "points", 100),
-    "ppv": Metric("PPV", "%", "points", 100),
-    "sensitivity": Metric("sensitivity", "%", "points", 100),
-    "hd_mm": Metric("HD", "mm", "mm", 1),
-    "hd_voxels": Metric("HD", "voxels", "voxels", 1),
-    "volume_error_ml": Metric("|ΔV|", "mL", "mL", 1),
+METRICS = {  # in the order of tables and figures
+    "dsc": Metric("DSC", "%", "points", 100, compared=True),
+    "ppv": Metric("PPV", "%", "points", 100, compared=True),
+    "sensitivity": Metric("sensitivity", "%", "points", 100, compared=True),
+    "hd_mm": Metric("HD", "mm", "mm", 1, compared=True),
+    "hd_voxels": Metric("HD", "voxels", "voxels", 1, compared=False),
+    "volume_error_ml": Metric("|ΔV|", "mL", "mL", 1, compared=False),
 }
-COMPARED = ("dsc", "ppv", "sensitivity", "hd_mm")  # what variants are compared by, in the order of tables and figures
+COMPARED = tuple(name for name, metric in METRICS.items() if metric.compared)
 OPTIMIZED = ("dsc", "hd_mm")  # what ranked the challenge, and by which the paper chooses threshold and size
 
 GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}
 MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}  # Variant.monitor
-STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 08 holds apart
+STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 09 holds apart
 # What a mask has right, too much and missed: as in the paper's Fig. 4, and told apart by every kind of eye.
 OUTCOMES = {
     "paper": {"true positive": "#00bf33", "false positive": "#e61a1a", "false negative": "#2659ff"},
     "colorblind": {"true positive": "#ffe14d", "false positive": "#c83200", "false negative": "#2f6bff"},
 }
 VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
-# What notebook 08 changes, by the key that Change names: a heading, and the change in words.
+# What notebook 09 changes, by the key that Change names: a heading, and the change in words.
 CHANGED = {
     "patch_size": ("patch side", "{} voxels"),
     "training.gdl_weights": ("training", "Dice weights 1/v²"),
@@ -93,7 +94,7 @@ CHANGED = {
 
 
 def changed(name: str) -> tuple[str, str]:
-    """Say in words what a change of notebook 08 is: a heading, which names what it departs from, and the change.
+    """Say in words what a change of notebook 09 is: a heading, which names what it departs from, and the change.
 
     Parameters
     ----------

@@ -23,17 +23,19 @@ def closed():
 
 
 def head():
-    """Build five maps (5, x, y, slice) in file units and a lesion off the middle, in front and on one side."""
+    """Build the modalities of a scan, by name in file units, and a lesion off the middle, in front and on one side."""
     x, y, _ = np.indices((SIDE, SIDE, SLICES))
     inside = (x - 22) ** 2 / 14**2 + (y - 25) ** 2 / 19**2 < 1
     ct = np.where(inside, 35.0, -23.0)
-    values = np.array([300.0, 40.0, 6.0, 3.0])[:, None, None, None]
+    values = {"CBF": 300.0, "CBV": 40.0, "MTT": 6.0, "Tmax": 3.0}
     lesion = (x - 14) ** 2 + (y - 34) ** 2 < 16
-    return np.concatenate([ct[None], values * inside]).astype(np.float32), lesion
+    images = {"CT": ct} | {name: value * inside for name, value in values.items()}
+    return {name: image.astype(np.float32) for name, image in images.items()}, lesion
 
 
 IMAGES, LESION = head()
-CT = IMAGES[0]
+CT = IMAGES["CT"]
+FLIPPED = {name: image[::-1] for name, image in IMAGES.items()}
 
 
 def is_text(artist) -> bool:

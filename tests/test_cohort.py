@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from strokelib import cases
+from strokelib.modalities import ISLES
 from strokelib.phantom.cohort import finished, iter_cohort, make_cohort
 from strokelib.phantom.patient import KNOBS
 from strokelib.phantom.scan import make_case, plan_cohort
@@ -48,8 +49,8 @@ def test_scans_are_found_and_loaded_like_the_challenge(root):
             assert case.images.shape == (5, 256, 256, plan.slices)
             np.testing.assert_allclose(case.spacing, (plan.px_mm, plan.px_mm, plan.dz_mm), rtol=1e-6)
             assert (case.lesion is None) == (split == "TESTING")
-            assert {k: files.ids[k] for k in cases.MODALITIES} == {
-                k: plan.ids["CT" if k == "CT" else f"CT_{k}"] for k in cases.MODALITIES
+            assert {k: files.ids[k] for k in files.modalities} == {
+                k: plan.ids["CT" if k == "CT" else f"CT_{k}"] for k in ISLES
             }
 
 
@@ -74,7 +75,7 @@ def test_headers_and_number_types_are_those_of_the_challenge(root):
 def test_background_and_ranges(root):
     for files in cases.find_cases(root, "TRAINING"):
         case = cases.load_case(files)
-        ct, maps = case.images[0], case.images[1:]
+        ct, maps = case.head, case.maps
         mask = maps.sum(0) > 0
         assert ct.min() == -23 and ct[0, 0, 0] == -23 and 500 < ct.max() <= 3071
         assert not maps[:, ~mask].any()

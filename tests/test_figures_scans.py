@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from drawing import (  # noqa: F401
     CT,
+    FLIPPED,
     IMAGES,
     LABEL,
     LESION,
@@ -23,7 +24,7 @@ from matplotlib.colors import to_hex, to_rgba
 
 from strokelib.figures import scans
 from strokelib.figures.style import LESION as LESION_COLOR
-from strokelib.figures.style import WINDOWS
+from strokelib.modalities import ISLES, MODALITIES
 from strokelib.vocabulary import OUTCOMES
 
 
@@ -42,7 +43,7 @@ def row(title="case 1", truth=MASKS[0], predictions=(MASKS[1],), notes=(), image
     return scans.Row(title, CT[:, :, K], truth, predictions, notes, image)
 
 
-WORST = [row("scan 1\n3.2 mL,\nfound 12.3 mL\nDSC 0.12", image=IMAGES[1][:, :, K])] * 5
+WORST = [row("scan 1\n3.2 mL,\nfound 12.3 mL\nDSC 0.12", image=IMAGES["CBF"][:, :, K])] * 5
 # figure: how it is drawn, its axes with those of color bars, units that stand on it
 FIGURES = {
     "modalities": (
@@ -51,7 +52,7 @@ FIGURES = {
         ["(HU)", "(mL/100 g/min)", "(mL/100 g)", "(s)"],
     ),
     "provided_and_mirrored": (
-        lambda: scans.provided_and_mirrored(IMAGES, IMAGES[:, ::-1], K, LABEL, LESION),
+        lambda: scans.provided_and_mirrored(IMAGES, FLIPPED, K, LABEL, LESION),
         15,
         ["(HU)", "(mL/100 g/min)", "(mL/100 g)", "(s)"],
     ),
@@ -101,9 +102,9 @@ def test_modalities_are_shown_upright_in_their_units():
     np.testing.assert_array_equal(picture(ct), np.rot90(CT[:, :, K]))
     # File values of CBF are ten times mL/100 g/min.
     assert picture(cbf).max() == pytest.approx(30)
-    for ax, window in zip(fig.axes[:5], WINDOWS.values(), strict=True):
-        assert ax.images[0].get_clim() == (window.vmin, window.vmax)
-        assert ax.images[0].get_cmap().name == window.cmap
+    for ax, name in zip(fig.axes[:5], ISLES, strict=True):
+        assert ax.images[0].get_clim() == MODALITIES[name].window
+        assert ax.images[0].get_cmap().name == MODALITIES[name].colors
     # The lesion lies at low x and high y: left and above the middle.
     outline = ct.collections[0]
     box = outline.get_paths()[0].get_extents()
@@ -126,12 +127,12 @@ def test_view_is_limited_to_the_head_and_survives_an_empty_slice():
     assert ax.get_xlim() == (inside[0] - 4, inside[-1] + 4)
     bottom, top = ax.get_ylim()
     assert bottom > top  # rows run downward
-    ax = scans.modalities(np.zeros_like(IMAGES), K, LABEL).axes[0]
+    ax = scans.modalities({name: 0 * CT for name in ISLES}, K, LABEL).axes[0]
     assert ax.get_xlim() == (-0.5, SIDE - 0.5)
 
 
 def test_mirrored_row_is_below_in_the_same_window():
-    fig = scans.provided_and_mirrored(IMAGES, IMAGES[:, ::-1], K, LABEL)
+    fig = scans.provided_and_mirrored(IMAGES, FLIPPED, K, LABEL)
     above, below = fig.axes[1], fig.axes[6]
     np.testing.assert_array_equal(picture(below), picture(above)[:, ::-1])
     assert below.images[0].get_clim() == above.images[0].get_clim()
@@ -248,7 +249,7 @@ def test_worst_cases_show_the_scan_then_the_map_then_the_truth_then_the_outcome(
     assert [ax.get_title() for ax in rows[0]] == ["CT", "Tmax", "true lesion", "prediction"]
     assert [places[0].get_ylabel() for places in rows] == ["first", "second"]
     for places in rows:
-        assert places[1].images[0].get_clim() == WINDOWS["Tmax"][:2]
+        assert places[1].images[0].get_clim() == MODALITIES["Tmax"].window
         assert picture(places[1]).max() == 200  # in s, as in the file
         assert [len(ax.collections) for ax in places] == [0, 0, 1, 0]  # the outline
         assert [len(ax.images) for ax in places] == [1, 1, 1, 2]
@@ -258,7 +259,7 @@ def test_worst_cases_show_the_scan_then_the_map_then_the_truth_then_the_outcome(
 
 
 def test_worst_case_without_a_prediction_is_all_missed():
-    nothing = row(predictions=(np.zeros_like(MASKS[0]),), image=IMAGES[1][:, :, K])
+    nothing = row(predictions=(np.zeros_like(MASKS[0]),), image=IMAGES["CBF"][:, :, K])
     fig = scans.worst_cases([nothing], LABEL)
     painted = picture(fig.axes[3], 1)
     found = np.unique(painted[painted[..., 3] > 0], axis=0)

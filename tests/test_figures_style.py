@@ -9,8 +9,8 @@ import pytest
 from drawing import closed  # noqa: F401
 
 from strokelib import figures
-from strokelib.cases import MODALITIES
 from strokelib.figures import style
+from strokelib.modalities import MODALITIES
 
 
 def test_import_leaves_the_reader_s_settings_alone():
@@ -21,9 +21,13 @@ def test_import_leaves_the_reader_s_settings_alone():
     assert "rcParams" not in source
 
 
-def test_every_modality_has_a_window():
-    assert list(style.WINDOWS) == list(MODALITIES)
-    assert all(window.vmin < window.vmax and window.unit for window in style.WINDOWS.values())
+@pytest.mark.parametrize("name", MODALITIES)
+def test_a_slice_is_shown_in_the_window_and_colors_of_its_modality(name):
+    volume, row = np.full((6, 4, 2), 30.0), MODALITIES[name]
+    _, ax = plt.subplots()
+    shown = style.draw_slice(ax, volume, 1, name)
+    assert shown.get_clim() == row.window and shown.get_cmap().name == row.colors
+    assert np.array_equal(shown.get_array(), np.full((4, 6), 30 / row.divisor))
 
 
 def test_heads_of_different_sizes_are_shown_at_one_scale():

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,23 @@ def test_grid_reads_iterables_and_sorts_its_axes():
     )
     assert lazy["case"].unique().tolist() == [7, 9]
     pd.testing.assert_frame_equal(lazy.drop(columns="case"), search(scans).drop(columns="case"), check_exact=True)
+
+
+def test_maps_of_a_run_are_searched_scan_by_scan():
+    scans = [scan(seed) for seed in range(2)]
+    maps = [(SimpleNamespace(lesion=t, spacing=SPACING, number=n), p) for n, (p, t) in zip((7, 9), scans, strict=True)]
+    found = gridsearch.search_maps(iter(maps), THRESHOLDS, SIZES)
+    pd.testing.assert_frame_equal(found, search(scans, cases=[7, 9]), check_exact=True)
+
+
+def test_the_pair_of_a_variant_is_the_one_chosen_over_all_folds():
+    rows = [("rt", 0.3, 100, None), ("rt", 0.4, 50, 0), ("rt_sm", 0.2, 10, None), ("rt_sm", 0.2, 10, None)]
+    choice = pd.DataFrame(rows, columns=["variant", "threshold", "min_lesion_voxels", "fold"])
+    assert gridsearch.chosen_pair(choice, "rt") == Pair(0.3, 100)
+    with pytest.raises(ValueError, match="2 pairs chosen over all folds for rt_sm, expected 1"):
+        gridsearch.chosen_pair(choice, "rt_sm")
+    with pytest.raises(ValueError, match="0 pairs chosen over all folds for baseline"):
+        gridsearch.chosen_pair(choice, "baseline")
 
 
 def test_grid_names_wrong_input():

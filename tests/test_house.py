@@ -9,14 +9,14 @@ import strokelib
 from strokelib.run.runtime import ROOT
 
 # A room imports only from rooms named before it.
-ROOMS = ["run.runtime", "run.checks", "run.variants", "vocabulary", "run.settings", "run.digest", "run.stages"]
-ROOMS += ["run.provenance", "run.notebook", "cases", "phantom.perfusion", "phantom.fields", "phantom.anatomy"]
-ROOMS += ["phantom.patient", "phantom.pathology", "phantom.scan", "phantom.cohort", "registration", "preprocess"]
-ROOMS += ["run.results", "patches", "network", "packed", "losses", "metrics", "inference", "steps", "training"]
-ROOMS += ["crossvalidation", "postprocess", "evaluation.gridsearch", "evaluation.summary", "evaluation.stats"]
-ROOMS += ["evaluation.stopping", "evaluation.tables", "evaluation.agreement", "submission", "figures.style"]
-ROOMS += ["figures.cohort", "figures.comparisons", "figures.network", "figures.scans", "figures.scores"]
-ROOMS += ["figures.training"]
+ROOMS = ["run.runtime", "run.checks", "run.variants", "modalities", "vocabulary", "run.settings", "run.digest"]
+ROOMS += ["run.stages", "run.provenance", "run.notebook", "nifti", "cases", "folds", "phantom.perfusion"]
+ROOMS += ["phantom.fields", "phantom.anatomy", "phantom.patient", "phantom.pathology", "phantom.scan"]
+ROOMS += ["phantom.cohort", "registration", "preprocess", "run.results", "patches", "network", "packed", "losses"]
+ROOMS += ["metrics", "inference", "steps", "training", "crossvalidation", "postprocess", "evaluation.gridsearch"]
+ROOMS += ["evaluation.summary", "evaluation.stats", "evaluation.stopping", "evaluation.tables"]
+ROOMS += ["evaluation.agreement", "submission", "figures.style", "figures.cohort", "figures.comparisons"]
+ROOMS += ["figures.network", "figures.scans", "figures.scores", "figures.training"]
 PRINTING = ("run.notebook", "run.results")  # rooms that speak to the reader
 LIBRARY = ROOT / "strokelib"
 SOURCES = {

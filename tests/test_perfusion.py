@@ -3,6 +3,7 @@ import pytest
 from scipy import ndimage
 
 from strokelib.phantom import perfusion
+from strokelib.phantom.perfusion import Deconvolution
 
 STEP = 0.1
 FINE = np.arange(0, 61, STEP)
@@ -19,7 +20,7 @@ def series_of(cbf, mtt, delay):
 
 
 def maps_of(series, mask, **options):
-    return perfusion.maps_from_series(series, mask, AIF, 1.0, **{"smoothing_px": 0} | options)
+    return perfusion.maps_from_series(series, mask, AIF, 1.0, Deconvolution(**{"smoothing_px": 0} | options))
 
 
 # Forward model
@@ -149,8 +150,8 @@ def test_mtt_without_mix_is_volume_over_flow():
 def test_series_scale_and_baselines():
     series, mask = series_of(np.array([[20.0, 50.0]]), 6.0, 1.0)
     plain = maps_of(series, mask)
-    lifted = perfusion.maps_from_series(series + 40, mask, AIF + 35, 1.0, smoothing_px=0)
-    both = perfusion.maps_from_series(2 * series, mask, 2 * AIF, 1.0, smoothing_px=0)
+    lifted = perfusion.maps_from_series(series + 40, mask, AIF + 35, 1.0, Deconvolution(smoothing_px=0))
+    both = perfusion.maps_from_series(2 * series, mask, 2 * AIF, 1.0, Deconvolution(smoothing_px=0))
     double = maps_of(2 * series, mask)
     for name, value in plain.items():
         np.testing.assert_allclose(lifted[name], value, rtol=1e-3, err_msg=name)
@@ -229,15 +230,27 @@ def broken(**change):
         ({"aif": np.append(AIF[:-1], np.nan)}, "aif holds NaN"),
         ({"aif": np.linspace(100, 0, 60)}, "does not rise"),
         ({"dt": 0.0}, "dt must be positive"),
-        ({"truncation": 1.0}, "truncation must be in"),
-        ({"smoothing_px": -1.0}, "smoothing_px must not be negative"),
-        ({"mtt_mix": 1.5}, "mtt_mix must be 0 to 1"),
-        ({"baseline_frames": 60}, "baseline_frames must be 1 to 59"),
+        ({"how": Deconvolution(baseline_frames=60)}, "baseline_frames must be 1 to 59"),
     ],
 )
 def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         perfusion.maps_from_series(**broken(**change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"truncation": 0.0}, "truncation must be in"),
+        ({"truncation": 1.0}, "truncation must be in"),
+        ({"smoothing_px": -1.0}, "smoothing_px must not be negative"),
+        ({"mtt_mix": 1.5}, "mtt_mix must be 0 to 1"),
+        ({"mtt_mix": -0.1}, "mtt_mix must be 0 to 1"),
+    ],
+)
+def test_a_way_to_compute_maps_that_cannot_be_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        Deconvolution(**change)
 
 
 def test_few_frames_and_nan_in_the_mask_are_named():

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from strokelib import metrics, postprocess
 from strokelib.evaluation import gridsearch
+from strokelib.postprocess import Pair
 
 SHAPE, SPACING = (48, 44, 6), np.array([0.9, 0.8, 5.0])
 
@@ -33,7 +34,7 @@ def plain(scans, thresholds=THRESHOLDS, sizes=SIZES):
     for case, (probability, truth) in enumerate(scans):
         for threshold in thresholds:
             for size in sizes:
-                mask = postprocess.binarize(probability, threshold, size)
+                mask = postprocess.binarize(probability, Pair(threshold, size))
                 pair = {"case": case, "threshold": threshold, "min_lesion_voxels": size}
                 rows.append(pair | metrics.case_metrics(mask, truth, SPACING))
     return pd.DataFrame(rows)
@@ -42,17 +43,17 @@ def plain(scans, thresholds=THRESHOLDS, sizes=SIZES):
 def test_threshold_is_strict_and_in_float32():
     probability = np.array([0.2, 0.3, np.nextafter(np.float32(0.3), np.float32(1))], np.float32).reshape(3, 1, 1)
     for stored in (probability, probability.astype(np.float64)):  # float32(0.3) as float64 is above 0.3
-        assert postprocess.binarize(stored, 0.3, 1).ravel().tolist() == [False, False, True]
+        assert postprocess.binarize(stored, Pair(0.3, 1)).ravel().tolist() == [False, False, True]
 
 
 def test_components_are_connected_by_faces_in_three_dimensions():
     probability = np.zeros((6, 6, 3))
     probability[0, 0, :] = 1  # three voxels through the slices
     probability[3, 3, 0] = probability[4, 4, 0] = probability[3, 4, 1] = 1  # touching by edges only
-    mask = postprocess.binarize(probability, 0.5, 3)
+    mask = postprocess.binarize(probability, Pair(0.5, 3))
     assert np.argwhere(mask).tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2]]
-    assert postprocess.binarize(probability, 0.5, 1).sum() == 6
-    assert not postprocess.binarize(probability, 0.5, 4).any()
+    assert postprocess.binarize(probability, Pair(0.5, 1)).sum() == 6
+    assert not postprocess.binarize(probability, Pair(0.5, 4)).any()
 
 
 def test_binarize_drops_what_plain_labelling_drops():
@@ -64,11 +65,11 @@ def test_binarize_drops_what_plain_labelling_drops():
             if (labels == component).sum() >= 20:
                 expected |= labels == component
         assert expected.any()
-        assert np.array_equal(postprocess.binarize(probability, 0.4, 20), expected)
+        assert np.array_equal(postprocess.binarize(probability, Pair(0.4, 20)), expected)
 
 
 def test_an_empty_map_gives_an_empty_mask():
-    mask = postprocess.binarize(np.zeros(SHAPE, np.float32), 0.1, 10)
+    mask = postprocess.binarize(np.zeros(SHAPE, np.float32), Pair(0.1, 10))
     assert mask.shape == SHAPE and mask.dtype == bool and not mask.any()
 
 
@@ -76,9 +77,9 @@ def test_a_map_with_nan_is_refused():
     probability = np.zeros(SHAPE, np.float32)
     probability[3, 3, 3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        postprocess.binarize(probability, 0.5, 10)
+        postprocess.binarize(probability, Pair(0.5, 10))
     with pytest.raises(ValueError, match=r"\(48, 44\)"):
-        postprocess.binarize(probability[..., 0], 0.5, 10)
+        postprocess.binarize(probability[..., 0], Pair(0.5, 10))
 
 
 @pytest.mark.parametrize("slices", [1, 2, 6, 14])
@@ -119,60 +120,61 @@ def test_the_diagonal_is_longer_than_any_distance():
 
 
 def head(core=(slice(6, 22), slice(10, 34), slice(0, 2)), shape=(64, 48, 2)):
-    """Make a head with CBF 500 in both hemispheres and a core of 20 % on the left."""
-    images = np.zeros((5, *shape), np.float32)
+    """Make a head, CBF and Tmax, with CBF 500 in both hemispheres and a core of 20 % on the left; then its midline."""
+    cbf, tmax = np.zeros((2, *shape), np.float32)
     mask = np.zeros(shape, bool)
     mask[2:62, 2:46] = True
-    images[1, mask], images[4, mask] = 500, 2
-    images[1][core], images[4][core] = 100, 9
-    return images, mask, np.broadcast_to(np.arange(shape[0])[:, None] - 31.5, shape[:2])
+    cbf[mask], tmax[mask] = 500, 2
+    cbf[core], tmax[core] = 100, 9
+    return cbf, tmax, mask, np.broadcast_to(np.arange(shape[0])[:, None] - 31.5, shape[:2])
 
 
 def test_rule_finds_the_core_on_either_side():
-    images, mask, distance = head()
-    truth = images[4] == 9
-    found = postprocess.conventional_rule(images, mask, distance)
+    cbf, tmax, mask, distance = head()
+    truth = tmax == 9
+    found = postprocess.conventional_rule(cbf, tmax, mask, distance)
     assert found.dtype == bool and metrics.dsc(found, truth) > 0.98  # the median filter rounds the corners
-    mirrored = postprocess.conventional_rule(images[:, ::-1], mask[::-1], distance)
+    mirrored = postprocess.conventional_rule(cbf[::-1], tmax[::-1], mask[::-1], distance)
     assert np.array_equal(mirrored[::-1], found)
 
 
 def test_rule_does_not_depend_on_the_unit_of_cbf():
-    images, mask, distance = head()
-    scaled = images.copy()
-    scaled[1] /= 10
-    expected = postprocess.conventional_rule(images, mask, distance)
+    cbf, tmax, mask, distance = head()
+    expected = postprocess.conventional_rule(cbf, tmax, mask, distance)
     assert expected.any()
-    assert np.array_equal(postprocess.conventional_rule(scaled, mask, distance), expected)
+    assert np.array_equal(postprocess.conventional_rule(cbf / 10, tmax, mask, distance), expected)
 
 
 def test_rule_needs_both_low_flow_and_delay():
-    for modality, value in ((1, 160), (4, 6)):  # CBF at 32 %, Tmax not above 6 s
-        images, mask, distance = head()
-        images[modality][images[4] == 9] = value
-        assert not postprocess.conventional_rule(images, mask, distance).any()
+    cbf, tmax, mask, distance = head()
+    core = tmax == 9
+    for flow, delay, found in ((100, 9, True), (160, 9, False), (100, 6, False)):  # CBF at 32 %, Tmax not above 6 s
+        cbf[core], tmax[core] = flow, delay
+        assert postprocess.conventional_rule(cbf, tmax, mask, distance).any() == found
 
 
 def test_rule_takes_the_healthy_hemisphere_as_reference():
-    images, mask, distance = head()
-    images[1, :32] *= 0.5  # the sick hemisphere's own mean is lower still, and would hide the core
-    core = images[4] == 9
-    images[1][core] = 140  # 28 % of the healthy 500, over 50 % of the sick side
-    assert metrics.dsc(postprocess.conventional_rule(images, mask, distance), core) > 0.98
+    cbf, tmax, mask, distance = head()
+    cbf[:32] *= 0.5  # the sick hemisphere's own mean is lower still, and would hide the core
+    core = tmax == 9
+    cbf[core] = 140  # 28 % of the healthy 500, over 50 % of the sick side
+    assert metrics.dsc(postprocess.conventional_rule(cbf, tmax, mask, distance), core) > 0.98
 
 
 def test_rule_drops_specks_and_small_lesions():
-    images, mask, distance = head(core=(slice(6, 20), slice(10, 20), slice(0, 1)))  # 140 voxels
-    assert not postprocess.conventional_rule(images, mask, distance).any()
-    assert postprocess.conventional_rule(images, mask, distance, min_lesion_voxels=100).any()
-    images, mask, distance = head()
-    images[1, 50, 30, 1], images[4, 50, 30, 1] = 10, 20  # a speck elsewhere
-    assert not postprocess.conventional_rule(images, mask, distance, min_lesion_voxels=1)[50, 30, 1]
+    cbf, tmax, mask, distance = head(core=(slice(6, 20), slice(10, 20), slice(0, 1)))  # 140 voxels
+    assert not postprocess.conventional_rule(cbf, tmax, mask, distance).any()
+    assert postprocess.conventional_rule(cbf, tmax, mask, distance, min_lesion_voxels=100).any()
+    cbf, tmax, mask, distance = head()
+    cbf[50, 30, 1], tmax[50, 30, 1] = 10, 20  # a speck elsewhere
+    assert not postprocess.conventional_rule(cbf, tmax, mask, distance, min_lesion_voxels=1)[50, 30, 1]
 
 
 def test_rule_names_wrong_input():
-    images, mask, distance = head()
+    cbf, tmax, mask, distance = head()
     with pytest.raises(ValueError, match="midline_distance"):
-        postprocess.conventional_rule(images, mask, distance[1:])
+        postprocess.conventional_rule(cbf, tmax, mask, distance[1:])
+    with pytest.raises(ValueError, match="expected cbf, tmax and mask"):
+        postprocess.conventional_rule(cbf, tmax[1:], mask, distance)
     with pytest.raises(ValueError, match="hemisphere without brain"):
-        postprocess.conventional_rule(images, mask, np.ones_like(distance))
+        postprocess.conventional_rule(cbf, tmax, mask, np.ones_like(distance))

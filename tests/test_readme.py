@@ -81,7 +81,7 @@ def test_the_readme_tells_differences_as_the_tables_do():
     assert f"({hd['mean_difference']:+.1f} voxels, {tables.p_text(hd['p'])})" in FLAT
 
 
-def test_the_readme_counts_the_changes_of_notebook_08():
+def test_the_readme_counts_the_changes_of_the_sensitivity_study():
     changes = pd.read_csv(STUDY / "sensitivity.csv")
     assert f"{len(changes)} changes of one thing each, none of which differs" in FLAT
     assert (changes["p_holm"] >= 0.05).all()

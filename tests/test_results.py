@@ -162,6 +162,26 @@ def test_a_table_says_whose_numbers_it_holds_to_six_digits(project):
     assert (run.settings.results / "cohort.csv").read_text().splitlines()[1:] == ["1,ours", "2,the paper's"]
 
 
+def test_a_table_is_returned_as_it_was_given(project):
+    frame = pd.DataFrame({"case": [1], "volume_ml": [1 / 3]})
+    assert start("01_data_exploration", "demo").table(frame, "cohort") is frame
+    assert frame.columns.tolist() == ["case", "volume_ml"]
+
+
+def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkeypatch):
+    files = {"TRAINING": [CaseFiles(n, "p", "A", project, {}, {}) for n in (2, 10)],
+             "TESTING": [CaseFiles(2, "q", "B", project, {}, {})]}  # fmt: skip
+    monkeypatch.setattr(results.preprocess, "check_cases", lambda root: (files, pd.DataFrame()))
+    monkeypatch.setattr(results.cases, "load_case", lambda file: f"scan {file.number} of {file.patient}")
+    run = start("01_data_exploration", "demo")
+    found, bad = run.usable()
+    assert found == files and bad.empty
+    assert [(split, file.slab, scan) for split, file, scan in run.raws()] == [
+        ("TRAINING", "A", "scan 2 of p"), ("TRAINING", "A", "scan 10 of p"), ("TESTING", "B", "scan 2 of q")
+    ]  # fmt: skip
+    assert run.raw("TESTING", 2) == "scan 2 of q"
+
+
 def test_a_figure_is_closed_and_the_same_bytes_twice(project):
     run = start("01_data_exploration", "demo")
     drawn = figure()
@@ -288,7 +308,7 @@ def test_histories_are_those_of_these_settings(project, monkeypatch):
     facts = json.loads(path.read_text())
     facts["depends"]["training.max_epochs"] = 99
     path.write_text(json.dumps(facts))
-    found = [(variant, fold, len(table)) for variant, fold, table in start("08_sensitivity", "demo").histories()]
+    found = [(variant, fold, len(table)) for variant, fold, table in start("09_sensitivity", "demo").histories()]
     assert found == [("rt", 0, 3)]
 
 

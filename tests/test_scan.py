@@ -78,7 +78,8 @@ def test_ids_are_unique_and_of_no_real_case():
 
 
 def test_the_series_gives_the_maps(quiet):
-    maps = perfusion.maps_from_series(quiet.series, quiet.brain, quiet.aif, 1.0, smoothing_px=0.5)
+    how = perfusion.Deconvolution(smoothing_px=0.5)
+    maps = perfusion.maps_from_series(quiet.series, quiet.brain, quiet.aif, 1.0, how)
     shown = quiet.images["CT_Tmax"] + quiet.images["CT_CBV"] > 0
     assert shown.sum() > 0.9 * quiet.brain.sum()
     for name, scale, step in (("CBF", 10, 1), ("CBV", 10, 1), ("MTT", 1, 0.1), ("Tmax", 1, 0.1)):

@@ -78,12 +78,12 @@ def test_a_declared_key_is_one_of_the_settings(name):
     [
         ({"training__max_epochs": 7}, {"05"}),
         ({"training__dropout": 0.3}, {"04", "05"}),
-        ({"postprocess__thresholds": (0.5,)}, {"06", "08"}),
-        ({"prediction__step": 9}, {"05", "07", "08"}),
+        ({"postprocess__thresholds": (0.5,)}, {"06", "09"}),
+        ({"prediction__step": 9}, {"05", "07", "09"}),
         ({"preprocess__registration": "affine"}, {"02"}),
-        ({"sensitivity__changes": ("patch_32",)}, {"08"}),
+        ({"sensitivity__changes": ("patch_32",)}, {"09"}),
         ({"cohort__difficulty": "easy"}, {"01"}),
-        ({"drawing__colors": "colorblind"}, {"06"}),
+        ({"drawing__colors": "colorblind"}, {"06", "08"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
         ({"cohort__jobs": 7}, set()),
         ({"compute__folds_at_once": 4}, set()),
@@ -115,9 +115,9 @@ def test_a_crossvalidation_depends_on_its_own_variant_and_on_no_other_row(monkey
 
 def test_a_change_that_no_settings_name_concerns_nothing(monkeypatch):
     settings = load_settings("demo")
-    before = stages.depends("08_sensitivity", settings)
+    before = stages.depends("09_sensitivity", settings)
     monkeypatch.setitem(CHANGES, "new", CHANGES["patch_16"])
-    assert stages.depends("08_sensitivity", settings) == before
+    assert stages.depends("09_sensitivity", settings) == before
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,7 @@ def test_a_change_that_no_settings_name_concerns_nothing(monkeypatch):
         ("preprocessed/TESTING/case_3.npz", stages.SCAN, "02_preprocessing.manifest.json"),
         ("figures/fig3.png", "figures/fig3.png", "figures/05_crossvalidation.manifest.json"),
         ("choice.csv", "choice.csv", "06_ablations.manifest.json"),
+        ("figures/worst.png", "figures/worst.png", "figures/08_errors_and_uncertainty.manifest.json"),
     ],
 )
 def test_a_path_has_one_declaration_and_one_manifest(path, pattern, manifest):

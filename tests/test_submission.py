@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from strokelib import submission
-from strokelib.cases import CaseFiles, save_map
+from strokelib.cases import CaseFiles
 from strokelib.evaluation.summary import paper_table
 from strokelib.metrics import case_metrics
+from strokelib.nifti import save_map
 
 
 def make_cases(folder, count=3, suffix=".nii"):

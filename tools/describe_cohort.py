@@ -35,24 +35,24 @@ def main() -> None:
     else:
         print(settings.label)
     volumes, scores, lesion, brain, maps, truth = [], [], 0, 0, [], []
-    files = cases.find_cases(root, "TRAINING")
+    files = cases.find_cases(root, "TRAINING", source=settings.data.source)
     for file in files:
         case = cases.load_case(file)
-        mask = preprocess.brain_mask(case.images)
-        line = registration.midline(registration.align_flipped(case.images[0], device="cpu").matrix, mask.shape)
-        core = postprocess.conventional_rule(case.images, mask, line)
+        mask = preprocess.brain_mask(case.maps)
+        line = registration.midline(registration.align_flipped(case.head, device="cpu").matrix, mask.shape)
+        core = postprocess.conventional_rule(case.image("CBF"), case.image("Tmax"), mask, line)
         scores.append(metrics.dsc(core, case.lesion))
         volumes.append(metrics.volume_ml(case.lesion, case.spacing))
         lesion, brain = lesion + case.lesion.sum(), brain + mask.sum()
-        maps.append(case.images[1:, mask])
+        maps.append({name: case.image(name)[mask] for name in case.modalities if name != "CT"})
         truth.append(case.lesion[mask])
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 2**20
     truth = np.concatenate(truth)
     print(f"{len(files)} scans of {len({f.patient for f in files})} patients; {size:.0f} MB with the testing scans")
     print(f"lesion volume of a scan (mL): {quartiles(volumes)}")
     print(f"lesion voxels / brain voxels, pooled: {100 * lesion / brain:.2f} %")
-    for m, modality in enumerate(cases.MODALITIES[1:]):
-        value = agreement.auc(np.concatenate([values[m] for values in maps]), truth)
+    for modality in maps[0]:
+        value = agreement.auc(np.concatenate([values[modality] for values in maps]), truth)
         print(f"voxel AUC of {modality} in the brain: {max(value, 1 - value):.3f}")
     print(f"DSC of the conventional rule: {np.mean(scores):.3f} ± {np.std(scores):.3f}")
 

@@ -35,9 +35,10 @@ import pandas as pd
 import torch
 
 from strokelib import crossvalidation, inference, losses, metrics, patches, preprocess, steps, training
-from strokelib.cases import MODALITIES, Case
+from strokelib.cases import Case
+from strokelib.modalities import ISLES
 from strokelib.network import Network
-from strokelib.phantom import cohort
+from strokelib.phantom import scan
 from strokelib.run.runtime import choose_device, prepare_torch, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
@@ -88,23 +89,23 @@ def ways(device, compiled=()) -> list[Way]:
 def make_scan(settings, number: int) -> preprocess.Preprocessed:
     """Make a training scan of the synthetic cohort in memory and preprocess it."""
     torch.set_num_threads(1)
-    made = cohort.make_case(settings.cohort, "TRAINING", number)
-    plan = [p for p in cohort.plan_cohort(settings.cohort) if p.split == "TRAINING"][number - 1]
-    images = np.stack([made.images[name] for name in ("CT", *(f"CT_{m}" for m in MODALITIES[1:]))]).astype(np.float32)
-    case = Case(images, made.images["OT"] > 0, np.array(made.spacing), number, plan.name)
+    made = scan.make_case(settings.cohort, "TRAINING", number)
+    plan = [p for p in scan.plan_cohort(settings.cohort) if p.split == "TRAINING"][number - 1]
+    images = [made.images["CT" if name == "CT" else f"CT_{name}"] for name in ISLES]
+    case = Case(np.stack(images).astype(np.float32), made.images["OT"] > 0, np.array(made.spacing), number, plan.name)
     return preprocess.preprocess_case(case, settings.preprocess.registration, "cpu")
 
 
 def make_scans(settings) -> list[preprocess.Preprocessed]:
     """Make all training scans, on all cores."""
-    count = sum(plan.split == "TRAINING" for plan in cohort.plan_cohort(settings.cohort))
+    count = sum(plan.split == "TRAINING" for plan in scan.plan_cohort(settings.cohort))
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(make_scan, [settings] * count, range(1, count + 1)))
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What every measurement trains on: one stack on the device, and each fold with its two lists of patches."""
+    """What every measurement trains on: one stack on the device, and each fold with its lists of patches."""
 
     settings: object
     stack: object
@@ -119,8 +120,7 @@ def lay_out(settings, scans, device, every: list[Way]) -> Bench:
     folds = []
     for number in range(settings.folds.count):
         fold = crossvalidation.split(scans, number, settings)
-        lists = [crossvalidation.patch_set(fold, part, stack, row, settings) for part in (fold.train, fold.stop)]
-        folds.append((fold, *lists))
+        folds.append((fold, crossvalidation.sets(fold, stack, row, settings)))
     return Bench(settings, stack, folds, device, every)
 
 
@@ -149,10 +149,10 @@ def start(bench: Bench, settings, numbers, way: Way, folder: Path, evaluate: boo
     settings = by_way(settings, way)
     found = []
     for number in numbers:
-        fold, *lists = bench.folds[number]
+        fold, sets = bench.folds[number]
         (job,) = crossvalidation.jobs(fold, VARIANTS[ROW], settings, folder / f"fold{number}", [])
-        evaluated = fold.evaluated if evaluate else ()
-        found.append((job, training.train_fold(job, bench.stack, *lists, evaluated, bench.device)))
+        sets = sets if evaluate else dataclasses.replace(sets, evaluated=[])
+        found.append((job, training.training_steps(job, bench.stack, sets, bench.device)))
     return found
 
 
@@ -173,7 +173,8 @@ def finish(trainings, device) -> list[pd.DataFrame]:
 
 def gradient_errors(bench: Bench) -> list[dict]:
     """Compare loss and gradient of one step with those of float64 on the CPU, kernel by kernel and recorded."""
-    fold, listed, _ = bench.folds[0]
+    fold, sets = bench.folds[0]
+    listed = sets.training
     settings, row = bench.settings, VARIANTS[ROW]
     torch.manual_seed(0)
     network = Network(bench.stack.images.shape[-1]).to(memory_format=torch.channels_last).train()
@@ -254,8 +255,8 @@ def dsc_of(bench: Bench, trainings) -> list[float]:
     values = []
     for job, _ in trainings:
         network, _ = inference.load_network(job.network_file, bench.device)
-        scans = bench.folds[job.fold][0].evaluated
-        maps = (inference.predict_case([network], scan.images, scan.mask, mode="slices") for scan in scans)
+        scans = bench.folds[job.recipe.fold][0].evaluated
+        maps = (inference.predict_slices([network], scan.images, scan.mask) for scan in scans)
         values.append(np.mean([metrics.dsc(p > 0.5, scan.lesion) for p, scan in zip(maps, scans, strict=True)]))
     return values
 
@@ -356,15 +357,13 @@ def plan(bench: Bench, amount: Amount, whole_epoch: bool) -> pd.DataFrame:
         {"measured": first, "value": both_s - epoch_s},
         {"measured": "seconds of the second epoch, with validation", "value": epoch_s},
     ]
-    each = {}
+    each, how = {}, inference.sweep(VARIANTS[ROW], settings.prediction)
     for passes in (1, settings.prediction.passes):
         for _ in range(2):
             wait(device)
             began = time.perf_counter()
             generator = np.random.default_rng(0)
-            inference.predict_case(
-                [network], scan.images, scan.mask, settings.prediction.step, passes, generator=generator
-            )
+            inference.predict([network], scan.images, scan.mask, dataclasses.replace(how, passes=passes), generator)
             each[passes] = time.perf_counter() - began
         told = f"seconds of an exact scan of {scan.mask.shape[2]} slices, {windows} windows, passes {passes}, float32"
         rows.append({"measured": told, "value": each[passes]})

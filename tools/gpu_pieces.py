@@ -88,11 +88,8 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
             if which:
                 first, _ = inference.load_network(networks[0].network_file, device)
                 preferred = dict(crossvalidation.mistaken(fold, first, row, how))
-            lists = [
-                crossvalidation.patch_set(fold, part, stack, row, how, preferred)
-                for part in (fold.train, fold.stop)
-            ]
-            turns.append(training.train_fold(networks[which], stack, *lists, fold.evaluated, device))
+            sets = crossvalidation.sets(fold, stack, row, how, preferred)
+            turns.append(training.training_steps(networks[which], stack, sets, device))
         began = told = time.monotonic()
         first = None
         for number, (done, most) in enumerate(training.train_in_turn(turns, device)):
@@ -152,7 +149,8 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
             if not is_made(settings, f"{home}/predictions.csv"):
                 saved = results / home / "05_crossvalidation.ipynb"
                 execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
-    for notebook in ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "00_overview"):
+    rest = ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
+    for notebook in (*rest, "00_overview"):
         once(notebook)
     return True
 

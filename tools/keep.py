@@ -1,7 +1,7 @@
 """Publish a finished run in figures/SETTINGS: python tools/keep.py study
 
 Nothing else writes there. Copied from results/SETTINGS are figures/, with its tables and manifests, and the executed
-notebooks 00, 06, 07 and 08, without their times and paths; those of the demo are the committed ones. run.json says what
+notebooks 00, 06, 07 and 09, without their times and paths; those of the demo are the committed ones. run.json says what
 made the run, how many notebooks it took and how many hours these worked.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, load_settings
 
-KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_sensitivity")
+KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "09_sensitivity")
 
 
 def cleaned(path: Path) -> str:
@@ -49,14 +49,14 @@ def keep(settings: Settings) -> list[Path]:
     Raises
     ------
     FileNotFoundError : the run is not finished: its manifest or a notebook of it is missing. Without the run of
-        notebook 08, which is one of its own, the others are kept.
+        notebook 09, which is one of its own, the others are kept.
     """
     finished = settings.results / "manifest.json"
     if not finished.is_file():
         raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
     sources = {name: settings.results / f"{name}.ipynb" for name in KEPT if settings.name != "demo"}
-    if sources and not sources["08_sensitivity"].is_file():
-        del sources["08_sensitivity"]
+    if sources and not sources["09_sensitivity"].is_file():
+        del sources["09_sensitivity"]
     books = {name: cleaned(path) for name, path in sources.items()}  # all are read before any is written
     manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
     facts = json.dumps(hours(settings) | manifests, indent=1) + "\n"

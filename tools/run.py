@@ -208,7 +208,7 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
 
 
 def print_table(path: Path) -> None:
-    """Print Table 1, or the changes of notebook 08, as a table of text."""
+    """Print Table 1, or the changes of notebook 09, as a table of text."""
     import pandas as pd  # here, so that the first line of a run comes at once
 
     from strokelib.evaluation import tables

@@ -60,6 +60,27 @@ def grid_search(probabilities, truths, spacings, thresholds, min_lesion_voxels, 
     return pd.concat(rows, keys=cases, names=["case"]).reset_index("case").reset_index(drop=True)
 
 
+def search_maps(maps, thresholds, min_lesion_voxels) -> pd.DataFrame:
+    """Search the grid on the maps of one variant.
+
+    Parameters
+    ----------
+    maps : iterable of (preprocessed scan, probabilities), as a run yields them
+    thresholds, min_lesion_voxels : as `grid_search`
+
+    Returns
+    -------
+    frame of `grid_search`, cases by their numbers
+    """
+    return pd.concat(
+        [
+            grid_search([probability], [scan.lesion], [scan.spacing], thresholds, min_lesion_voxels, [scan.number])
+            for scan, probability in maps
+        ],
+        ignore_index=True,
+    )
+
+
 def _scan_rows(probability, truth, spacing, thresholds, smallest):
     """Yield the rows of one scan, thresholds and sizes from the smallest up."""
     probability, spacing = float32_map(probability), metrics.check_spacing(spacing)
@@ -181,6 +202,23 @@ def choose_pair(grid, weights=(1.0, 1.0)) -> Pair:
     ranked = means.assign(ranks=ranks, loss=-means["dsc"])
     best = ranked.sort_values(["ranks", "loss", "hd_mm", "threshold", "min_lesion_voxels"]).iloc[0]
     return Pair(float(best["threshold"]), int(best["min_lesion_voxels"]))
+
+
+def chosen_pair(choice, variant: str) -> Pair:
+    """Return the pair that notebook 06 chose for a variant over all folds.
+
+    Parameters
+    ----------
+    choice : frame, a row a (variant, fold): threshold, min_lesion_voxels; without a fold where all have chosen
+
+    Raises
+    ------
+    ValueError : not one such row.
+    """
+    rows = choice[(choice["variant"] == variant) & choice["fold"].isna()]
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} pairs chosen over all folds for {variant}, expected 1; run notebook 06 again")
+    return Pair(float(rows["threshold"].iloc[0]), int(rows["min_lesion_voxels"].iloc[0]))
 
 
 def pair_means(grid) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def paired_differences(tests, label: str):
 
 @styled
 def changes(tests, label: str):
-    """Draw what each change of notebook 08 makes of each metric, by kind of change.
+    """Draw what each change of notebook 09 makes of each metric, by kind of change.
 
     Parameters
     ----------

@@ -6,11 +6,9 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 
-from strokelib.cases import MODALITIES
 from strokelib.figures.style import (
     LESION,
     LESION_NOTE,
-    WINDOWS,
     color_bar,
     draw_slice,
     finish,
@@ -20,6 +18,7 @@ from strokelib.figures.style import (
     styled,
     zoom,
 )
+from strokelib.modalities import MODALITIES, head
 from strokelib.vocabulary import ORANGE, OUTCOMES, PINK
 
 NORMALIZED = "normalized value (SD of the brain)"
@@ -38,19 +37,19 @@ class Row:
 
 
 def _modality_rows(stacks, k: int, lesion, height: float):
-    """Draw the five modalities of each stack (5, x, y, slice) in a row, one color bar a column."""
-    fig, axes = panels(len(stacks), len(MODALITIES), 10, height)
-    for m, name in enumerate(MODALITIES):
-        for ax, stack in zip(axes[:, m], stacks, strict=True):
-            shown = draw_slice(ax, stack[m], k, name, lesion)
-        color_bar(fig, shown, axes[:, m], f"{name} ({WINDOWS[name].unit})", "bottom", "max")
-    zoom(axes, [stacks[0][0][:, :, k]] * len(stacks))
+    """Draw the modalities of each stack, (x, y, slice) by name, in a row, one color bar a column."""
+    fig, axes = panels(len(stacks), len(stacks[0]), 10, height)
+    for column, name in zip(axes.T, stacks[0], strict=True):
+        for ax, stack in zip(column, stacks, strict=True):
+            shown = draw_slice(ax, stack[name], k, name, lesion)
+        color_bar(fig, shown, column, f"{name} ({MODALITIES[name].unit})", "bottom", "max")
+    zoom(axes, [stacks[0][head(stacks[0])][:, :, k]] * len(stacks))
     return fig, axes
 
 
 @styled
 def modalities(images, k: int, label: str, lesion=None, title: str = ""):
-    """Draw one slice of the five provided modalities, images (5, x, y, slice) in file units."""
+    """Draw one slice of the provided modalities, (x, y, slice) by name in file units, as `Case.named` has them."""
     fig, _ = _modality_rows([images], k, lesion, 3.2)
     fig.suptitle(title)
     return finish(fig, label, "" if lesion is None else LESION_NOTE)
@@ -58,7 +57,7 @@ def modalities(images, k: int, label: str, lesion=None, title: str = ""):
 
 @styled
 def provided_and_mirrored(raw, mirrored, k: int, label: str, lesion=None):
-    """Draw Fig. 1: provided modalities above mirrored ones, (5, x, y, slice) in file units."""
+    """Draw Fig. 1: provided modalities above mirrored ones, both (x, y, slice) by name in file units."""
     fig, axes = _modality_rows([raw, mirrored], k, lesion, 5.3)
     axes[0, 0].set_ylabel("provided")
     axes[1, 0].set_ylabel("mirrored and registered")
@@ -72,7 +71,7 @@ def registration(ct, flipped, mirrored, k: int, label: str):
     Differences are taken between values clipped to the CT's window, as they are seen above: neither
     the skull's thousands of HU nor the air count.
     """
-    window = WINDOWS["CT"][:2]
+    window = MODALITIES["CT"].window
     fixed = np.clip(ct[:, :, k], *window)
     fig, axes = panels(2, 3, 9, 6.4)
     shown = draw_slice(axes[0, 0], ct, k)
@@ -240,7 +239,7 @@ def worst_cases(rows, label: str, modality: str = "CBF", colors: str = "paper"):
     for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
         ax.set_title(title)
     bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(rows)}
-    fig.colorbar(shown, ax=axes, label=f"{modality} ({WINDOWS[modality].unit})", **bar)
+    fig.colorbar(shown, ax=axes, label=f"{modality} ({MODALITIES[modality].unit})", **bar)
     _outcome_legend(fig, colors)
     return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
 

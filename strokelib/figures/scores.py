@@ -5,11 +5,12 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from strokelib.evaluation.tables import NONE, counted, mean_sd
-from strokelib.figures.style import color_bar, finish, minus, panels, styled, two_lines, variants_of
+from strokelib.figures.style import finish, minus, panels, styled, two_lines, variants_of
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
 
@@ -34,16 +35,13 @@ def grid_heatmaps(grid_mean, choice, label: str, title: str = ""):
         (axes[0, 0], "dsc", "mean DSC", 3, "viridis"),
         (axes[0, 1], "hd_mm", "mean HD (mm)", 1, "viridis_r"),
     ):
-        shown = ax.imshow(tables[metric], cmap=cmap, aspect="auto")
-        for (r, c), value in np.ndenumerate(tables[metric].to_numpy()):
-            ink = "white" if sum(shown.to_rgba(value)[:3]) < 1.4 else "black"
-            ax.text(c, r, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
-        corner = (column - 0.5, row - 0.5)
-        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=RED, lw=2.5, clip_on=False))
-        ax.set_xticks(range(len(sizes)), sizes)
-        ax.set_yticks(range(len(thresholds)), thresholds)
+        bar = {"label": name, "aspect": 20}
+        sns.heatmap(
+            tables[metric], ax=ax, cmap=cmap, annot=True, fmt=f".{digits}f", annot_kws={"fontsize": 8}, cbar_kws=bar
+        )
+        ax.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=RED, lw=2.5, clip_on=False))
+        ax.tick_params(length=0, rotation=0)
         ax.set(xlabel="$S_{min}$ (voxels)", ylabel="threshold $T$")
-        color_bar(fig, shown, ax, name)
     fig.suptitle(title)
     chosen = f"T = {choice.threshold:g} and Smin = {choice.min_lesion_voxels} voxels"
     return finish(fig, label, f"red: chosen, {chosen}")
@@ -63,7 +61,7 @@ def _box(ax, place: float, values, color: str, width: float = 0.6) -> int:
 
 
 def _scored(ax, metric: str) -> None:
-    ax.set(ylabel=METRICS[metric].axis, ylim=(0, None) if metric == "hd_mm" else (-0.02, 1.02))
+    ax.set(ylabel=METRICS[metric].axis, ylim=(-0.02, 1.02) if METRICS[metric].unit == "%" else (0, None))
 
 
 @styled
@@ -107,15 +105,18 @@ def metric_boxes(frame, label: str):
 
     Parameters
     ----------
-    frame : a row a (variant, scan), columns variant, dsc, ppv, sensitivity, hd_mm
+    frame : a row a (variant, scan), columns variant and each of COMPARED
 
     Values that are not finite (HD of an empty mask, PPV of an empty prediction) cannot be drawn:
     their number is written below.
     """
     variants = variants_of(frame)
     require_columns(frame, *COMPARED)
-    fig, axes = panels(2, 2, 9, 6.8)
-    for ax, metric in zip(axes.flat, COMPARED, strict=True):
+    rows = -(-len(COMPARED) // 2)
+    fig, axes = panels(rows, 2, 9, 3.4 * rows)
+    for ax in axes.flat[len(COMPARED) :]:
+        ax.set_visible(False)
+    for ax, metric in zip(axes.flat, COMPARED, strict=False):
         ticks = []
         for place, variant in enumerate(variants):
             values = frame.loc[frame["variant"] == variant, metric].to_numpy(float)

@@ -1,31 +1,12 @@
 """What all figures share: style, display windows, the line at the foot, and how a slice is drawn."""
 
-from typing import NamedTuple
-
 import matplotlib.pyplot as plt
 import numpy as np
 
+from strokelib.modalities import MODALITIES
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METHODS
 
-
-class Window(NamedTuple):
-    """How a modality is shown: file values / divisor, from vmin to vmax in unit."""
-
-    vmin: float
-    vmax: float
-    unit: str
-    divisor: float
-    cmap: str
-
-
-WINDOWS = {
-    "CT": Window(0, 80, "HU", 1, "gray"),
-    "CBF": Window(0, 60, "mL/100 g/min", 10, "inferno"),
-    "CBV": Window(0, 8, "mL/100 g", 10, "inferno"),
-    "MTT": Window(0, 20, "s", 1, "inferno"),
-    "Tmax": Window(0, 20, "s", 1, "inferno"),
-}
 LESION = "#00e5ff"  # stands out from gray and from inferno alike
 LESION_NOTE = "light blue line: lesion core"
 STYLE = {
@@ -96,8 +77,9 @@ def outline(ax, mask) -> None:
 
 def draw_slice(ax, volume, k: int, modality: str = "CT", lesion=None):
     """Draw slice k of a volume in its modality's window, with the lesion's outline."""
-    vmin, vmax, _, divisor, cmap = WINDOWS[modality]
-    shown = picture(ax, volume[:, :, k] / divisor, cmap=cmap, vmin=vmin, vmax=vmax)
+    row = MODALITIES[modality]
+    low, high = row.window
+    shown = picture(ax, volume[:, :, k] / row.divisor, cmap=row.colors, vmin=low, vmax=high)
     if lesion is not None:
         outline(ax, lesion[:, :, k])
     return shown

@@ -14,6 +14,7 @@ Source: Fieselmann et al. 2011, Int J Biomed Imaging 467563 (equations, kappa); 
 Reson Med 50:164 (block-circulant singular value decomposition, which a delay does not disturb).
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -203,18 +204,26 @@ def deconvolution_matrix(aif, dt, truncation=0.08):
     return k[:, :samples].T.astype(np.float32)
 
 
-def maps_from_series(
-    series,
-    mask,
-    aif,
-    dt,
-    *,
-    baseline_frames=None,
-    truncation=0.08,
-    smoothing_px=2.4,
-    mtt_mix=0.3,
-    first_pass_s=40.0,
-):
+@dataclass(frozen=True)
+class Deconvolution:
+    """How maps are computed from a series."""
+
+    baseline_frames: int | None = None  # before contrast; None takes all but the last before the arterial curve rises
+    truncation: float = 0.08  # share of the largest singular value below which they are dropped, in (0, 1)
+    smoothing_px: float = 2.4  # sigma of the in-plane Gaussian, voxels; 0 for none
+    mtt_mix: float = 0.3  # share of the first-moment transit time in the MTT map, 0 to 1
+    first_pass_s: float = 40.0  # from arterial arrival; over it blood volume and moments are integrated
+
+    def __post_init__(self):
+        if not 0 < self.truncation < 1:
+            raise ValueError(f"truncation must be in (0, 1), got {self.truncation}")
+        if self.smoothing_px < 0:
+            raise ValueError(f"smoothing_px must not be negative, got {self.smoothing_px}")
+        if not 0 <= self.mtt_mix <= 1:
+            raise ValueError(f"mtt_mix must be 0 to 1, got {self.mtt_mix}")
+
+
+def maps_from_series(series, mask, aif, dt, how: Deconvolution = Deconvolution()):
     """Compute perfusion maps from a CT perfusion series by block-circulant SVD.
 
     Parameters
@@ -223,13 +232,9 @@ def maps_from_series(
     mask : (x, y, slice) bool, voxels to map; nothing outside enters the smoothing
     aif : (time,) HU of an artery, absolute or enhancement: its own baseline is subtracted
     dt : s between frames
-    baseline_frames : frames before contrast; None takes all but the last before the arterial curve
-        rises
-    truncation : share of the largest singular value below which they are dropped, in (0, 1)
-    smoothing_px : sigma of the in-plane Gaussian, voxels; 0 for none. Series and aif are filtered
-        [1 2 1] / 4 in time
-    mtt_mix : share of the first-moment transit time in the MTT map, 0 to 1
-    first_pass_s : s from arterial arrival over which blood volume and moments are integrated
+    how : Deconvolution
+
+    Series and aif are filtered [1 2 1] / 4 in time.
 
     Returns
     -------
@@ -242,27 +247,27 @@ def maps_from_series(
     Raises
     ------
     ValueError : shapes that disagree, too few frames, an empty mask, a flat aif, NaN, or a
-        parameter out of range.
+        number of baseline frames that the series does not have.
 
     Source: Fieselmann et al. 2011 (equations), Wu et al. 2003 (deconvolution). Our choice:
     `mtt_mix`, because vendor MTT maps are not CBV / CBF either.
     """
     series, mask, aif = np.asarray(series), np.asarray(mask), np.asarray(aif, float)
-    _check(series, mask, aif, dt, truncation, smoothing_px, mtt_mix)
+    _check(series, mask, aif, dt)
     frames = len(aif)
     filtered = _frame_filter(frames)
     aif = filtered @ aif
     arrival = bolus_arrival(aif)
-    baseline = max(arrival - 1, 1) if baseline_frames is None else int(baseline_frames)
+    baseline = max(arrival - 1, 1) if how.baseline_frames is None else int(how.baseline_frames)
     if not 1 <= baseline < frames:
-        raise ValueError(f"baseline_frames must be 1 to {frames - 1}, got {baseline_frames}")
+        raise ValueError(f"baseline_frames must be 1 to {frames - 1}, got {how.baseline_frames}")
     aif = np.clip(aif - aif[:baseline].mean(), 0, None)
-    first_pass = slice(baseline, min(frames, arrival + round(first_pass_s / dt)))
+    first_pass = slice(baseline, min(frames, arrival + round(how.first_pass_s / dt)))
     if aif[first_pass].sum() <= 0:
         raise ValueError("aif does not rise over its baseline in the first pass; give the curve of an artery in HU")
     # Filter and baseline subtraction in one matrix: curve = prepare @ measured.
     prepare = (filtered - filtered[:baseline].mean(0)).astype(np.float32)
-    inverse = deconvolution_matrix(aif, dt, truncation)
+    inverse = deconvolution_matrix(aif, dt, how.truncation)
     step = dt / np.ceil(dt / RESIDUE_STEP_S)
 
     maps = {name: np.zeros(mask.shape, np.float32) for name in LIMITS}
@@ -272,8 +277,8 @@ def maps_from_series(
         planes = np.ascontiguousarray(np.moveaxis(series[(*box, k)], -1, 0), np.float32)
         if not np.isfinite(planes[:, inside]).all():
             raise ValueError(f"series holds NaN or infinite values inside the mask in slice {k}; repair or mask them")
-        curves = prepare @ smooth_in_plane(planes, inside, smoothing_px)[:, inside]
-        values = _voxel_maps(curves, inverse, step, aif, first_pass, dt, mtt_mix)
+        curves = prepare @ smooth_in_plane(planes, inside, how.smoothing_px)[:, inside]
+        values = _voxel_maps(curves, inverse, step, aif, first_pass, dt, how.mtt_mix)
         for name, limit in LIMITS.items():
             maps[name][..., k][box][inside] = np.clip(values[name], 0, limit)
     return maps
@@ -301,7 +306,7 @@ def _box(mask):
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _check(series, mask, aif, dt, truncation, smoothing_px, mtt_mix):
+def _check(series, mask, aif, dt):
     if series.ndim != 4:
         raise ValueError(f"series must be (x, y, slice, time), got shape {series.shape}")
     if mask.shape != series.shape[:3] or mask.dtype != bool:
@@ -320,9 +325,3 @@ def _check(series, mask, aif, dt, truncation, smoothing_px, mtt_mix):
         raise ValueError(f"aif is flat at {aif[0]:g}; give the enhancement curve of an artery in HU")
     if not dt > 0:
         raise ValueError(f"dt must be positive seconds, got {dt}")
-    if not 0 < truncation < 1:
-        raise ValueError(f"truncation must be in (0, 1), got {truncation}")
-    if smoothing_px < 0:
-        raise ValueError(f"smoothing_px must not be negative, got {smoothing_px}")
-    if not 0 <= mtt_mix <= 1:
-        raise ValueError(f"mtt_mix must be 0 to 1, got {mtt_mix}")

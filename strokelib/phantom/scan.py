@@ -172,10 +172,8 @@ def draw_scan(plan: CasePlan, seed: int, knobs: Knobs, keep_series: bool) -> Syn
     ct = pathology.native_ct(slab_key, patient, anatomy, stroke, flow, knobs)
 
     series, aif = _scan(key, slab_key, plan, anatomy, flow, ct, knobs)
-    maps = perfusion.maps_from_series(
-        np.moveaxis(series, (0, 1), (3, 2)), anatomy.brain, aif, FRAME_S,
-        truncation=knobs.truncation, smoothing_px=knobs.smooth, mtt_mix=knobs.mtt_mix,
-    )  # fmt: skip
+    how = perfusion.Deconvolution(truncation=knobs.truncation, smoothing_px=knobs.smooth, mtt_mix=knobs.mtt_mix)
+    maps = perfusion.maps_from_series(np.moveaxis(series, (0, 1), (3, 2)), anatomy.brain, aif, FRAME_S, how)
     noisy_ct = ct + _ct_noise(slab_key, anatomy, knobs)
     shown = _shown(key, anatomy, noisy_ct, knobs)
     label = pathology.draw_label(slab_key, anatomy, stroke.core, knobs)

@@ -42,7 +42,7 @@ class Section:
         where = "" if type(self).__name__ == "Settings" else f"{type(self).__name__.lower()}."
         for key, hint in typing.get_type_hints(type(self), include_extras=True).items():
             for allowed in getattr(hint, "__metadata__", ()):
-                if isinstance(allowed, tuple):
+                if hint.__origin__ is str:
                     one_of(self, where, {key: allowed})
                 else:
                     check = inside if hint.__origin__ in (int, float) else grid

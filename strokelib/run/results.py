@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from strokelib import cases, preprocess
+from strokelib import cases, nifti, preprocess
 from strokelib.run import provenance, runtime, stages
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
@@ -118,11 +118,18 @@ class Run:
         """Load one preprocessed scan."""
         return preprocess.load_preprocessed(self.file(stages.SCAN.format(split=split, case=case)))
 
+    def usable(self) -> tuple[dict[str, list[cases.CaseFiles]], pd.DataFrame]:
+        """Check the scans as they came, before notebook 02 has; return what `preprocess.check_cases` does."""
+        files, bad = preprocess.check_cases(self.settings.data_root)
+        self.found = {split: {file.number: file for file in found} for split, found in files.items()}
+        return files, bad
+
     def raw_files(self, split: str) -> list[cases.CaseFiles]:
-        """Find the scans as they came, those that notebook 02 could use."""
+        """Find the scans as they came: those that notebook 02 could use, or that were found usable just now."""
         if split not in self.found:
             table = self.read("registration")
-            files = cases.find_cases(self.settings.data_root, split, table.case[table.split == split])
+            wanted = table.case[table.split == split]
+            files = cases.find_cases(self.settings.data_root, split, wanted, self.settings.data.source)
             self.found[split] = {file.number: file for file in files}
         return list(self.found[split].values())
 
@@ -131,9 +138,15 @@ class Run:
         self.raw_files(split)
         return cases.load_case(self.found[split][case])
 
+    def raws(self) -> Iterator[tuple[str, cases.CaseFiles, cases.Case]]:
+        """Yield split, files and scan of all scans as they came, one loaded at a time."""
+        files = [(split, file) for split in cases.SPLITS for file in self.raw_files(split)]
+        for split, file in progress(files, "scans"):
+            yield split, file, cases.load_case(file)
+
     def hidden_truth(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         """Read the lesion of a synthetic testing scan, bool, and its spacing in mm: for scoring alone."""
-        truth, spacing = cases.read_image(cases.hidden_truth(self.settings.data_root, case), case)
+        truth, spacing = nifti.read_image(cases.hidden_truth(self.settings.data_root, case), case)
         return truth > 0, spacing
 
     def predictions(self, variants, folds: int | None = None) -> pd.DataFrame:
@@ -155,7 +168,7 @@ class Run:
             self.predictions([variant])
         pattern = stages.SPREAD if spread else stages.MAP
         path = pattern.format(variant=variant, fold=self.fold_of[variant, case], case=case)
-        return cases.read_image(self.file(path), case)[0]
+        return nifti.read_image(self.file(path), case)[0]
 
     def maps(self, variant: str, scans) -> Iterator[tuple]:
         """Yield each of the scans with its probabilities."""
@@ -200,8 +213,10 @@ class Run:
 
     # What this one writes
 
-    def table(self, frame: pd.DataFrame, name: str, cohort=None) -> None:
+    def table(self, frame: pd.DataFrame, name: str, cohort=None) -> pd.DataFrame:
         """Save a frame as csv to six significant digits, with a column `cohort` that says whose numbers they are.
+
+        The frame itself is returned as it was given, so that it can be saved where it is made.
 
         Parameters
         ----------
@@ -210,6 +225,7 @@ class Run:
         path = self._own(f"{name}.csv")
         write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
         self.wrote(path)
+        return frame
 
     def figure(self, figure, name: str):
         """Save a figure as PNG and return it: end the cell with it."""
@@ -229,7 +245,7 @@ class Run:
         """Save the probabilities of a scan, or their spread, with the header of its CT, as float32."""
         self.raw_files(split)
         path = self._own(f"case_{{case}}{'_spread' if spread else ''}.nii.gz", case)
-        cases.save_map(path, array, self.found[split][case].files["CT"], np.float32)
+        nifti.save_map(path, array, self.found[split][case].reference, np.float32)
         self.wrote(path)
 
     def folder(self, name: str = "") -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from strokelib.modalities import SOURCES
 from strokelib.run import runtime
 from strokelib.run.checks import Section, SettingsError, inside, nearest, one_of, require, within
 from strokelib.run.variants import CHANGES, VARIANTS
@@ -24,7 +25,7 @@ SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger st
 class Data(Section):
     """Where the scans lie."""
 
-    source: Annotated[str, ("synthetic", "isles2018")]
+    source: Annotated[str, SOURCES]
     folder: str  # holds TRAINING/ and TESTING/; relative to the repository root
     skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
@@ -65,7 +66,7 @@ class Sampling(Section):
     patches_per_case: Annotated[int, "[2, inf)"]
     elastic_alpha: Annotated[float, "[0, inf)"]  # displacement scale as a factor of the mean patch side
     elastic_gamma: Annotated[float, "(0, inf)"]  # Gaussian sigma as a factor of the mean patch side
-    lesion_offset: bool  # move lesion centers at random; off is for notebook 08, as is the next
+    lesion_offset: bool  # move lesion centers at random; off is for notebook 09, as is the next
     balanced: bool  # half of the centers on lesion
 
 
@@ -124,7 +125,7 @@ class Sensitivity(Section):
     """What is trained or predicted once more, with one thing changed."""
 
     seeds: tuple[int, ...]  # rt and rt_sm again in all folds, for notebook 06
-    changes: tuple[str, ...]  # names in CHANGES, for notebook 08
+    changes: tuple[str, ...]  # names in CHANGES, for notebook 09
     folds: Annotated[int, "[1, inf)"]  # in which the changes are tried: the first so many
 
     def __post_init__(self):
@@ -143,7 +144,7 @@ class Sensitivity(Section):
 class Drawing(Section):
     """How figures are drawn; decides no number."""
 
-    colors: Annotated[str, tuple(OUTCOMES)]  # of right, too much and missed; see `vocabulary.OUTCOMES`
+    colors: Annotated[str, OUTCOMES]  # of right, too much and missed; see `vocabulary.OUTCOMES`
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Settings(Section):
     @property
     def source(self) -> str:
         """What the scans are."""
-        return "synthetic cohort" if self.synthetic else "ISLES 2018"
+        return SOURCES[self.data.source].label
 
     @property
     def label(self) -> str:

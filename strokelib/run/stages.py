@@ -8,6 +8,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
+from strokelib.run.digest import module_digest
 from strokelib.run.variants import CHANGES, VARIANTS, method, weights
 
 FOLD = "{variant}/fold{fold}"
@@ -71,14 +72,11 @@ STAGES = {
     ),
     "06_ablations": Stage(
         depends=("seed", "folds", "postprocess", "sensitivity.seeds", "drawing", "variants"),
-        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, SPREAD),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=(
             *("grid.csv", "choice.csv", "metrics.csv", "metrics_nested.csv", "tests.csv"),
-            *("groups.csv", "agreement.csv", "reliability.csv", "error_detection.csv"),
             *_figures("table1.csv", "tests_of_significance.csv", "seeds.csv", "seeds_averaged.csv"),
-            *_figures("pair.png", "grid.png", "metrics.png", "volumes.png", "by_volume.png", "by_slices.png"),
-            *_figures("bland_altman.png", "fig4.png", "worst.png", "differences.png", "claims.png", "seeds.png"),
-            *_figures("uncertainty.png", "reliability.png"),
+            *_figures("pair.png", "grid.png", "metrics.png", "fig4.png", "differences.png", "claims.png", "seeds.png"),
         ),
     ),
     "07_leaderboard_submission": Stage(
@@ -90,7 +88,19 @@ STAGES = {
         ),
         may_write=("test_metrics.csv", "test_metrics_single.csv", *_figures("vote.csv")),
     ),
-    "08_sensitivity": Stage(
+    "08_errors_and_uncertainty": Stage(
+        depends=("folds.count", "drawing", "variants"),
+        reads=(
+            *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, SPREAD),
+            *("choice.csv", "metrics.csv", "figures/table1.csv"),
+        ),
+        writes=(
+            *("groups.csv", "agreement.csv", "reliability.csv", "error_detection.csv"),
+            *_figures("volumes.png", "by_volume.png", "by_slices.png", "bland_altman.png", "worst.png"),
+            *_figures("uncertainty.png", "reliability.png"),
+        ),
+    ),
+    "09_sensitivity": Stage(
         depends=("seed", "folds", "sampling", "prediction", "postprocess", "sensitivity", "variants", "changes"),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         may_read=(f"{FOLD}/history.csv",),
@@ -118,16 +128,21 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
     names, values = (*ALWAYS, *STAGES[notebook].depends), {}
     if variant:
         row, settings = method(variant, settings)
-        values = {f"variant.{key}": value for key, value in dataclasses.asdict(row).items()}
+        values = {f"variant.{key}": value for key, value in _row(row).items()}
         values["variant.weights"] = weights(variant, settings)
     if "variants" in names:
-        values = {f"variants.{name}": dataclasses.asdict(row) for name, row in VARIANTS.items()}
+        values = {f"variants.{name}": _row(row) for name, row in VARIANTS.items()}
     if "changes" in names:
         values |= {f"changes.{name}": dataclasses.asdict(CHANGES[name]) for name in settings.sensitivity.changes}
     for key, value in flat(dataclasses.asdict(settings)).items():
         if {key, key.split(".")[0]} & {*names} and key not in NO_NUMBER:
             values[key] = list(value) if isinstance(value, tuple) else value
     return values
+
+
+def _row(variant) -> dict:
+    """Return what a row of Table 1 says, and the code of its network, which no import names."""
+    return dataclasses.asdict(variant) | {"network_code": module_digest(f"strokelib.{variant.network}")}
 
 
 def flat(settings: dict) -> dict:

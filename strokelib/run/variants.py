@@ -17,6 +17,7 @@ class Variant(Section):
     patch_size: int  # a multiple of 16
     mirrored: bool  # ten modalities instead of five
     uncertainty_filtering: bool  # stochastic passes at prediction
+    network: str = "network"  # the module of strokelib whose class `Network` it is
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,7 +45,7 @@ class Change:
     value: int | float | bool | str
 
 
-# What notebook 08 looks at: patch sides of the paper's section 3.1, the baseline's of 4.1, what else is said to matter
+# What notebook 09 looks at: patch sides of the paper's section 3.1, the baseline's of 4.1, what else is said to matter
 # in training, and the overlap and dropout of prediction (section 5).
 CHANGES = {f"patch_{side}": Change("rt_sm", "patch_size", side) for side in (16, 32, 48, 80, 96)}
 CHANGES |= {
@@ -62,7 +63,7 @@ SEEDED = ("rt", "rt_sm")  # what is trained with other seeds: the step whose gai
 
 
 def changes(settings) -> dict[str, Change]:
-    """Return all changes by name: those of notebook 08, and another seed such as rt_seed2019 for each setting."""
+    """Return all changes by name: those of notebook 09, and another seed such as rt_seed2019 for each setting."""
     seeds = {f"{row}_seed{n}": Change(row, "seed", n) for row in SEEDED for n in settings.sensitivity.seeds}
     return CHANGES | seeds
 

@@ -134,9 +134,9 @@ def test_an_object_array_in_an_npz_is_refused_and_not_run(tmp_path):
     arrays = {name: np.zeros(1) for name in ("spacing", "number", "patient", "matrix", "score", "flip_score")}
     path = tmp_path / "case_1.npz"
     np.savez(path, images=evil, mask=evil, **arrays)
-    with pytest.raises(cases.CaseError, match=r"case_1\.npz is damaged or no preprocessed scan .*run notebook 02"):
+    with pytest.raises(CaseError, match=r"case_1\.npz is damaged or no preprocessed scan .*run notebook 02"):
         preprocess.load_preprocessed(path)
-    with pytest.raises(cases.CaseError, match="is damaged"):
+    with pytest.raises(CaseError, match="is damaged"):
         preprocess.resident([path], True, "cpu")
     assert not (tmp_path / "pwned").exists()
     with np.load(path, allow_pickle=True) as file:
@@ -149,7 +149,7 @@ def header(content, size=None):
     return struct.pack("<Q", len(text) if size is None else size) + text
 
 
-FACTS = {"__metadata__": {"facts": json.dumps({"in_channels": 10, "digest": "x", "history": []})}}
+FACTS = {"__metadata__": {"facts": json.dumps({"in_channels": 10, "network": "network", "digest": "x", "history": []})}}
 WEIGHT = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
 EVIL_TENSORS = {
     "empty": b"",
@@ -183,7 +183,7 @@ def test_a_malicious_network_file_is_one_clear_error(content, tmp_path, monkeypa
 def test_facts_that_are_none_are_one_clear_error(facts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "network.safetensors"
-    weights = inference.Network(10).state_dict()
+    weights = Network(10).state_dict()
     save_file({k: v.contiguous() for k, v in weights.items()}, path, {"facts": facts.decode("latin-1")})
     with pytest.raises(ValueError, match="is not a whole network of this project"):
         inference.load_network(path)
@@ -288,9 +288,11 @@ for name in {modules}:
     importlib.import_module(name)
 import numpy as np
 from strokelib import inference
+from strokelib.network import Network
 from strokelib.run.results import start
 start("05_crossvalidation", "demo", "cpu", "rt", 0)
-p = inference.predict_case([inference.Network(5)], np.zeros((5, 64, 64, 1), np.float32), np.ones((64, 64, 1), bool), 48)
+images, mask = np.zeros((5, 64, 64, 1), np.float32), np.ones((64, 64, 1), bool)
+inference.predict([Network(5)], images, mask, inference.Sweep(48))
 try:
     socket.create_connection(("127.0.0.1", 9))
 except RuntimeError as error:

@@ -4,7 +4,6 @@ import csv
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,44 +11,10 @@ import sys
 import zipfile
 
 import pytest
+from project import TINY, call, copy_project, edited, surroundings
 
 from strokelib.run.runtime import ROOT
 from strokelib.run.variants import VARIANTS
-
-TINY = "tests/tiny.toml"
-TIMEOUT_S = 900
-
-
-def surroundings(folder):
-    """Return the environment in which python imports the copy's strokelib."""
-    left_out = ("STROKELIB_DATA", "STROKELIB_RESULTS", "MPLBACKEND")
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
-    return kept | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-
-
-def call(folder, *command):
-    """Run python with these arguments in the copy, which imports the copy's strokelib."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=folder,
-        env=surroundings(folder),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-
-
-def copy_project(folder):
-    """Copy what a run needs: no results, no scans, no environment."""
-    for name in ("strokelib", "notebooks", "configs", "profiles", "tools", "figures"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(
-        ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("synthetic", "isles2018")
-    )
-    shutil.copy(ROOT / "Snakefile", folder)
-    (folder / "tests").mkdir()
-    shutil.copy(ROOT / TINY, folder / TINY)
-    return folder
 
 
 def planned(folder, settings=TINY, *targets):
@@ -62,12 +27,6 @@ def planned(folder, settings=TINY, *targets):
         return {}
     table = text[text.index("Job stats:") :]
     return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
-
-
-def edited(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 # Every network of a run, as notebook 06 looks at them.
@@ -108,20 +67,20 @@ def change(finished):
 
 
 def test_plan_of_the_full_study(project):
-    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "overview")
+    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "errors", "overview")
     for name, trained in {"phantom": 15, "study": 15 + 2 * 2 * 5}.items():  # study: two more seeds of two variants
         jobs = planned(project, name)
         assert jobs["train"] == trained
         assert jobs["predict"] == 5, "rt_sm_uf predicts with rt_sm's networks and trains none"
-        assert [jobs[rule] for rule in once] == [1] * 7
-        assert jobs["total"] == trained + 5 + 7 + 1
+        assert [jobs[rule] for rule in once] == [1] * 8
+        assert jobs["total"] == trained + 5 + 8 + 1
 
 
 def test_plan_of_the_sensitivity(project):
     """Four rows of Table 1 and nineteen changes in two folds; nine of the changes are of prediction alone."""
     jobs = planned(project, "study", "sensitivity")
     assert (jobs["train"], jobs["predict"]) == (2 * (3 + 10), 2 * (1 + 9))
-    assert not {"ablations", "leaderboard", "overview"} & jobs.keys()
+    assert not {"ablations", "leaderboard", "errors", "overview"} & jobs.keys()
 
 
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
@@ -129,8 +88,8 @@ def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     assert "Table 1, synthetic cohort" in told.stdout
     assert "results/tiny/figures/fig4.png" in told.stdout
-    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 20 ", line)]
-    assert len(lines) == 20
+    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 21 ", line)]
+    assert len(lines) == 21
     assert all(" left" in line for line in lines[:-1])
 
 
@@ -178,7 +137,7 @@ def test_submission_holds_every_testing_scan(finished):
 def test_every_executed_notebook_has_its_html_and_holds_no_error(finished):
     project, _ = finished
     books = sorted((project / "results/tiny").rglob("*.ipynb"))
-    assert len(books) == 7 + (4 + 2) * 2
+    assert len(books) == 8 + (4 + 2) * 2
     for path in books:
         assert path.with_suffix(".html").stat().st_size > 10_000
         for cell in json.loads(path.read_text())["cells"]:

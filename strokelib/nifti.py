@@ -1,0 +1,97 @@
+"""Images as NIfTI files: read whole or refused, and written with the geometry of another."""
+
+import gzip
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from strokelib.run.runtime import write_whole
+
+_SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers; ISLES 2018 has 0.8 to 12
+_MOST_BYTES = 2**30  # of one volume; a damaged header or archive must not take all memory
+
+
+class CaseError(ValueError):
+    """A scan cannot be used; the message names the case, the file and what to do."""
+
+
+def read_image(path, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read one 3-D NIfTI volume.
+
+    Returns
+    -------
+    array (x, y, slice) in the file's own type, spacing (3,) in mm.
+
+    The spacing comes from the header's zooms: in ISLES 2018 the affine is the identity whatever the voxel size.
+
+    Raises
+    ------
+    CaseError : unreadable, damaged or cut short; not 3-D, no real numbers, NaN or infinite values; a spacing outside
+        of 0.1 to 30 mm.
+    """
+    return read_axes(path, number, ("x", "y", "slice"))
+
+
+def read_axes(path, number: int, axes) -> tuple[np.ndarray, np.ndarray]:
+    """Read a NIfTI file with these axes, such as ("x", "y", "slice", "time"), as `read_image` does."""
+    try:
+        return _decode(Path(path), axes)
+    except Exception as error:  # nibabel, gzip and zlib each raise their own
+        raise CaseError(
+            f"case_{number}: cannot read {path} ({error}); replace the file, or correct its header"
+        ) from error
+
+
+def _decode(path: Path, axes) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a NIfTI file and the spacing along each axis, or say what is wrong with it.
+
+    It is read to its end, where gzip keeps the checksum. The spacing is looked at before nibabel does, which makes
+    1 mm of a 0 and takes the sign off a negative one.
+    """
+    if not path.is_file():
+        raise OSError("no file, or a link that leads to none")
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        content = file.read(_MOST_BYTES)
+    kind = next((k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content)), None)
+    if kind is None:
+        raise OSError("not a NIfTI file")
+    raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    spacing, (low, high) = raw["pixdim"][1 : len(axes) + 1].astype(float), _SPACING_MM
+    if not ((spacing[:3] >= low) & (spacing[:3] <= high)).all():
+        raise ValueError(f"its spacing is {spacing[:3]} mm, expected {low:g} to {high:g}")
+    image = kind.from_bytes(content)
+    sides = [int(side) for side in image.shape]
+    if len(sides) != len(axes) or min(sides) < 1:
+        raise ValueError(f"it is {len(sides)}-D {sides}, expected ({', '.join(axes)})")
+    size = image.dataobj.offset + math.prod(sides) * image.get_data_dtype().itemsize
+    if size > len(content):
+        raise OSError(f"its header promises {size} bytes, it holds {len(content)}")
+    array = np.asanyarray(image.dataobj)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"it holds {array.dtype}, expected real numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("it holds NaN or infinite values")
+    return array, spacing
+
+
+def save_map(path, array, like, dtype) -> Path:
+    """Write an (x, y, slice) array as NIfTI with the geometry of another image, its header quirks included.
+
+    Parameters
+    ----------
+    path : .nii or .nii.gz
+    like : path of the image whose affine, codes and spacing are taken
+    dtype : type on disk
+    """
+    source = nib.load(like)
+    if tuple(array.shape) != tuple(source.shape[:3]):
+        raise ValueError(f"array of shape {array.shape} cannot take the header of {like}, shape {source.shape}")
+    header = source.header.copy()
+    header.set_data_dtype(dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    # affine=None keeps the header's own sform, qform and pixdim.
+    image = nib.Nifti1Image(np.asarray(array, dtype), None, header)
+    return write_whole(Path(path), image.to_filename)
