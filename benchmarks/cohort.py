@@ -12,7 +12,8 @@ from unittest import mock
 
 import measure
 
-from strokelib.phantom.cohort import CasePlan, make_case, make_cohort, plan_cohort
+from strokelib.phantom.cohort import make_cohort
+from strokelib.phantom.scan import CasePlan, make_case, plan_cohort
 from strokelib.run.settings import Cohort
 
 COHORT = Cohort(

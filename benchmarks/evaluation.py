@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from strokelib import metrics
 from strokelib.evaluation import gridsearch
-from strokelib.phantom.cohort import make_case
+from strokelib.phantom.scan import make_case
 from strokelib.run import runtime
 from strokelib.run.settings import Cohort
 

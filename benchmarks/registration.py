@@ -19,7 +19,7 @@ import numpy as np
 
 from strokelib import registration
 from strokelib.modalities import MODALITIES
-from strokelib.phantom.cohort import SyntheticCase, make_case
+from strokelib.phantom.scan import SyntheticCase, make_case
 from strokelib.run.settings import Cohort
 
 SEEDS = range(1, 13)

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from strokelib.evaluation.stats import mean_interval, paper_table, summarize
+from strokelib.evaluation.summary import mean_interval, paper_table, summarize
+from strokelib.metrics import volume_ml
 from strokelib.nifti import save_map
 from strokelib.run.runtime import write_whole
 
@@ -71,17 +72,15 @@ def _file_names(cases, name) -> list[str]:
         raise ValueError(f"the name of a submission takes letters, digits, _ and - only, got {name!r}")
     if not cases:
         raise ValueError("a submission needs at least one case")
-    numbers = {}
+    first = {}
     for case in cases:
         if "MTT" not in case.ids:
             raise ValueError(
-                f"case_{case.number} has no SMIR id in the name of its MTT file "
-                f"{case.files.get('MTT')}; the challenge knows a case by that number"
+                f"case_{case.number} has no SMIR id in the name of its MTT file {case.files.get('MTT')}; the challenge "
+                "knows a case by that number"
             )
-        number = case.ids["MTT"]
-        if number in numbers:
-            raise ValueError(f"case_{numbers[number]} and case_{case.number} have the same MTT id {number}")
-        numbers[number] = case.number
+        if (other := first.setdefault(case.ids["MTT"], case)) is not case:
+            raise ValueError(f"case_{other.number} and case_{case.number} have the same MTT id {case.ids['MTT']}")
     return [f"SMIR.{name}.{case.ids['MTT']}.nii" for case in cases]
 
 
@@ -121,7 +120,7 @@ def check_submission(path, cases) -> pd.DataFrame:
             contents = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise ValueError(f"{path} is damaged or not a zip file ({error}); write it again") from error
-    found = {}
+    found, names = {}, set()
     for file, data in contents:
         match = re.fullmatch(r"SMIR\.([A-Za-z0-9_-]+)\.(\d+)\.nii", file)
         if not match:
@@ -129,7 +128,8 @@ def check_submission(path, cases) -> pd.DataFrame:
         if int(match[2]) in found:
             raise ValueError(f"{path} holds MTT id {match[2]} twice")
         found[int(match[2])] = (file, data)
-    if len({file.split(".")[1] for file, _ in contents}) > 1:
+        names.add(match[1])
+    if len(names) > 1:
         raise ValueError(f"{path} mixes files of several names; write the submission again")
     rows = []
     for case in cases:
@@ -154,17 +154,13 @@ def _check_file(case, file, data) -> dict:
     header, ct = image.header, nib.load(case.files["CT"]).header
     require(header.get_data_dtype() == np.uint16, f"has type {header.get_data_dtype()}, expected uint16")
     require(np.isin(mask, (0, 1)).all(), "holds values other than 0 and 1")
-    require(
-        mask.shape == ct.get_data_shape()[:3],
-        f"has shape {mask.shape}, the CT {ct.get_data_shape()}",
-    )
+    require(mask.shape == ct.get_data_shape()[:3], f"has shape {mask.shape}, the CT {ct.get_data_shape()}")
     require(header.get_slope_inter() in ((1, 0), (None, None)), "has a scale factor, expected none")
     for field in ("pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z"):
         same = np.array_equal(header[field], ct[field])
         require(same, f"has {field} {header[field]}, the CT {ct[field]}; it must have the CT's header")
-    voxels = int(np.count_nonzero(mask))
-    volume = float(voxels * np.prod(np.array(ct.get_zooms()[:3], float)) / 1000)
-    return {"case": case.number, "file": file, "lesion_voxels": voxels, "volume_ml": volume}
+    row = {"case": case.number, "file": file, "lesion_voxels": int(np.count_nonzero(mask))}
+    return row | {"volume_ml": volume_ml(mask, ct.get_zooms()[:3])}
 
 
 def leaderboard_row(frame, user="this run") -> dict:

@@ -14,7 +14,7 @@ import torch
 
 from strokelib import cases, inference, patches, preprocess, steps
 from strokelib.network import Network
-from strokelib.phantom.cohort import make_case
+from strokelib.phantom.scan import make_case
 from strokelib.run.runtime import prepare_torch, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS

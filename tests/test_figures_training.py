@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from drawing import LABEL, check, check_column, closed, public, texts  # noqa: F401
 
-from strokelib.evaluation import stats
+from strokelib.evaluation.stopping import stopping_means
 from strokelib.figures import training
 
 
@@ -33,7 +33,7 @@ def stops():
 # figure: how it is drawn, its axes with those of color bars, units that stand on it
 FIGURES = {
     "history": (lambda: training.history(epochs(), "rt_sm", "l1_error", LABEL), 4, ["epoch"]),
-    "stopping": (lambda: training.stopping(stops(), stats.stopping_means(stops()), LABEL), 2, ["DSC", "(points)"]),
+    "stopping": (lambda: training.stopping(stops(), stopping_means(stops()), LABEL), 2, ["DSC", "(points)"]),
 }
 
 
@@ -59,7 +59,7 @@ def test_history_marks_the_last_improvement():
 
 
 def test_stopping_draws_a_point_a_network_and_the_mean_it_is_given():
-    means = stats.stopping_means(stops())
+    means = stopping_means(stops())
     rank, cost = training.stopping(stops(), means, LABEL).axes
     assert [text.get_text() for text in rank.get_yticklabels()] == ["validation loss", "L1 loss + error rate"]
     points = [sorted(line.get_xdata()) for line in rank.lines if line.get_marker() == "o"]
@@ -72,7 +72,7 @@ def test_stopping_draws_a_point_a_network_and_the_mean_it_is_given():
     ("draw", "frame", "column"),
     [
         (lambda f: training.history(f, "rt", "monitored", LABEL), epochs(), "validation_dsc"),
-        (lambda f: training.stopping(f, stats.stopping_means(stops()), LABEL), stops(), "cost"),
+        (lambda f: training.stopping(f, stopping_means(stops()), LABEL), stops(), "cost"),
     ],
 )
 def test_a_missing_column_is_named(draw, frame, column):

@@ -10,14 +10,8 @@ from strokelib.modalities import ISLES
 from strokelib.run.digest import cells
 from strokelib.run.runtime import ROOT
 
-# A room imports only from rooms named before it.
-ROOMS = ["run.runtime", "run.portable", "run.checks", "run.variants", "modalities", "vocabulary", "run.settings"]
-ROOMS += ["run.digest", "run.stages", "run.provenance", "run.notebook", "nifti", "cases", "folds"]
-ROOMS += ["phantom.perfusion", "phantom.anatomy", "phantom.pathology", "phantom.cohort", "registration", "preprocess"]
-ROOMS += ["run.results", "patches", "network", "packed", "losses", "metrics", "inference", "steps", "training"]
-ROOMS += ["crossvalidation", "postprocess", "evaluation.gridsearch", "evaluation.stats", "evaluation.tables"]
-ROOMS += ["evaluation.agreement", "submission", "figures.style", "figures.cohort", "figures.comparisons"]
-ROOMS += ["figures.network", "figures.scans", "figures.scores", "figures.training"]
+# A room imports only from rooms named before it, in the order that the package's own words give.
+ROOMS = re.findall(r"[\w.]+", strokelib.__doc__.partition("named before it:")[2])
 PRINTING = ("run.notebook", "run.results")  # rooms that speak to the reader
 LIBRARY = ROOT / "strokelib"
 SOURCES = {
@@ -46,11 +40,7 @@ def imported(tree):
 
 
 def test_every_room_has_its_place():
-    assert sorted(TREES) == sorted(ROOMS)
-
-
-def test_the_package_names_the_rooms_in_this_order():
-    assert ", ".join(ROOMS) in " ".join(strokelib.__doc__.split())
+    assert len(ROOMS) > 40 and sorted(TREES) == sorted(ROOMS)
 
 
 @each_module

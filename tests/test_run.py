@@ -1,6 +1,29 @@
-"""tools/run.py: what it prints when a run has ended; the rest of it is tried by test_workflow.py."""
+"""tools/run.py: what it follows and prints; whole runs are tried by test_workflow.py."""
+
+import json
+import subprocess
+import sys
 
 from test_settings import tool
+
+from strokelib.run.runtime import ROOT
+
+SNAKEFILE = """
+rule all:
+    input: "cohort.csv", "train.csv"
+rule cohort:
+    output: "cohort.csv"
+    log: notebook="01.ipynb"
+    shell: "echo of a notebook; touch {output} {log}"
+rule model:
+    output: "model.csv"
+    log: notebook="04.ipynb"
+    shell: "touch {log}; echo papermill.SomeError: no luck >&2; false"
+rule train:
+    input: "model.csv"
+    output: "train.csv"
+    shell: "touch {output}"
+"""
 
 HEAD = "variant,source,dsc_mean,ppv_mean,sensitivity_mean,hd_mm_mean\n"
 
@@ -23,3 +46,29 @@ def test_table_1_stands_beside_the_kept_one_with_the_difference(tmp_path, capsys
         ["HD", "(mm)", "–", "31.6", "–"],
     ]
     assert lines[8].split() == ["DSC", "(%)", "48.8", "50.0", "-1.2"]
+
+
+def test_events_tell_what_is_planned_finished_and_failed(tmp_path):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    command = [sys.executable, str(ROOT / "tools/workflow.py"), "--nolock", "--cores", "1", "--keep-going", "--nocolor"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    run = tool("run")
+    jobs = run.Jobs()
+    finished = [done for line in told.stdout.splitlines() if (done := run.follow(json.loads(line), jobs))]
+    assert told.returncode == 1
+    assert jobs.planned == {"cohort": 1, "model": 1, "train": 1}
+    assert [(rule, notebook) for rule, notebook, _ in finished] == [("cohort", "01.ipynb")]
+    assert jobs.failed == ["04.ipynb"] and jobs.running == {}
+    assert jobs.seconds.keys() == {"cohort"} and 0 < jobs.seconds["cohort"][0] < 60
+    (tmp_path / "snakemake.log").write_text(told.stderr)
+    assert "of a notebook" in told.stderr, "what jobs print is kept in the log"
+    assert run.last_error(tmp_path / "snakemake.log") == "papermill.SomeError: no luck"
+
+
+def test_a_workflow_that_cannot_be_read_tells_no_event_and_leaves_its_error(tmp_path):
+    (tmp_path / "Snakefile").write_text("raise ValueError('no such settings')")
+    command = [sys.executable, str(ROOT / "tools/workflow.py"), "--nolock", "--cores", "1", "--nocolor"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 1 and told.stdout == ""
+    (tmp_path / "snakemake.log").write_text(told.stderr)
+    assert tool("run").last_error(tmp_path / "snakemake.log").startswith("ValueError in file")

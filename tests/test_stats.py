@@ -6,7 +6,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from strokelib.evaluation import stats
-from strokelib.postprocess import Pair
+from strokelib.evaluation.summary import paper_table
 from strokelib.run.runtime import rng
 from strokelib.run.variants import VARIANTS
 
@@ -161,8 +161,6 @@ def test_wrong_input_is_named():
         stats.paired_tests(frame, "dsc", [("rt", "baseline")], unit="slice")
     with pytest.raises(ValueError, match="'rt' holds a case twice"):
         stats.paired_tests(pd.concat([frame, frame]), "dsc", [("rt", "baseline")])
-    with pytest.raises(ValueError, match="'final' is not in the frame"):
-        stats.table1(frame, {"final": Pair(0.2, 200)})
 
 
 def test_claims_are_the_papers():
@@ -181,7 +179,7 @@ def test_claims_are_the_papers():
 
 
 def test_claims_agree_with_the_papers_own_means():
-    paper = stats.paper_table("table1").set_index("variant")
+    paper = paper_table("table1").set_index("variant")
     column = {"dsc": "dsc_percent_mean", "ppv": "ppv_percent_mean", "sensitivity": "sensitivity_percent_mean"}
     for claim in stats.CLAIMS:
         name = column.get(claim.metric, "hd_mean")
@@ -211,102 +209,6 @@ def test_verdict_without_evidence():
     assert (stats.claims_table(same)["verdict"] == "inconclusive").all()
     weak = stats.claims_table(scores(gain=0.0, n=6, seed=2), unit="patient")
     assert (weak.loc[weak["p"] >= 0.05, "verdict"] == "inconclusive").all() and (weak["p"] >= 0.05).any()
-
-
-def test_r_squared():
-    generator = np.random.default_rng(1)
-    true = generator.random(30)
-    predicted = 2 * true + 1 + generator.normal(0, 0.2, 30)
-    assert stats.r_squared(predicted, true) == pytest.approx(scipy.stats.pearsonr(predicted, true).statistic ** 2)
-    assert stats.r_squared(2 * true + 1, true) == pytest.approx(1) == stats.r_squared(-true, true)
-    assert stats.identity_r_squared(true, true) == 1
-    assert stats.identity_r_squared(np.full(30, true.mean()), true) == pytest.approx(0)
-    assert stats.identity_r_squared(2 * true + 1, true) < 0
-    assert stats.identity_r_squared([1, 2, 4], [1, 2, 3]) == pytest.approx(1 - 1 / 2)
-
-
-@pytest.mark.parametrize("volumes", [([], []), ([1.0], [2.0]), ([1.0, 1.0], [2.0, 2.0]), ([np.nan, 1], [2, 3])])
-def test_r_squared_undefined(volumes):
-    assert np.isnan(stats.r_squared(*volumes)) and np.isnan(stats.identity_r_squared(*volumes))
-
-
-def test_summary_is_over_finite_values_with_population_sd():
-    mean, sd, undefined = stats.summarize([1.0, 3.0, np.nan, np.inf])
-    assert (mean, sd, undefined) == (2.0, 1.0, 2)
-    mean, sd, undefined = stats.summarize([np.nan, np.inf])
-    assert np.isnan(mean) and np.isnan(sd) and undefined == 2
-
-
-def test_paper_table1_as_printed():
-    paper = stats.paper_table("table1")
-    assert paper["variant"].tolist() == list(VARIANTS)
-    assert paper["threshold"].tolist() == [0.4, 0.1, 0.2, 0.2]
-    assert paper["min_lesion_voxels"].tolist() == [200, 300, 200, 200]
-    assert paper["dsc_percent_mean"].tolist() == [49.0, 53.5, 54.8, 54.7]
-    assert paper["r2"].tolist() == [0.67, 0.74, 0.78, 0.82]
-    with pytest.raises(FileNotFoundError, match="table3"):
-        stats.paper_table("table3")
-
-
-def test_table1_rows():
-    frame = scores()
-    frame.loc[frame["variant"].eq("rt") & frame["case"].eq(4), ["ppv", "hd_mm", "hd_voxels"]] = [np.nan, np.inf, np.inf]
-    choices = {v: Pair(0.3, 100) for v in VARIANTS}
-    table = stats.table1(frame, choices).set_index("variant")
-    rt = frame[frame["variant"] == "rt"]
-    assert table.index.tolist() == list(VARIANTS)
-    assert table.loc["rt", "ppv_mean"] == pytest.approx(np.nanmean(rt["ppv"]))
-    assert table.loc["rt", "ppv_sd"] == pytest.approx(np.nanstd(rt["ppv"]))
-    assert table.loc["rt", ["ppv_undefined", "hd_mm_undefined", "dsc_undefined", "n"]].tolist() == [1, 1, 0, 20]
-    error = np.abs(rt["volume_ml"] - rt["truth_volume_ml"])
-    assert table.loc["rt", "volume_error_ml_mean"] == pytest.approx(error.mean()) and error.mean() > 0
-    assert table.loc["rt", "volume_error_ml_sd"] == pytest.approx(np.std(error))
-    assert table.loc["rt", "r2"] == stats.r_squared(rt["volume_ml"], rt["truth_volume_ml"])
-    assert (table["source"] == "this run").all()
-
-
-def test_the_papers_rows_are_in_our_units():
-    rt = stats.paper_table1().set_index("variant").loc["rt"]
-    assert rt["dsc_mean"] == pytest.approx(0.535) and rt["ppv_sd"] == pytest.approx(0.289)
-    assert rt["hd_voxels_sd"] == 23.9 and rt["threshold"] == 0.1 and rt["source"] == "paper"
-    assert set(stats.paper_table1().columns) < set(stats.table1(scores(), {"rt": None}).columns)
-
-
-def test_rows_stand_beside_the_papers_variant_by_variant():
-    frame = scores(variants=("rule", *VARIANTS))
-    own = stats.table1(frame, {"rule": None} | dict.fromkeys(VARIANTS, Pair(0.3, 100)))
-    nested = stats.table1(frame, dict.fromkeys(VARIANTS), "this run, nested")
-    table = stats.beside_paper(own, nested)
-    assert table["variant"].tolist() == ["rule", *(v for v in VARIANTS for _ in range(3))]
-    assert table["source"].tolist() == ["this run", *["this run", "this run, nested", "paper"] * 4]
-    both = table[table["source"] == "this run"].set_index("variant")["dsc_mean"]
-    assert both.tolist() == own["dsc_mean"].tolist()
-
-
-def test_the_cost_of_a_stopping_rule_is_the_dsc_of_its_epoch():
-    dsc = [0.1, 0.5, 0.4, 0.3]
-    history = pd.DataFrame({"validation_loss": [4.0, 3, 2, 1], "monitored": [4.0, 1, 2, 3], "validation_dsc": dsc})
-    costs = stats.stopping_costs({("rt", "fold0"): history, ("rt", "fold1"): history.iloc[:3]})
-    table = costs.set_index(["fold", "quantity"])
-    assert table["cost"].to_dict() == pytest.approx(
-        {
-            ("fold0", "validation_loss"): 0.2,
-            ("fold0", "monitored"): 0.0,
-            ("fold1", "validation_loss"): 0.1,
-            ("fold1", "monitored"): 0.0,
-        }
-    )
-    assert table.loc[("fold0", "monitored"), "rank"] == pytest.approx(-1)
-    assert table["epochs"].tolist() == [4, 4, 3, 3] and set(costs["network"]) == {"rt"}
-    means = stats.stopping_means(costs)
-    assert means.loc["validation_loss", ["networks", "epochs", "cost"]].tolist() == pytest.approx([2, 3.5, 0.15])
-    assert stats.stopping_costs({}).empty and stats.stopping_means(stats.stopping_costs({})).empty
-
-
-def test_the_interval_of_a_mean_agrees_with_statsmodels():
-    values = np.random.default_rng(0).normal(0.5, 0.3, 62)
-    assert stats.mean_interval(values.mean(), values.std(), 62) == pytest.approx(DescrStatsW(values).tconfint_mean())
-    assert np.isnan(stats.mean_interval(0.5, 0.0, 1)).all()
 
 
 def seeded(seeds=3, shift=(0.0, 0.02, -0.01), **more):

@@ -7,7 +7,7 @@ import pytest
 
 from strokelib import submission
 from strokelib.cases import CaseFiles
-from strokelib.evaluation.stats import paper_table
+from strokelib.evaluation.summary import paper_table
 from strokelib.metrics import case_metrics
 from strokelib.nifti import save_map
 

@@ -7,7 +7,7 @@ import pandas as pd
 from test_stats import scores
 
 from strokelib import submission
-from strokelib.evaluation import agreement, stats, tables
+from strokelib.evaluation import agreement, stats, summary, tables
 from strokelib.postprocess import Pair
 from strokelib.run.variants import VARIANTS
 from strokelib.vocabulary import METRICS
@@ -95,7 +95,7 @@ def run_of_a_study():
     """Make the committed tables of a run as `headline` reads them."""
     frame = pd.concat([scores(), scores(variants=("conventional",), gain=0)])
     rule = {"conventional": None}
-    table1 = stats.beside_paper(stats.table1(frame, rule | dict.fromkeys(VARIANTS, Pair(0.3, 100))))
+    table1 = summary.beside_paper(summary.table1(frame, rule | dict.fromkeys(VARIANTS, Pair(0.3, 100))))
     claims = pd.concat(stats.claims_table(frame, unit) for unit in stats.UNITS).assign(cohort="synthetic cohort")
     seeded = pd.concat(scores(gain=gain, seed=2).assign(seed=seed) for seed, gain in ((7, 0.02), (8, -0.01)))
     seeds = stats.seed_values(seeded, "dsc", [("rt_sm", "rt")])
@@ -142,7 +142,7 @@ def test_in_short_tells_claims_and_testing_scans_where_they_could_be_scored():
 def test_table1_as_text_prints_the_papers_strings():
     frame = scores()
     frame.loc[frame["variant"].eq("rt_sm") & frame["case"].eq(4), "hd_mm"] = np.inf
-    text = tables.table1(stats.beside_paper(stats.table1(frame, dict.fromkeys(VARIANTS, Pair(0.3, 100)))))
+    text = tables.table1(summary.beside_paper(summary.table1(frame, dict.fromkeys(VARIANTS, Pair(0.3, 100)))))
     paper = text[text["source"] == "paper"].set_index("method")
     assert len(text) == 8 and len(paper) == 4
     row = paper.loc["Single + RT + SM"]
@@ -166,7 +166,7 @@ def test_table1_as_text_prints_the_papers_strings():
 def test_table1_of_a_method_the_paper_lacks():
     frame = scores(variants=("rule",))
     frame["ppv"] = np.nan
-    table = stats.table1(frame, {"rule": None})
+    table = summary.table1(frame, {"rule": None})
     text = tables.table1(table)
     assert text["source"].tolist() == ["this run"]
     assert text.loc[0, ["method", "T", "S_min", "PPV (%)"]].tolist() == ["rule", "–", "–", "–"]
@@ -174,7 +174,7 @@ def test_table1_of_a_method_the_paper_lacks():
 
 
 def test_table1_is_the_same_read_back_from_its_file(tmp_path):
-    table = stats.beside_paper(stats.table1(scores(), dict.fromkeys(VARIANTS, Pair(0.3, 100))))
+    table = summary.beside_paper(summary.table1(scores(), dict.fromkeys(VARIANTS, Pair(0.3, 100))))
     table.to_csv(tmp_path / "table1.csv", index=False, float_format="%.6g")
     pd.testing.assert_frame_equal(tables.table1(pd.read_csv(tmp_path / "table1.csv")), tables.table1(table))
 

@@ -12,6 +12,7 @@ import os
 import platform
 import queue
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -43,37 +44,33 @@ class Jobs:
     """What snakemake has said of its jobs so far."""
 
     planned: dict[str, int] = field(default_factory=dict)  # by rule
-    running: dict[str, tuple] = field(default_factory=dict)  # by job id: rule, notebook, start
+    running: dict[int, tuple] = field(default_factory=dict)  # by job id: rule, notebook, start
     seconds: dict[str, list] = field(default_factory=dict)  # by rule, of the finished ones
     failed: list[str] = field(default_factory=list)  # notebooks
-    error: str = ""  # the last line that looks like one
-    rule: str = ""  # of the block being read
-    log: str = ""
-    fails: bool = False  # the block being read tells of a failure
 
 
-def follow(line: str, jobs: Jobs):
-    """Take in a line of snakemake's output; return (rule, notebook, seconds) of a finished job."""
-    if found := re.match(rf"({'|'.join(USUAL_S)}) +(\d+)$", line):
-        jobs.planned[found[1]] = int(found[2])
-    elif found := re.match(r"(?:local)?rule (\w+):|Error in rule (\w+):", line):
-        jobs.rule, jobs.log, jobs.fails = found[1] or found[2], "", bool(found[2])
-    elif found := re.match(r" +log: (\S+)", line):
-        jobs.log = found[1]
-        if jobs.fails and jobs.log not in jobs.failed:
-            jobs.failed.append(jobs.log)
-    elif found := re.match(r" +jobid: (\d+)", line):
-        if jobs.fails:
-            jobs.running.pop(found[1], None)
-        else:
-            jobs.running[found[1]] = (jobs.rule, jobs.log, time.monotonic())
-    elif found := re.match(r"Finished jobid: (\d+) \(Rule: (\w+)\)", line):
-        rule, notebook, began = jobs.running.pop(found[1])
+def follow(told: dict, jobs: Jobs):
+    """Take in an event of tools/workflow.py; return (rule, notebook, seconds) of a finished job."""
+    notebook = next(iter(told.get("log", [])), "")
+    if told["event"] == "run_info":
+        jobs.planned = {rule: count for rule, count in told["stats"].items() if rule in USUAL_S}
+    elif told["event"] == "job_info":
+        jobs.running[told["jobid"]] = (told["rule_name"], notebook, time.monotonic())
+    elif told["event"] == "job_error":
+        jobs.running.pop(told["jobid"], None)
+        if notebook and notebook not in jobs.failed:
+            jobs.failed.append(notebook)
+    elif told["event"] == "job_finished":
+        rule, notebook, began = jobs.running.pop(told["job_id"])
         jobs.seconds.setdefault(rule, []).append(time.monotonic() - began)
         return rule, notebook, jobs.seconds[rule][-1]
-    elif re.match(r"(?!WorkflowError|CalledProcess|RuleException)[\w.]*(Error|Exception)\b", line):
-        jobs.error = line
     return None
+
+
+def last_error(log: Path) -> str:
+    """Return the last line that looks like an error of what snakemake and its jobs have printed."""
+    known = r"^(?!WorkflowError|CalledProcess|RuleException|Error in rule)[\w.]*(?:Error|Exception)\b.*"
+    return ["", *re.findall(known, log.read_text(errors="replace"), re.MULTILINE)][-1]
 
 
 def seconds_left(jobs: Jobs, elapsed_s: float, demo: bool) -> float | None:
@@ -238,10 +235,10 @@ def compare_table(table: Path, kept: Path) -> None:
 
 
 def run(name: str, settings: Settings, target: str = "") -> int:
-    """Run snakemake under the lock, following its output; return its exit code."""
+    """Run snakemake under the lock, following its jobs; return its exit code."""
     began = time.monotonic()
     gpu_count = gpus()
-    command = [sys.executable, "-m", "snakemake", *([target] if target else [])]
+    command = [sys.executable, "tools/workflow.py", *([target] if target else [])]
     command += ["--nolock", "--rerun-incomplete", "--nocolor"]
     command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
     # Without a GPU, as many notebooks as there are cores.
@@ -249,24 +246,22 @@ def run(name: str, settings: Settings, target: str = "") -> int:
     jobs, lines, last = Jobs(), queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
         clear(settings)
-        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        child = subprocess.Popen(command, cwd=ROOT, stdin=held, **pipe)
+        print(shlex.join(command), file=log, flush=True)
+        child = subprocess.Popen(command, cwd=ROOT, stdin=held, stdout=subprocess.PIPE, stderr=log, text=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop(child))
         reader = threading.Thread(target=lambda: [*map(lines.put, child.stdout), lines.put(None)])
-        at_end.callback(stop, child)  # which lives on where its output cannot be followed: the disk is full
+        at_end.callback(stop, child)  # which would live on with nobody to follow it
         reader.start()
         while True:
             try:
                 line = lines.get(timeout=5)
             except queue.Empty:
-                line = ""
+                line = "{}"
             if line is None:
                 break
-            log.write(line)
-            log.flush()
             elapsed, failed = time.monotonic() - began, len(jobs.failed)
-            if done := follow(line.rstrip(), jobs):
+            if done := follow({"event": ""} | json.loads(line), jobs):
                 say_finished(done, jobs, elapsed, settings)
                 last = time.monotonic()
             elif len(jobs.failed) > failed:
@@ -332,13 +327,14 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
     if there:
         convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
-    killed = f"ended from outside, see {short_path(settings.results)}/snakemake.log"
+    log = settings.results / "snakemake.log"
+    error, killed = last_error(log), f"ended from outside, see {short_path(log)}"
     for notebook in reversed(jobs.failed):
-        print(f"failed: {notebook}: {first_error(notebook) or jobs.error or killed}")
+        print(f"failed: {notebook}: {first_error(notebook) or error or killed}")
     if code < 0:
         print("stopped; the same command goes on from here")
     elif not jobs.failed:
-        print(f"stopped: {jobs.error or 'snakemake failed'} ({short_path(settings.results)}/snakemake.log)")
+        print(f"stopped: {error or 'snakemake failed'} ({short_path(log)})")
 
 
 def main() -> int:

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from strokelib.evaluation.stats import finite_pairs, require_columns, summarize
+from strokelib.evaluation.summary import finite_pairs, summarize
+from strokelib.run.checks import require_columns
 
 VOLUME_GROUPS = ("< 5", "5–20", "20–60", "> 60")  # mL
 SLICE_GROUPS = ("≤ 2", "3–4", "5–8", "> 8")

@@ -1,7 +1,6 @@
-"""Numbers about the scores of many scans.
+"""Differences between variants: paired tests, the paper's claims on our numbers, and the spread between seeds.
 
-Paired tests between variants, the paper's claims on our numbers, R², the rows of Table 1, the spread
-between seeds, and what each rule of early stopping costs. `tables` turns them into text.
+`tables` turns them into text.
 """
 
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from strokelib.run.runtime import ROOT, rng
-from strokelib.vocabulary import METRICS, STOPPING
+from strokelib.evaluation.summary import scans_of, summarize
+from strokelib.run.checks import require_columns
+from strokelib.run.runtime import rng
 
 UNITS = ("scan", "patient")
 RESAMPLES = 10_000
@@ -119,10 +119,7 @@ def _differences(frame, metric, new, old, unit):
     require_columns(frame, "variant", "case", "patient", metric)
     values = {}
     for name in (new, old):
-        rows = frame[frame["variant"] == name]
-        if rows.empty:
-            known = sorted(frame["variant"].unique())
-            raise ValueError(f"variant {name!r} is not in the frame; it has {known}")
+        rows = scans_of(frame, name)
         if rows["case"].duplicated().any():
             raise ValueError(f"variant {name!r} holds a case twice; give the frame one row per (variant, case)")
         values[name] = rows.set_index("case")[metric].astype(float)
@@ -133,19 +130,6 @@ def _differences(frame, metric, new, old, unit):
         patients = frame.drop_duplicates("case").set_index("case")["patient"]
         differences = differences.groupby(patients.reindex(differences.index)).mean()
     return differences.to_numpy(), len(both) - len(finite)
-
-
-def require_columns(frame, *columns: str) -> None:
-    """Refuse a frame that lacks a column.
-
-    Raises
-    ------
-    ValueError : names what is missing and what there is.
-    """
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        there = ", ".join(map(str, frame.columns))
-        raise ValueError(f"the frame lacks the columns {', '.join(missing)}; it has {there}")
 
 
 def holm(p_values) -> np.ndarray:
@@ -189,132 +173,6 @@ def claims_table(frame, unit="scan", generator=None, claims=CLAIMS) -> pd.DataFr
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"])
     return table
-
-
-def r_squared(predicted, true) -> float:
-    """Compute the squared Pearson correlation of volumes, the R² of a fitted line; NaN where undefined.
-
-    Source: Clèrigues et al. 2019, sec. 4. Our choice: this reading of "coefficient of
-    determination".
-    """
-    predicted, true = finite_pairs(predicted, true)
-    if len(true) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
-        return float("nan")
-    x, y = predicted - predicted.mean(), true - true.mean()
-    return float((x @ y) ** 2 / ((x @ x) * (y @ y)))
-
-
-def identity_r_squared(predicted, true) -> float:
-    """Compute 1 - SSres/SStot of volumes about the line predicted = true; NaN where undefined.
-
-    Unlike `r_squared` it falls where volumes are biased, and below 0 where their mean would predict
-    better.
-    """
-    predicted, true = finite_pairs(predicted, true)
-    if len(true) < 2 or np.ptp(true) == 0:
-        return float("nan")
-    return float(1 - np.sum((true - predicted) ** 2) / np.sum((true - true.mean()) ** 2))
-
-
-def finite_pairs(first, second):
-    """Return two lists of volumes without the places where either is not finite.
-
-    Raises
-    ------
-    ValueError : lists of different lengths.
-    """
-    first, second = np.asarray(first, float), np.asarray(second, float)
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"expected two lists of volumes of one length, got {first.shape} and {second.shape}")
-    keep = np.isfinite(first) & np.isfinite(second)
-    return first[keep], second[keep]
-
-
-def summarize(values) -> tuple[float, float, int]:
-    """Return mean and population SD of the finite values, and how many are not finite.
-
-    Our choice: the population SD (divided by n), which the authors' code and the leaderboard use.
-    The paper drops undefined values silently; we count them.
-    """
-    values = np.asarray(values, float)
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return float("nan"), float("nan"), len(values)
-    return float(finite.mean()), float(finite.std()), len(values) - len(finite)
-
-
-def paper_table(name) -> pd.DataFrame:
-    """Read "table1" or "table2" of the paper from data/paper, numbers in the units that it prints."""
-    path = ROOT / "data" / "paper" / f"{name}.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path}; the paper's tables are 'table1' and 'table2'")
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"reference": str})
-
-
-def table1(frame, choices, source="this run") -> pd.DataFrame:
-    """Make the rows of Table 1 from our scores.
-
-    Parameters
-    ----------
-    frame : a row per (variant, case), with dsc, ppv, sensitivity, hd_mm, hd_voxels, volume_ml,
-        truth_volume_ml
-    choices : dict, variant to its pair (with .threshold and .min_lesion_voxels), or to None where
-        it has none. Its order is that of the rows.
-    source : str, whose numbers these are
-
-    Returns
-    -------
-    frame, a row per variant: variant, source, n (scans), threshold, min_lesion_voxels; _mean, _sd and
-    _undefined (number of scans) of each metric, overlaps as fractions, volume_error_ml the absolute
-    difference of the volumes; r2 (fitted line) and r2_identity.
-
-    Raises
-    ------
-    ValueError : a variant has no row in the frame.
-
-    Source: Clèrigues et al. 2019, Table 1. Our choice: population SD over the finite values, see
-    `summarize`.
-    """
-    rows = []
-    for variant, pair in choices.items():
-        scans = frame[frame["variant"] == variant]
-        if scans.empty:
-            raise ValueError(f"variant {variant!r} is not in the frame; it has {sorted(frame['variant'].unique())}")
-        scans = scans.assign(volume_error_ml=(scans["volume_ml"] - scans["truth_volume_ml"]).abs())
-        row = {"variant": variant, "source": source, "n": len(scans)}
-        row["threshold"] = float("nan") if pair is None else pair.threshold
-        row["min_lesion_voxels"] = float("nan") if pair is None else pair.min_lesion_voxels
-        for metric in METRICS:
-            row |= dict(zip(_names(metric), summarize(scans[metric]), strict=True))
-        row["r2"] = r_squared(scans["volume_ml"], scans["truth_volume_ml"])
-        row["r2_identity"] = identity_r_squared(scans["volume_ml"], scans["truth_volume_ml"])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _names(metric: str) -> tuple[str, str, str]:
-    return f"{metric}_mean", f"{metric}_sd", f"{metric}_undefined"
-
-
-def paper_table1() -> pd.DataFrame:
-    """Return the paper's Table 1 in the columns and units of `table1`, as far as it prints them.
-
-    Its HD is in voxel units, by the authors' code.
-    """
-    printed = paper_table("table1")
-    rows = printed[["variant", "threshold", "min_lesion_voxels", "r2"]].assign(source="paper")
-    for part in ("mean", "sd"):
-        for metric in ("dsc", "ppv", "sensitivity"):
-            rows[f"{metric}_{part}"] = printed[f"{metric}_percent_{part}"] / 100
-        rows[f"hd_voxels_{part}"] = printed[f"hd_{part}"]
-    return rows
-
-
-def beside_paper(*tables) -> pd.DataFrame:
-    """Join tables of `table1` and the paper's: variant by variant, in the order of the first, the paper's row last."""
-    order = {variant: place for place, variant in enumerate(tables[0]["variant"])}
-    joined = pd.concat([*tables, paper_table1()], ignore_index=True)
-    return joined.sort_values("variant", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def seed_values(frame, metric, pairs) -> pd.DataFrame:
@@ -387,41 +245,3 @@ def seed_spread(values) -> pd.DataFrame:
         row = {"metric": metric, "kind": kind, "name": name, "seeds": n, "mean": mean, "sd": sd}
         rows.append(row | {"low": mean - reach, "high": mean + reach, "lowest": value.min(), "highest": value.max()})
     return pd.DataFrame(rows)
-
-
-def stopping_costs(histories) -> pd.DataFrame:
-    """Ask of each network's training which quantity to stop on would have served it better.
-
-    Parameters
-    ----------
-    histories : dict of (network, fold) to a frame, a row an epoch, with validation_loss, monitored and
-        validation_dsc
-
-    Returns
-    -------
-    frame, a row per (network, fold, quantity): epochs, rank (Spearman's correlation of the quantity with
-    the validation DSC over the epochs; -1 is perfect) and cost (the DSC lost by stopping where the quantity
-    is least).
-    """
-    rows = []
-    for (network, fold), history in histories.items():
-        dsc = history["validation_dsc"]
-        for quantity in STOPPING:
-            row = {"network": network, "fold": fold, "quantity": quantity, "epochs": len(history)}
-            row["rank"] = history[quantity].corr(dsc, method="spearman")
-            rows.append(row | {"cost": dsc.max() - dsc[history[quantity].idxmin()]})
-    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "epochs", "rank", "cost"])
-
-
-def stopping_means(costs) -> pd.DataFrame:
-    """Average `stopping_costs` over the networks, a row a quantity: networks, epochs, rank and cost."""
-    by = costs.groupby("quantity")
-    return pd.DataFrame(
-        {"networks": by.size(), "epochs": by["epochs"].mean(), "rank": by["rank"].mean(), "cost": by["cost"].mean()}
-    )
-
-
-def mean_interval(mean, sd, n) -> tuple[float, float]:
-    """Compute the 95 % interval of a mean of n values by Student's t from their population SD; NaN for fewer than 2."""
-    reach = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n - 1) if n > 1 else float("nan")
-    return mean - reach, mean + reach

@@ -6,7 +6,8 @@ What is written here is for reading; files hold the numbers that these functions
 import numpy as np
 import pandas as pd
 
-from strokelib.evaluation.stats import UNITS, require_columns
+from strokelib.evaluation.stats import UNITS
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import COMPARED, GROUPS, METHODS, METRICS, NAMES, changed
 
 NONE = "–"  # in the place of a number that does not exist
@@ -168,7 +169,7 @@ def table1(table) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : frame of stats.beside_paper
+    table : frame of summary.beside_paper
 
     The column undefined counts the scans that a mean leaves out, "0" where there are none.
     """

@@ -5,8 +5,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from strokelib.evaluation.stats import require_columns
 from strokelib.figures.style import color_bar, finish, panels, styled
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, RED
 
 SHARES = {"brain voxels": BLUE, "all voxels of the patches": "#9ac6e0"}  # of which voxels lesion has a share

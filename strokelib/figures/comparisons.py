@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from strokelib.evaluation.stats import require_columns
 from strokelib.evaluation.tables import claim, difference, p_text, step
 from strokelib.figures.style import finish, minus, panels, styled
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, METRICS, NAMES, OPTIMIZED, VERDICTS, changed
 
 

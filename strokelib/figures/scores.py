@@ -9,9 +9,9 @@ import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from strokelib.evaluation.stats import require_columns
 from strokelib.evaluation.tables import NONE, counted, mean_sd
 from strokelib.figures.style import finish, minus, panels, styled, two_lines, variants_of
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
 
 

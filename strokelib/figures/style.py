@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from strokelib.evaluation.stats import require_columns
 from strokelib.modalities import MODALITIES
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METHODS
 
 LESION = "#00e5ff"  # stands out from gray and from inferno alike

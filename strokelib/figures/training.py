@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from strokelib.evaluation.stats import require_columns
 from strokelib.figures.style import finish, panels, styled
+from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, METRICS, MONITORS, NAMES, ORANGE, STOPPING
 
 
@@ -50,8 +50,8 @@ def stopping(costs, means, label: str):
 
     Parameters
     ----------
-    costs : frame of stats.stopping_costs, columns quantity, rank and cost
-    means : frame of stats.stopping_means of these
+    costs : frame of stopping.stopping_costs, columns quantity, rank and cost
+    means : frame of stopping.stopping_means of these
     """
     require_columns(costs, "network", "fold", "quantity", "rank", "cost")
     fig, axes = panels(1, 2, 9, 2.6, share_y=True)

@@ -1,4 +1,4 @@
-"""Random heads: smooth fields, pose and brain tissue on a scanner grid.
+"""Random heads: pose and brain tissue on a scanner grid.
 
 The starting point is one group-average template (ICBM152 2009a symmetric, see
 data/anatomy_NOTICE.txt). Smooth random fields bend it, roughen its tissue borders and its flow,
@@ -8,7 +8,6 @@ Coordinates: template millimeters (MNI), x to one side, y to the front, z up, 0 
 commissure. Scanner grids are (x, y, slice) arrays of 256 x 256 voxels a slice.
 """
 
-import itertools
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,11 +15,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array
 
+from strokelib.phantom.fields import read_fields, trilinear
 from strokelib.run import runtime
 
 SIDE = 256
 TEMPLATE_ORIGIN, TEMPLATE_STEP, COARSE_STEP = np.array([-98.0, -134.0, -72.0]), 2.0, 4.0  # mm
-FIELD_EXTENT = ((-104.0, 104.0), (-136.0, 100.0), (-76.0, 116.0))  # mm that template fields cover
 CENTER_Y = -18.0  # mm, the middle of the brain from front to back
 HALF_LENGTH = 97.0  # mm, half of the template brain's length, with the bone in front and behind it
 
@@ -90,131 +89,6 @@ def coarse_grid():
     brain = load_template()[::2, ::2, ::2, 2] > 0.5
     axes = [o + COARSE_STEP * np.arange(n) for o, n in zip(TEMPLATE_ORIGIN, brain.shape, strict=True)]
     return brain, np.meshgrid(*axes, indexing="ij")
-
-
-# Smooth random fields
-
-
-def _spline_basis(position, knots_mm: float, length: float):
-    """Return the (positions, knots) matrix of cubic B-splines with knots from 0 to `length` mm."""
-    u = np.asarray(position) / knots_mm
-    cell = np.floor(u).astype(int)
-    u = u - cell
-    basis = np.zeros((len(u), int(np.ceil(length / knots_mm)) + 4), np.float32)
-    weights = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3)
-    for k, weight in enumerate(weights):
-        basis[np.arange(len(u)), cell + k] = weight / 6
-    return basis
-
-
-def _spline_field(rng, bases):
-    """Weight white normal numbers on the knots by one basis an axis; the result has variance 1."""
-    knots = rng.standard_normal([b.shape[1] for b in bases], dtype=np.float32)
-    scale = (151 / 315) ** -1.5  # the squares of the cubic B-splines at a place add up to 151/315 on average
-    along_z = knots @ (bases[2].T * np.float32(scale))
-    along_y = bases[1] @ along_z
-    return np.tensordot(bases[0], along_y, 1)
-
-
-def smooth_field(rng, shape, spacing, knots_mm: float):
-    """Draw a unit-variance smooth random field on a regular grid.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (x, y, slice)
-    spacing : mm, three numbers
-    knots_mm : distance of the spline knots; about the size of a blob
-
-    Returns
-    -------
-    (x, y, slice) float32.
-    """
-    axes = [np.arange(n) * step for n, step in zip(shape, spacing, strict=True)]
-    return _spline_field(rng, [_spline_basis(a, knots_mm, a[-1]) for a in axes])
-
-
-def template_field(rng, axes, knots_mm: float, symmetry: float):
-    """Draw a unit-variance smooth random field over the template.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    axes : three vectors of template mm; the field at a place does not depend on which places are
-        asked for
-    knots_mm : distance of the spline knots
-    symmetry : share of the variance that is mirror-symmetric about x = 0
-
-    Returns
-    -------
-    (x, y, z) float32.
-    """
-    (left, right), (back, front), (bottom, top) = FIELD_EXTENT
-    x, y, z = axes
-    halves = []
-    if symmetry > 0:
-        halves.append(symmetry**0.5 * _spline_basis(np.abs(x), knots_mm, right))
-    if symmetry < 1:
-        halves.append((1 - symmetry) ** 0.5 * _spline_basis(x - left, knots_mm, right - left))
-    bases = [
-        np.hstack(halves),
-        _spline_basis(y - back, knots_mm, front - back),
-        _spline_basis(z - bottom, knots_mm, top - bottom),
-    ]
-    return _spline_field(rng, bases)
-
-
-def _grid_axes(step: float, z):
-    """Return the axes of a template grid around the heights `z` of a slab."""
-    axes = [np.arange(start, stop + 0.1, step) for start, stop in FIELD_EXTENT]
-    low, high = np.searchsorted(axes[2], [float(z.min()), float(z.max())])
-    axes[2] = axes[2][max(low - 1, 0) : max(high + 1, 2)]
-    return axes
-
-
-def trilinear(origin, step: float, shape, points):
-    """Return trilinear interpolation as a sparse matrix: many volumes are read at the same places.
-
-    Parameters
-    ----------
-    origin : mm, three numbers; step : mm; shape : of the grid
-    points : three arrays of mm, any shape; places outside take the value at the edge
-
-    Returns
-    -------
-    (points, grid voxels) sparse float32; multiply it with a (grid voxels, volumes) array.
-    """
-    count, strides = points[0].size, (shape[1] * shape[2], shape[2], 1)
-    corner, shares = np.zeros(count, np.int32), []
-    for axis in range(3):
-        position = (points[axis].ravel() - np.float32(origin[axis])) * np.float32(1 / step)
-        position = np.clip(position, 0, np.float32(shape[axis] - 1.001))
-        cell = position.astype(np.int32)
-        corner += cell * np.int32(strides[axis])
-        share = position - cell
-        shares.append((1 - share, share))
-    corners = list(itertools.product((0, 1), repeat=3))
-    column = corner[:, None] + np.array([np.dot(c, strides) for c in corners], np.int32)
-    weight = np.empty((count, 8), np.float32)
-    for n, (a, b, c) in enumerate(corners):
-        weight[:, n] = shares[0][a] * shares[1][b] * shares[2][c]
-    rows = np.arange(0, 8 * count + 1, 8, dtype=np.int32)
-    return csr_array((weight.ravel(), column.ravel(), rows), (count, int(np.prod(shape))))
-
-
-def _read_fields(key, specs, step: float, points):
-    """Draw template fields and read them at the points; `specs` is {name: (knots, symmetry)}."""
-    axes = _grid_axes(step, points[2])
-    shape = tuple(len(a) for a in axes)
-    drawn = np.empty((*shape, len(specs)), np.float32)
-    for n, (name, (knots, symmetry)) in enumerate(specs.items()):
-        drawn[..., n] = template_field(runtime.rng(*key, "field", name), axes, knots, symmetry)
-    reader = trilinear([a[0] for a in axes], step, shape, points)
-    values = (reader @ drawn.reshape(-1, len(specs))).reshape(*points[0].shape, -1)
-    return {name: np.ascontiguousarray(values[..., n]) for n, name in enumerate(specs)}
-
-
-# Pose and tissue
 
 
 def draw_head(rng, field_of_view_mm: float) -> Head:
@@ -326,7 +200,7 @@ def build_anatomy(key, head: Head, slab: Slab, symmetry: float) -> Anatomy:
         "vessels": (8, 0.6), "leukoaraiosis": (9, 0.7), "delay": (18, 0.6),
         "region 1": (26, 1), "region 2": (26, 1), "region delay": (30, 1), "hardening": (22, 1),
     }  # fmt: skip
-    fields = _read_fields(key, specs, 2.0, (x, y, z))
+    fields = read_fields(key, specs, 2.0, (x, y, z))
     depth = np.stack([ndimage.distance_transform_edt(brain[..., k]) for k in range(slab.slices)], -1)
     depth = (depth * slab.px_mm).astype(np.float32)
     gray, white, csf = _individual_tissue(gray, white, inside, fields, head.atrophy, depth, (x, y, z))
@@ -359,7 +233,7 @@ def _bend(key, x, y, z, symmetry: float):
         "bend x": (32, 1), "bend x one-sided": (32, 0), "bend y": (32, 0.9), "bend z": (32, 0.9),
         "bend x fine": (14, symmetry), "bend y fine": (14, symmetry),
     }  # fmt: skip
-    d = _read_fields(key, specs, 4.0, (x, y, z))
+    d = read_fields(key, specs, 4.0, (x, y, z))
     outward = np.clip(x / 8, -1, 1)  # a mirror-symmetric shift moves the two sides apart
     return (
         x + outward * (2.4 * d["bend x"] + 0.9 * d["bend x fine"]) + 0.8 * d["bend x one-sided"],

@@ -1,8 +1,9 @@
-"""Words for what settings may hold, with errors that name the key, what was found and what is allowed."""
+"""Checks said once, of settings and of frames, with errors that name the key, what was found and what is allowed."""
 
 import difflib
 import itertools
 import math
+import typing
 
 
 class SettingsError(ValueError):
@@ -30,6 +31,24 @@ def inside(value, where: str, interval: str) -> None:
     require(above and below, f"{where} must be {allowed}, got {value}")
 
 
+class Section:
+    """A part of the settings that refuses what cannot be used.
+
+    What a key may hold stands beside its type: `Annotated[int, "[1, 63]"]` an interval, `Annotated[str, ("easy",
+    "hard")]` the words known, `Annotated[tuple[float, ...], "(0, 1)"]` a grid that rises within an interval.
+    """
+
+    def __post_init__(self):
+        where = "" if type(self).__name__ == "Settings" else f"{type(self).__name__.lower()}."
+        for key, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            for allowed in getattr(hint, "__metadata__", ()):
+                if hint.__origin__ is str:
+                    one_of(self, where, {key: allowed})
+                else:
+                    check = inside if hint.__origin__ in (int, float) else grid
+                    check(getattr(self, key), f"{where}{key}", allowed)
+
+
 def within(section, where: str, intervals: dict[str, str]) -> None:
     """Refuse a section of which a number is outside of its interval."""
     for key, interval in intervals.items():
@@ -53,3 +72,16 @@ def grid(values, where: str, interval: str) -> None:
         all(a < b for a, b in itertools.pairwise(values)),
         f"{where} must rise from value to value, got {list(values)}",
     )
+
+
+def require_columns(frame, *columns: str) -> None:
+    """Refuse a frame that lacks a column.
+
+    Raises
+    ------
+    ValueError : names what is missing and what there is.
+    """
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        there = ", ".join(map(str, frame.columns))
+        raise ValueError(f"the frame lacks the columns {', '.join(missing)}; it has {there}")

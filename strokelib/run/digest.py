@@ -47,13 +47,8 @@ def cells(notebook: str) -> list[str]:
     return [_code("".join(c["source"])) for c in json.loads(notebook)["cells"] if c["cell_type"] == "code"]
 
 
-def used_modules(name: str) -> frozenset[str]:
-    """Name all modules of strokelib that a module uses, itself included and those that declare values left out."""
-    return frozenset(_used({name}))
-
-
 def _used(waiting: set[str]) -> dict[str, str]:
-    """Return the code of these modules and of those that they import, by name."""
+    """Return the code of these modules and of those that they import, by name, without those that declare values."""
     code = {}
     while waiting:
         name = waiting.pop()

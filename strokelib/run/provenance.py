@@ -103,15 +103,12 @@ def verify(settings, path: str) -> Path:
         files |= {settings.results / file: digits for file, digits in made["read"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{short(home)} is damaged, or older than this code; {again}") from None
-    here = made_by(notebook, settings, variant)
-    for key in sorted(here["depends"].keys() | there.keys()):
-        found, expected = there.get(key), here["depends"].get(key)
+    here, own = made_by(notebook, settings, variant), home.parent.relative_to(settings.results).as_posix()
+    keys = sorted(here["depends"].keys() | there.keys())
+    held = [(f"made with {key} =", there.get(key), here["depends"].get(key)) for key in keys]
+    for what, found, expected in [*held, ("made for the folder", of, own), ("made by other code,", code, here["code"])]:
         if found != expected:
-            raise ValueError(f"{short(home)}: made with {key} = {found}, expected {expected}; {again}")
-    if of != (own := Path(stages.manifest(notebook, path)).parent.as_posix()):
-        raise ValueError(f"{short(home)}: made for the folder {of}, expected {own}; {again}")
-    if code != here["code"]:
-        raise ValueError(f"{short(home)}: made by other code, digest {code}, expected {here['code']}; {again}")
+            raise ValueError(f"{short(home)}: {what} {found}, expected {expected}; {again}")
     for file, digits in files.items():
         if not file.is_file():
             raise FileNotFoundError(f"{short(file)} is missing, which {home.name} names; {again}")

@@ -10,99 +10,81 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from strokelib.modalities import SOURCES
 from strokelib.run import runtime
-from strokelib.run.checks import SettingsError, grid, inside, nearest, one_of, require, within
+from strokelib.run.checks import Section, SettingsError, inside, nearest, one_of, require, within
 from strokelib.run.variants import CHANGES, VARIANTS
 from strokelib.vocabulary import OUTCOMES
 
+SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
+
 
 @dataclass(frozen=True)
-class Data:
+class Data(Section):
     """Where the scans lie."""
 
-    source: str  # a name in modalities.SOURCES: "synthetic" or "isles2018"
+    source: Annotated[str, SOURCES]
     folder: str  # holds TRAINING/ and TESTING/; relative to the repository root
     skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
     def __post_init__(self):
-        one_of(self, "data.", {"source": tuple(SOURCES)})
-        require(
-            self.folder.strip() not in ("", ".") and "\0" not in self.folder,
-            f"data.folder must name a folder, such as 'data/isles2018', got {self.folder!r}",
-        )
+        super().__post_init__()
+        named = self.folder.strip() not in ("", ".") and "\0" not in self.folder
+        require(named, f"data.folder must name a folder, such as 'data/isles2018', got {self.folder!r}")
 
 
 @dataclass(frozen=True)
-class Cohort:
+class Cohort(Section):
     """The synthetic cohort; ignored where data.source is isles2018."""
 
-    seed: int
-    training_patients: int  # 63 and 40 take every row of the real geometry table
-    testing_patients: int
-    max_slices: int  # geometry rows with more slices are left out (22 keeps all)
-    difficulty: str  # "easy", "real" or "hard"
-    series_cases: int  # the first so many training cases get their 4-D series written, too
+    seed: Annotated[int, "[0, inf)"]
+    training_patients: Annotated[int, "[1, 63]"]  # 63 and 40 take every row of the real geometry table
+    testing_patients: Annotated[int, "[1, 40]"]
+    max_slices: Annotated[int, "[2, inf)"]  # geometry rows with more slices are left out (22 keeps all)
+    difficulty: Annotated[str, ("easy", "real", "hard")]
+    series_cases: Annotated[int, "[0, inf)"]  # the first so many training cases get their 4-D series written, too
     compress: bool  # .nii.gz instead of .nii
-    jobs: int  # processes
-
-    def __post_init__(self):
-        one_of(self, "cohort.", {"difficulty": ("easy", "real", "hard")})
-        within(self, "cohort.", {"seed": "[0, inf)", "training_patients": "[1, 63]", "testing_patients": "[1, 40]"})
-        within(self, "cohort.", {"max_slices": "[2, inf)", "series_cases": "[0, inf)", "jobs": "[1, 1024]"})
+    jobs: Annotated[int, "[1, 1024]"]  # processes
 
 
 @dataclass(frozen=True)
-class Preprocess:
-    registration: str  # "rigid" (rotation, two shifts) or "affine" (adds scales and shear)
-
-    def __post_init__(self):
-        one_of(self, "preprocess.", {"registration": ("rigid", "affine")})
+class Preprocess(Section):
+    registration: Annotated[str, ("rigid", "affine")]  # rotation and two shifts; or scales and shear, too
 
 
 @dataclass(frozen=True)
-class Folds:
-    count: int
-    scheme: str  # "contiguous" in case order, or "balanced" by slice count
+class Folds(Section):
+    count: Annotated[int, "[2, inf)"]
+    scheme: Annotated[str, ("contiguous", "balanced")]  # in case order, or by slice count
     inner_split: bool  # early stopping on scans held out of the training part, not on the evaluated ones
 
-    def __post_init__(self):
-        within(self, "folds.", {"count": "[2, inf)"})
-        one_of(self, "folds.", {"scheme": ("contiguous", "balanced")})
-
 
 @dataclass(frozen=True)
-class Sampling:
-    patches_per_case: int
-    elastic_alpha: float  # displacement scale as a factor of the mean patch side
-    elastic_gamma: float  # Gaussian sigma as a factor of the mean patch side
+class Sampling(Section):
+    patches_per_case: Annotated[int, "[2, inf)"]
+    elastic_alpha: Annotated[float, "[0, inf)"]  # displacement scale as a factor of the mean patch side
+    elastic_gamma: Annotated[float, "(0, inf)"]  # Gaussian sigma as a factor of the mean patch side
     lesion_offset: bool  # move lesion centers at random; off is for notebook 09, as is the next
     balanced: bool  # half of the centers on lesion
 
-    def __post_init__(self):
-        within(self, "sampling.", {"patches_per_case": "[2, inf)", "elastic_alpha": "[0, inf)"})
-        within(self, "sampling.", {"elastic_gamma": "(0, inf)"})
-
 
 @dataclass(frozen=True)
-class Training:
-    batch_size: int
-    patches_per_epoch: int  # 0 takes the whole patch list every epoch, as the paper does
-    max_epochs: int
-    patience: int  # epochs without improvement before training stops
-    min_improvement: float
-    rho: float  # Adadelta
-    learning_rate: float
-    batch_norm_momentum: float  # of the running statistics that prediction uses
-    dropout: float  # channel dropout in the three deepest encoder blocks
-    gdl_weights: str  # "volume" for 1/v, "squared" for 1/v^2
+class Training(Section):
+    batch_size: Annotated[int, "[2, inf)"]
+    patches_per_epoch: Annotated[int, "[0, inf)"]  # 0 takes the whole patch list every epoch, as the paper does
+    max_epochs: Annotated[int, "[1, inf)"]
+    patience: Annotated[int, "[1, inf)"]  # epochs without improvement before training stops
+    min_improvement: Annotated[float, "[0, inf)"]
+    rho: Annotated[float, "(0, 1)"]  # Adadelta
+    learning_rate: Annotated[float, "(0, inf)"]
+    batch_norm_momentum: Annotated[float, "(0, 1]"]  # of the running statistics that prediction uses
+    dropout: Annotated[float, "[0, 1)"]  # channel dropout in the three deepest encoder blocks
+    gdl_weights: Annotated[str, ("volume", "squared")]  # 1/v or 1/v^2
 
     def __post_init__(self):
-        within(self, "training.", {"batch_size": "[2, inf)", "patches_per_epoch": "[0, inf)", "max_epochs": "[1, inf)"})
-        within(self, "training.", {"patience": "[1, inf)", "min_improvement": "[0, inf)", "rho": "(0, 1)"})
-        within(self, "training.", {"learning_rate": "(0, inf)", "batch_norm_momentum": "(0, 1]", "dropout": "[0, 1)"})
-        one_of(self, "training.", {"gdl_weights": ("volume", "squared")})
+        super().__post_init__()
         require(
             self.patches_per_epoch == 0 or self.patches_per_epoch >= self.batch_size,
             f"training.patches_per_epoch must be 0 (all patches) or at least training.batch_size, {self.batch_size}, "
@@ -131,44 +113,32 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    step: int  # voxels between patch centers in x and y
-    passes: int  # stochastic passes of uncertainty filtering
-    dropout: float  # voxel-wise, in the deepest resolution steps
-    batch_size: int  # patches at a time, 0 for what suits the device; changes speed and memory alone
-
-    def __post_init__(self):
-        smallest = min(row.patch_size for row in VARIANTS.values())  # a larger step would leave gaps
-        within(self, "prediction.", {"step": f"[1, {smallest}]", "passes": "[1, inf)", "dropout": "[0, 1)"})
-        within(self, "prediction.", {"batch_size": "[0, inf)"})
+class Prediction(Section):
+    step: Annotated[int, f"[1, {SMALLEST_PATCH}]"]  # voxels between patch centers in x and y
+    passes: Annotated[int, "[1, inf)"]  # stochastic passes of uncertainty filtering
+    dropout: Annotated[float, "[0, 1)"]  # voxel-wise, in the deepest resolution steps
+    batch_size: Annotated[int, "[0, inf)"]  # patches at a time, 0 for what suits the device; changes no number
 
 
 @dataclass(frozen=True)
-class Postprocess:
-    thresholds: tuple[float, ...]
-    min_lesion_voxels: tuple[int, ...]
-
-    def __post_init__(self):
-        grid(self.thresholds, "postprocess.thresholds", "(0, 1)")
-        grid(self.min_lesion_voxels, "postprocess.min_lesion_voxels", "[1, inf)")
+class Postprocess(Section):
+    thresholds: Annotated[tuple[float, ...], "(0, 1)"]
+    min_lesion_voxels: Annotated[tuple[int, ...], "[1, inf)"]
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Section):
     """What is trained or predicted once more, with one thing changed."""
 
     seeds: tuple[int, ...]  # rt and rt_sm again in all folds, for notebook 06
     changes: tuple[str, ...]  # names in CHANGES, for notebook 09
-    folds: int  # in which the changes are tried: the first so many
+    folds: Annotated[int, "[1, inf)"]  # in which the changes are tried: the first so many
 
     def __post_init__(self):
-        within(self, "sensitivity.", {"folds": "[1, inf)"})
+        super().__post_init__()
         for name in self.changes:
-            require(
-                name in CHANGES,
-                f"each of sensitivity.changes must be one of {', '.join(CHANGES)}, got {name!r}"
-                f"{nearest(name, CHANGES)}",
-            )
+            listed = f"must be one of {', '.join(CHANGES)}, got {name!r}{nearest(name, CHANGES)}"
+            require(name in CHANGES, f"each of sensitivity.changes {listed}")
         for seed in self.seeds:
             inside(seed, "each of sensitivity.seeds", "[0, inf)")
         for name in ("seeds", "changes"):
@@ -177,22 +147,19 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Section):
     """How figures are drawn; decides no number."""
 
-    colors: str  # of right, too much and missed: "paper" (green, red, blue) or "colorblind" (yellow, vermilion, blue)
-
-    def __post_init__(self):
-        one_of(self, "drawing.", {"colors": tuple(OUTCOMES)})
+    colors: Annotated[str, OUTCOMES]  # of right, too much and missed; see `vocabulary.OUTCOMES`
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Section):
     """All that a run depends on, besides the notebook's own parameters."""
 
     name: str
-    seed: int
-    threads: int  # CPU threads of a notebook; part of the settings because sums depend on it
+    seed: Annotated[int, "[0, inf)"]
+    threads: Annotated[int, "[1, 1024]"]  # CPU threads of a notebook; part of the settings because sums depend on it
     data: Data
     cohort: Cohort
     preprocess: Preprocess
@@ -206,25 +173,19 @@ class Settings:
     drawing: Drawing
 
     def __post_init__(self):
-        within(self, "", {"seed": "[0, inf)", "threads": "[1, 1024]"})
+        super().__post_init__()
         require(
             not self.compute.portable or self.threads == 1,
             f"compute.portable needs threads = 1, because sums depend on their number; got {self.threads}",
         )
-        require(
-            self.sensitivity.folds <= self.folds.count,
-            f"sensitivity.folds must be at most folds.count, {self.folds.count}, got {self.sensitivity.folds}",
-        )
+        count, patients = self.folds.count, self.cohort.training_patients
+        tried = self.sensitivity.folds
+        require(tried <= count, f"sensitivity.folds must be at most folds.count, {count}, got {tried}")
         if self.synthetic:
-            patients = self.cohort.training_patients
-            require(
-                self.folds.count <= patients,
-                f"folds.count must be at most cohort.training_patients, {patients}, got {self.folds.count}",
-            )
-            require(
-                patients >= 3 or not self.folds.inner_split,
-                f"folds.inner_split needs cohort.training_patients of 3 at least, got {patients}",
-            )
+            message = f"folds.count must be at most cohort.training_patients, {patients}, got {count}"
+            require(count <= patients, message)
+            message = f"folds.inner_split needs cohort.training_patients of 3 at least, got {patients}"
+            require(patients >= 3 or not self.folds.inner_split, message)
 
     @property
     def synthetic(self) -> bool:

@@ -2,29 +2,27 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
 
-from strokelib.run.checks import SettingsError, nearest, one_of, require, within
+from strokelib.run.checks import Section, SettingsError, nearest, require
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(Section):
     """One row of Table 1."""
 
-    networks: int  # 2 for a cascade
-    loss: str  # "gdl_cross_entropy" or "cross_entropy"
-    monitor: str  # "l1_error" or "dice"
+    networks: Annotated[int, "[1, 2]"]  # 2 for a cascade
+    loss: Annotated[str, ("gdl_cross_entropy", "cross_entropy")]
+    monitor: Annotated[str, ("l1_error", "dice")]
     patch_size: int  # a multiple of 16
     mirrored: bool  # ten modalities instead of five
     uncertainty_filtering: bool  # stochastic passes at prediction
     network: str = "network"  # the module of strokelib whose class `Network` it is
 
     def __post_init__(self):
-        within(self, "variant.", {"networks": "[1, 2]"})
-        one_of(self, "variant.", {"loss": ("gdl_cross_entropy", "cross_entropy"), "monitor": ("l1_error", "dice")})
-        require(
-            self.patch_size >= 16 and self.patch_size % 16 == 0,
-            f"variant.patch_size must be a multiple of 16, got {self.patch_size}",
-        )
+        super().__post_init__()
+        fits = self.patch_size >= 16 and self.patch_size % 16 == 0
+        require(fits, f"variant.patch_size must be a multiple of 16, got {self.patch_size}")
 
 
 # Table 1 of the paper, row by row; the columns are read off sections 3 and 4.1.
