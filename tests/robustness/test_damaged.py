@@ -19,12 +19,13 @@ import pandas as pd
 import pytest
 
 from strokelib import cases, preprocess
-from strokelib.cases import MODALITIES
+from strokelib.modalities import ISLES
+from strokelib.nifti import CaseError
 
 SAME, ERROR_OR_SAME, ERROR_OR_FINITE = object(), object(), object()
 WHAT_TO_DO = re.compile(r"\b(replace|keep|rename|unpack|correct|check|add|save|remove)\b")
-ALL = (*MODALITIES, "OT")
-MAPS = MODALITIES[1:]
+ALL = (*ISLES, "OT")
+MAPS = tuple(name for name in ISLES if name != "CT")
 NAMES = {"CT": "CT", "CBF": "CT_CBF", "CBV": "CT_CBV", "MTT": "CT_MTT", "Tmax": "CT_Tmax", "OT": "OT"}
 TYPES = {"CT": "<i4", "CBF": "<u2", "CBV": "<u2", "MTT": "<f8", "Tmax": "<f8", "OT": "u1"}
 SPACING = (0.9, 0.9, 5.0)
@@ -532,7 +533,7 @@ def other_size_of_scan(root, key, seed, rng):
 # Values
 
 
-@damage(MODALITIES, seeds=3)
+@damage(ISLES, seeds=3)
 def not_finite(root, key, seed, rng):
     image = head()[key].astype(np.float32)
     image[tuple(rng.integers(0, image.shape, (rng.integers(1, 9), 3)).T)] = [np.nan, np.inf, -np.inf][seed]
@@ -546,14 +547,14 @@ def lesion_not_finite(root, key, seed, rng):
     return r"cannot read .*\.OT\..*NaN or infinite values"
 
 
-@damage(MODALITIES, seeds=3)
+@damage(ISLES, seeds=3)
 def constant(root, key, seed, rng):
     image = head()[key]
     put(image_file(root, key), encode(np.full_like(image, [0, 1, 35][seed])))
     return rf"[._]{key}\..* everywhere, expected a {key} image"
 
 
-@damage(MODALITIES, seeds=2)
+@damage(ISLES, seeds=2)
 def constant_in_the_brain(root, key, seed, rng):
     image = head()[key]
     image[head()["MTT" if key != "MTT" else "CBF"] > 0] = rng.integers(1, 40)
@@ -585,7 +586,7 @@ def no_background(root, key, seed, rng):
     return rf"[._]{key}\..* is nowhere 0, expected 0 outside the brain"
 
 
-@damage(MODALITIES, seeds=2)
+@damage(ISLES, seeds=2)
 def wrong_unit(root, key, seed, rng):
     image = head()[key].astype(np.float64)
     put(image_file(root, key), encode(image * 10.0 ** rng.integers(5, 30)))
@@ -732,7 +733,7 @@ def come_of(root):
         (files,) = cases.find_cases(root, "TRAINING")
         case = cases.load_case(files)
         preprocess.check_case(case)
-    except cases.CaseError as error:
+    except CaseError as error:
         return str(error)
     return case
 
@@ -761,8 +762,8 @@ def test_a_damaged_folder_is_one_clear_error_or_treated_as_stated(good, tmp_path
     assert np.isfinite(found.images).all() and np.isfinite(found.spacing).all()
     if expected is not ERROR_OR_FINITE:
         images = expected if isinstance(expected, dict) else head()
-        for m, modality in enumerate(MODALITIES):
-            np.testing.assert_array_equal(found.images[m], images[modality].astype(np.float32))
+        for modality in ISLES:
+            np.testing.assert_array_equal(found.image(modality), images[modality].astype(np.float32))
         np.testing.assert_array_equal(found.lesion, images["OT"])
         np.testing.assert_allclose(found.spacing, SPACING, rtol=1e-6)
     if key in ("CT", "OT") and (seed == 0 or function is other_size_of_scan):
@@ -822,7 +823,7 @@ def test_bad_cases_are_listed_together_and_lose_no_other(tmp_path):
     for row, pattern in zip(bad.itertuples(), expected.values(), strict=True):
         assert f"case_{row.case}" in row.problem and re.search(pattern, row.problem)
         assert WHAT_TO_DO.search(row.problem)
-    with pytest.raises(cases.CaseError) as error:
+    with pytest.raises(CaseError) as error:
         cases.find_cases(tmp_path, "TRAINING")
     assert [line.split()[0].strip(":") for line in str(error.value).splitlines()] == ["case_2", "case_8", "case_9"]
     wanted = cases.find_cases(tmp_path, "TRAINING", [files.number for files in usable["TRAINING"]])

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import cases, inference, patches, preprocess, training
+from strokelib import cases, crossvalidation, folds, inference, nifti, preprocess, training
+from strokelib.crossvalidation import Fold
 from strokelib.evaluation import gridsearch
+from strokelib.network import Network
 from strokelib.phantom.cohort import finished, make_cohort
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.steps import Recipe
 
 PAIRS = [(t, s) for t in (0.2, 0.4, 0.6) for s in (10, 100)]
 
@@ -33,17 +36,17 @@ def random_cohort(seed):
 def test_no_patient_is_on_two_sides(scheme, inner):
     for seed in range(150):
         patients, slices, count = random_cohort(seed)
-        folds = cases.assign_folds(patients, count, scheme, seed, slices)
-        assert set(folds.tolist()) == set(range(count))
-        assert all(len(set(folds[np.array(patients) == name])) == 1 for name in patients)
+        fold_of = folds.assign_folds(patients, count, scheme, seed, slices)
+        assert set(fold_of.tolist()) == set(range(count))
+        assert all(len(set(fold_of[np.array(patients) == name])) == 1 for name in patients)
         seen = []
         for fold in range(count):
-            if inner and len({p for p, f in zip(patients, folds, strict=True) if f != fold}) < 2:
+            if inner and len({p for p, f in zip(patients, fold_of, strict=True) if f != fold}) < 2:
                 with pytest.raises(ValueError, match="trains on one patient"):
-                    cases.split_fold(folds, fold, patients, inner, seed, slices)
-                seen += np.flatnonzero(folds == fold).tolist()
+                    folds.split_fold(fold_of, fold, patients, inner, seed, slices)
+                seen += np.flatnonzero(fold_of == fold).tolist()
                 continue
-            train, stop, evaluate = cases.split_fold(folds, fold, patients, inner, seed, slices)
+            train, stop, evaluate = folds.split_fold(fold_of, fold, patients, inner, seed, slices)
             sides = [{patients[i] for i in part} for part in (train, stop, evaluate)]
             assert all(len(part) for part in sides)
             assert not sides[0] & sides[2] and not sides[0] & sides[1]
@@ -72,10 +75,10 @@ def trained(folder, scans, train, stop, evaluate):
     settings = dataclasses.replace(demo.training, batch_size=8, patches_per_epoch=32, max_epochs=1)
     variant = dataclasses.replace(VARIANTS["rt_sm"], patch_size=16)
     stack = preprocess.resident(scans, True, "cpu", 8)
-    sets = [patches.sample_set(scans, part, stack.first_slice, stack.pad, 16, 16, 1, 0) for part in (train, stop)]
-    job = training.Job("network", folder, 0, 1, variant, settings, demo.compute, (2.5, 0.12), "scans")
-    for _ in training.train_fold(job, stack, *sets, [scans[i] for i in evaluate]):
-        pass
+    sampling = dataclasses.replace(demo.sampling, patches_per_case=16)
+    fold, how = Fold(0, scans, train, stop, evaluate), dataclasses.replace(demo, seed=1, sampling=sampling)
+    job = training.Job("network", folder, Recipe(1, 0, variant, settings, demo.compute, (2.5, 0.12)), "scans")
+    training.train_fold(job, stack, crossvalidation.sets(fold, stack, variant, how))
     return inference.load_network(job.network_file)[0].state_dict()
 
 
@@ -84,8 +87,9 @@ def test_a_network_does_not_depend_on_the_scans_it_is_judged_on(changed, same, t
     """With an inner split; without one the judged scans decide when to stop, as in the paper."""
     scans = [scan(n, n) for n in range(1, 9)]
     patients, slices = [s.patient for s in scans], [1] * len(scans)
-    folds = cases.assign_folds(patients, 2)
-    parts = dict(zip(("train", "stop", "evaluate"), cases.split_fold(folds, 0, patients, True, 1, slices), strict=True))
+    fold_of = folds.assign_folds(patients, 2)
+    split = folds.split_fold(fold_of, 0, patients, True, 1, slices)
+    parts = dict(zip(("train", "stop", "evaluate"), split, strict=True))
     before = trained(tmp_path / "a", scans, **parts)
     for i in parts[changed]:
         scans[i] = dataclasses.replace(scan(scans[i].number, 100 + i))
@@ -137,13 +141,12 @@ def test_a_testing_scan_is_prepared_and_predicted_without_its_truth(cohort, open
         preprocess.save_preprocessed(tmp_path / "case.npz", prepared)
         back = preprocess.load_preprocessed(tmp_path / "case.npz")
         assert back.lesion is None
-        network = inference.Network(10)
-        p = inference.predict_case([network], back.images, back.mask, 48)
-        cases.save_map(tmp_path / "map.nii.gz", p, files.files["CT"], np.float32)
+        found = inference.predict([Network(10)], back.images, back.mask, inference.Sweep(48))
+        nifti.save_map(tmp_path / "map.nii.gz", found.probability, files.reference, np.float32)
     images = [name for name in opened if "TESTING" in name and ".nii" in name]
     assert len(images) >= 10, "the five images of a scan at least, twice"
     assert not [name for name in opened if ".truth" in name or ("TESTING" in name and ".OT." in name)]
-    cases.read_image(cases.hidden_truth(cohort, 1), 1)
+    nifti.read_image(cases.hidden_truth(cohort, 1), 1)
     assert [name for name in opened if ".truth" in name], "what is looked for is found where it is opened"
 
 
@@ -166,7 +169,7 @@ def test_the_lesion_does_not_enter_the_prepared_images(cohort):
     files = cases.find_cases(cohort, "TRAINING")[0]
     case = cases.load_case(files)
     first = preprocess.preprocess_case(case, "rigid", "cpu")
-    inside = preprocess.brain_mask(case.images)
+    inside = preprocess.brain_mask(case.maps)
     other = np.random.default_rng(1).random(inside.shape) < 0.3
     for lesion in (None, other & inside):
         p = preprocess.preprocess_case(dataclasses.replace(case, lesion=lesion), "rigid", "cpu")

@@ -24,7 +24,8 @@ from test_settings import tool
 from test_training import job, train, world  # noqa: F401, the fixture
 from test_workflow import TINY, copy_project, surroundings
 
-from strokelib import cases, inference, preprocess, submission
+from strokelib import cases, inference, nifti, preprocess, submission
+from strokelib.inference import Sweep
 from strokelib.network import Network
 from strokelib.phantom import cohort
 from strokelib.run import runtime
@@ -58,8 +59,8 @@ WRITERS = {
     "table.csv": lambda path, files, p: write_table(path, pd.DataFrame({"a": range(9000)})),
     "figure.png": lambda path, files, p: write_figure(path, Figure()),
     "case_7.npz": lambda path, files, p: preprocess.save_preprocessed(path, p),
-    "map.nii.gz": lambda path, files, p: cases.save_map(path, p.images[0], files.files["CT"], np.float32),
-    "map.nii": lambda path, files, p: cases.save_map(path, p.images[0], files.files["CT"], np.float32),
+    "map.nii.gz": lambda path, files, p: nifti.save_map(path, p.provided[0], files.reference, np.float32),
+    "map.nii": lambda path, files, p: nifti.save_map(path, p.provided[0], files.reference, np.float32),
     "network.safetensors": lambda path, files, p: inference.save_network(path, NETWORK, {"digest": "of a test"}),
     "submission.zip": lambda path, files, p: save_zip(path, files),
 }
@@ -181,14 +182,14 @@ def test_a_read_only_folder_is_read_only_here(tmp_path):
 READ = """
 import sys
 from pathlib import Path
-from strokelib import cases, preprocess
+from strokelib import cases, nifti, preprocess
 root, out = map(Path, sys.argv[1:])
 usable, bad = preprocess.check_cases(root)
 assert bad.empty, bad.problem[0]
 for files in usable["TRAINING"] + usable["TESTING"]:
     p = preprocess.preprocess_case(cases.load_case(files), device="cpu")
     preprocess.save_preprocessed(out / f"{files.folder.parent.name}_{p.number}.npz", p)
-    cases.save_map(out / f"{p.number}.nii.gz", p.images[0], files.files["CT"], "float32")
+    nifti.save_map(out / f"{p.number}.nii.gz", p.provided[0], files.reference, "float32")
 """
 
 
@@ -322,12 +323,12 @@ def too_large(*_, **__):
 
 def test_a_gpu_too_small_to_predict_is_told_what_to_set(scan, monkeypatch):
     p, network = scan[2], Network(10)
-    expected = inference.predict_case([network], p.images, p.mask, 32)
+    expected = inference.predict([network], p.images, p.mask, Sweep(32)).probability
     monkeypatch.setattr(Network, "deterministic", too_large)
     with pytest.raises(RuntimeError, match=r"too small for 128 patches at a time; set prediction\.batch_size lower"):
-        inference.predict_case([network], p.images, p.mask, 32)
+        inference.predict([network], p.images, p.mask, Sweep(32))
     monkeypatch.undo()
-    fewer = inference.predict_case([network], p.images, p.mask, 32, batch_size=16)
+    fewer = inference.predict([network], p.images, p.mask, Sweep(32, batch_size=16)).probability
     np.testing.assert_allclose(fewer, expected, atol=1e-6)
 
 
