@@ -19,10 +19,12 @@ import torch
 
 from strokelib import crossvalidation, inference, preprocess, steps
 from strokelib.network import Network
+from strokelib.optimizer import make_optimizer
 from strokelib.run import runtime
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.stack import stack_scans
 
 WARM, STEPS = 3, 20
 
@@ -48,7 +50,7 @@ def work(threads: int, compute, start, answers) -> None:
     runtime.prepare_torch(threads, compute.precision)
     settings = load_settings("phantom")
     cohort, row = scans(), VARIANTS["rt_sm"]
-    stack = preprocess.resident(cohort, True, "cpu", 32, compute.resident)
+    stack = stack_scans(cohort, True, "cpu", 32, compute.resident)
     sampling = dataclasses.replace(settings.sampling, patches_per_case=4000)
     settings, every = dataclasses.replace(settings, seed=0, sampling=sampling), np.arange(len(cohort))
     fold = crossvalidation.Fold(0, cohort, train=every, stop=every, evaluate=every)
@@ -56,7 +58,7 @@ def work(threads: int, compute, start, answers) -> None:
     recipe = steps.Recipe(0, 0, row, settings.training, compute, (2.5, 0.12))
     torch.manual_seed(0)
     network = Network(len(stack.inputs)).to(memory_format=torch.channels_last)
-    optimizer = steps.make_optimizer(network.parameters(), settings.training)
+    optimizer = make_optimizer(network.parameters(), settings.training)
     order = runtime.rng(0, "order").permutation(len(listed))
     taken = steps.eager_steps(network, optimizer, recipe, stack, listed)(order, 1)
     for _ in itertools.islice(taken, WARM):

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from strokelib import patches
-from strokelib.preprocess import Preprocessed, resident
+from strokelib.preprocess import Preprocessed
 from strokelib.run.runtime import rng
 from strokelib.run.settings import load_settings
+from strokelib.stack import stack_scans
 
 SCANS, PER_SCAN, BATCH, SIDE = 2, 4096, 64, 64  # whole batches, and near the 4000 a scan of the paper
 SHAPE = (256, 256, 8)
@@ -41,7 +42,7 @@ def compare(repeats: int) -> list:
 def first_epoch(repeats: int) -> list:
     work = f"centers and batches, {EPOCH}"
     scans = make_scans()
-    stack = resident(scans, mirrored=True, device="cpu", pad=SIDE // 2)
+    stack = stack_scans(scans, mirrored=True, device="cpu", pad=SIDE // 2)
     peers, target, absent = {}, {}, []
 
     torchio, name = measure.peer("torchio")
@@ -77,7 +78,7 @@ def exhaust(batches) -> None:
 def later_epoch(repeats: int) -> list:
     """Compare `gather` alone with the plain loop, on scans as they are stored and on the resident stack."""
     scans = make_scans()
-    stack = resident(scans, mirrored=True, device="cpu", pad=SIDE // 2)
+    stack = stack_scans(scans, mirrored=True, device="cpu", pad=SIDE // 2)
     listed, order = draw(scans, stack)
     pad = ((0, 0), (SIDE // 2, SIDE // 2), (SIDE // 2, SIDE // 2), (0, 0))
     stored = [(np.pad(scan.images, pad), np.pad(scan.lesion.astype(np.uint8), pad[1:])) for scan in scans]

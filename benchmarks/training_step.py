@@ -15,6 +15,7 @@ from torch import nn
 
 from strokelib import steps
 from strokelib.network import Network, PReLU
+from strokelib.optimizer import make_optimizer
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
@@ -45,7 +46,7 @@ def make_step(ours: bool, images, labels, **compute):
     net = network(ours, images.device)
     images = images.to(memory_format=torch.channels_last) if ours else images.contiguous()
     forward = steps.forward_pass(net, recipe)
-    optimizer = steps.make_optimizer(net.parameters(), settings.training, foreach=ours)
+    optimizer = make_optimizer(net.parameters(), settings.training, foreach=ours)
 
     def step():
         loss, _ = forward(images, labels)

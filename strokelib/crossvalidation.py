@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strokelib import folds, inference, patches, preprocess
+from strokelib import folds, inference, patches
 from strokelib.patches import PatchList
-from strokelib.preprocess import Preprocessed, Resident
+from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Settings
 from strokelib.run.variants import Variant
+from strokelib.stack import Resident, stack_scans
 from strokelib.steps import Recipe
 from strokelib.training import Job, Sets
 
@@ -48,7 +49,7 @@ def split(scans, number: int, settings: Settings) -> Fold:
 def resident(scans, variant: Variant, settings: Settings, device: str) -> Resident:
     """Put the scans into one tensor on the device, as a variant takes its patches from it."""
     pad = variant.patch_size // 2
-    return preprocess.resident(scans, variant.mirrored, device, pad, settings.compute.resident)
+    return stack_scans(scans, variant.mirrored, device, pad, settings.compute.resident)
 
 
 def patch_set(fold: Fold, indices, stack: Resident, variant: Variant, settings: Settings, preferred=None) -> PatchList:

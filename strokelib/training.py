@@ -14,13 +14,15 @@ from safetensors.torch import load_file
 from strokelib import losses, metrics
 from strokelib.inference import predict_slices, read_facts, save_network, save_tensors
 from strokelib.network import make_network
+from strokelib.optimizer import make_optimizer
 from strokelib.patches import PatchList
-from strokelib.preprocess import Preprocessed, Resident
+from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest, module_digest
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Training
 from strokelib.run.variants import Variant
-from strokelib.steps import Flat, Recipe, batches, eager_steps, flatten, is_recorded, make_optimizer, recorded_steps
+from strokelib.stack import Resident
+from strokelib.steps import Flat, Recipe, batches, eager_steps, flatten, is_recorded, recorded_steps
 
 VALIDATION_BATCHES = {"cpu": 1, "cuda": 16}  # passed through the network at a time
 

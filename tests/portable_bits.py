@@ -14,10 +14,12 @@ import torch
 
 from strokelib import cases, inference, patches, preprocess, steps
 from strokelib.network import Network
+from strokelib.optimizer import make_optimizer
 from strokelib.phantom.scan import make_case
 from strokelib.run.runtime import prepare_torch, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.stack import stack_scans
 
 STEPS, BATCH = 3, 4
 NAMES = ("CT", "CT_CBF", "CT_CBV", "CT_MTT", "CT_Tmax")  # of the modalities, in their order
@@ -43,7 +45,7 @@ def synthetic(settings) -> cases.Case:
 def train(settings, scan):
     """Take a few steps on patches of the scan, half of them elastic copies; return the network."""
     variant = VARIANTS["rt_sm"]
-    stack = preprocess.resident([scan], variant.mirrored, "cpu", variant.patch_size // 2)
+    stack = stack_scans([scan], variant.mirrored, "cpu", variant.patch_size // 2)
     count, side = STEPS * settings.training.batch_size, variant.patch_size
     sampling = dataclasses.replace(settings.sampling, patches_per_case=count)
     centers = patches.sample_centers(scan.lesion, scan.mask, sampling, side, rng(0, "patches", 0, scan.number))
@@ -57,7 +59,7 @@ def train(settings, scan):
     network = Network(stack.images.shape[-1], dropout=settings.training.dropout, momentum=0.1)
     network = network.to(memory_format=torch.channels_last)
     say("first weights", network.state_dict().values())
-    optimizer = steps.make_optimizer(network.parameters(), settings.training, portable=True)
+    optimizer = make_optimizer(network.parameters(), settings.training, portable=True)
     recipe = steps.Recipe(0, 0, variant, settings.training, settings.compute, elastic)
     taken = steps.eager_steps(network, optimizer, recipe, stack, listed)(order, 1)
     for step, sums in enumerate(taken, start=1):

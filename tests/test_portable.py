@@ -15,12 +15,13 @@ from test_settings import changed, refused
 
 from strokelib import steps, training
 from strokelib.modalities import ISLES
-from strokelib.preprocess import Resident
+from strokelib.optimizer import PortableAdadelta, make_optimizer
 from strokelib.run import portable, runtime
 from strokelib.run.portable import PINS
 from strokelib.run.results import start
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.stack import Resident
 
 HELD = json.loads((runtime.ROOT / "tests" / "portable_bits.json").read_text())
 HAS_AVX2 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
@@ -153,10 +154,10 @@ def test_the_optimizer_is_adadelta_up_to_rounding():
     values[1].data = values[1].data.to(memory_format=torch.channels_last)
     exact = [torch.nn.Parameter(value.detach().double()) for value in values]
     optimizers = [
-        steps.make_optimizer(some, load_settings("demo").training, portable=on)
+        make_optimizer(some, load_settings("demo").training, portable=on)
         for some, on in ((values, True), (exact, False))
     ]
-    assert [type(optimizer) for optimizer in optimizers] == [steps.PortableAdadelta, torch.optim.Adadelta]
+    assert [type(optimizer) for optimizer in optimizers] == [PortableAdadelta, torch.optim.Adadelta]
     for step in range(20):
         for value, other, gradient in zip(values, exact, tensors(step, *shapes), strict=True):
             value.grad, other.grad = gradient, gradient.double()
@@ -171,7 +172,7 @@ def test_the_optimizers_state_goes_to_a_checkpoint_and_back():
     values = [torch.nn.Parameter(value) for value in tensors(0, (7,), (2, 3))]
     again = copy.deepcopy(values)
     first, second = (
-        steps.make_optimizer(some, load_settings("demo").training, portable=True) for some in (values, again)
+        make_optimizer(some, load_settings("demo").training, portable=True) for some in (values, again)
     )
 
     def take(some, optimizer, seed):
@@ -181,7 +182,7 @@ def test_the_optimizers_state_goes_to_a_checkpoint_and_back():
 
     take(values, first, 1)
     take(again, second, 1)
-    third = steps.make_optimizer(again, load_settings("demo").training, portable=True)
+    third = make_optimizer(again, load_settings("demo").training, portable=True)
     third.load_state_dict(second.state_dict())
     take(values, first, 2)
     take(again, third, 2)
@@ -195,7 +196,7 @@ def test_a_network_is_trained_with_it_where_the_settings_ask_for_it(tmp_path, on
     recipe = steps.Recipe(0, 0, VARIANTS["rt"], settings.training, compute, (2.5, 0.12))
     stack = Resident(torch.zeros(1, 64, 64, 5), torch.zeros(1, 64, 64, dtype=torch.uint8), [0], [1], 32, ISLES)
     begun = training._start(training.Job("network", tmp_path, recipe, "scans"), stack, "cpu")
-    assert type(begun.optimizer) is (steps.PortableAdadelta if on else torch.optim.Adadelta)
+    assert type(begun.optimizer) is (PortableAdadelta if on else torch.optim.Adadelta)
 
 
 def test_a_root_by_its_reciprocal_is_the_root_to_one_bit_and_zero_at_zero():

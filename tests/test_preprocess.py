@@ -3,11 +3,10 @@ import zipfile
 
 import numpy as np
 import pytest
-import torch
+from heads import OTHER, change, fewer, make_case
 from scipy import ndimage
 
 from strokelib import preprocess, registration
-from strokelib.cases import Case
 from strokelib.modalities import ISLES, inputs, maps
 from strokelib.nifti import CaseError
 from strokelib.preprocess import (
@@ -15,32 +14,8 @@ from strokelib.preprocess import (
     check_case,
     load_preprocessed,
     preprocess_case,
-    resident,
     save_preprocessed,
 )
-
-
-def make_case(seed=0, slices=2, side=96, number=7, labelled=True):
-    """Draw an off-center, slightly turned head with its four maps, like a scan from file."""
-    rng = np.random.default_rng(seed)
-    i, j = np.meshgrid(np.arange(side) - 45.0, np.arange(side) - 50.0, indexing="ij")
-    x, y = i * 0.998 + j * 0.06, j * 0.998 - i * 0.06
-    radius = np.hypot(x / 26, y / 33)[:, :, None] * (1 + 0.03 * np.arange(slices))
-    images = np.empty((5, side, side, slices), np.float32)
-    grain = ndimage.gaussian_filter(rng.normal(size=images.shape), (0, 2, 2, 0)) * 8
-    images[0] = np.where(radius < 1, 35 + 5 * grain[0] - 0.1 * abs(x)[:, :, None], 900)
-    images[0][radius > 1.15] = -23
-    for m, level in enumerate((300, 40, 6, 2), start=1):
-        images[m] = np.where(radius < 0.95, level * np.exp(0.5 * grain[m]), 0)
-    lesion = np.hypot(x - 12, y + 5)[:, :, None] < np.full(slices, 6) if labelled else None
-    return Case(images, lesion, np.array([0.9, 0.9, 5.0]), number, f"Train_{number:02d}")
-
-
-def change(case, modality, function):
-    images = case.images.copy()
-    m = case.modalities.index(modality)
-    images[m] = function(images[m])
-    return dataclasses.replace(case, images=images)
 
 
 def test_the_brain_is_where_the_maps_do_not_sum_to_zero():
@@ -258,64 +233,6 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         save_preprocessed(tmp_path / "case_7.h5", preprocess_case(make_case()))
 
 
-@pytest.mark.parametrize("mirrored", [True, False])
-@pytest.mark.parametrize("pad", [0, 5])
-def test_the_resident_tensor_holds_the_cases(tmp_path, mirrored, pad):
-    scans = [preprocess_case(make_case(n, slices=n + 1, number=n, labelled=n != 2)) for n in (1, 2, 3)]
-    paths = [tmp_path / f"case_{p.number}.npz" for p in scans]
-    for path, p in zip(paths, scans, strict=True):
-        save_preprocessed(path, p)
-    cohort = resident(paths, mirrored, "cpu", pad)
-    side = 96 + 2 * pad
-    assert cohort.images.shape == (2 + 3 + 4, side, side, 10 if mirrored else 5)
-    assert cohort.labels.shape == (9, side, side)
-    assert (cohort.images.dtype, cohort.labels.dtype) == (torch.float32, torch.uint8)
-    assert cohort.images.is_contiguous()
-    assert cohort.first_slice.tolist() == [0, 2, 5]
-    assert cohort.numbers.tolist() == [1, 2, 3]
-    assert cohort.inputs == inputs(ISLES, mirrored)
-    assert cohort.pad == pad
-    for p, first in zip(scans, cohort.first_slice, strict=True):
-        for s in range(p.mask.shape[2]):
-            inner = np.s_[first + s, pad : pad + 96, pad : pad + 96]
-            stored = cohort.images[inner].numpy()
-            expected = p.inputs(mirrored)[..., s]
-            np.testing.assert_array_equal(stored, np.moveaxis(expected, 0, -1))
-            label = np.zeros((96, 96)) if p.lesion is None else p.lesion[:, :, s]
-            np.testing.assert_array_equal(cohort.labels[inner].numpy(), label)
-    border = torch.ones(side, side, dtype=torch.bool)
-    border[pad : pad + 96, pad : pad + 96] = False
-    assert not cohort.images[:, border].any()
-    assert not cohort.labels[:, border].any()
-    from_memory = resident(scans, mirrored, "cpu", pad)
-    assert torch.equal(from_memory.images, cohort.images)
-    assert torch.equal(from_memory.labels, cohort.labels) and from_memory.inputs == cohort.inputs
-
-
-def test_resident_refuses_what_does_not_fit(tmp_path):
-    p = preprocess_case(make_case())
-    with pytest.raises(ValueError, match="no cases"):
-        resident([], True)
-    with pytest.raises(ValueError, match="pad must be"):
-        resident([p], True, pad=-1)
-    with pytest.raises(CaseError, match="case_9 has slices"):
-        resident([p, preprocess_case(make_case(side=104, number=9))], True, "cpu")
-    with pytest.raises(FileNotFoundError, match=r"case_1\.npz"):
-        resident([tmp_path / "case_1.npz"], True)
-    np.savez(tmp_path / "case_2.npz", images=p.images, mask=p.mask)  # as of an earlier version
-    for cases in ([tmp_path / "case_2.npz"], [p, tmp_path / "case_2.npz"]):
-        with pytest.raises(CaseError, match=r"case_2\.npz is .*run notebook 02"):
-            resident(cases, True, "cpu")
-
-
-OTHER = ("CT", "CBF", "Tmax")
-
-
-def fewer(case, names=OTHER):
-    """Return a scan that came with these modalities alone, in this order."""
-    return dataclasses.replace(case, images=np.stack([case.image(name) for name in names]), modalities=names)
-
-
 def test_a_scan_of_other_modalities_is_prepared_as_its_own_kind(tmp_path):
     whole, some = preprocess_case(make_case()), preprocess_case(fewer(make_case()))
     assert some.modalities == OTHER and some.images.shape == (6, 96, 96, 2)
@@ -325,10 +242,6 @@ def test_a_scan_of_other_modalities_is_prepared_as_its_own_kind(tmp_path):
     save_preprocessed(tmp_path / "case_7.npz", some)
     loaded = load_preprocessed(tmp_path / "case_7.npz")
     assert loaded.modalities == OTHER
-    for mirrored in (False, True):
-        one, two = (resident([scan], mirrored, "cpu") for scan in (some, tmp_path / "case_7.npz"))
-        assert one.inputs == two.inputs == inputs(OTHER, mirrored)
-        assert torch.equal(one.images, two.images) and one.images.shape[-1] == len(one.inputs)
 
 
 def test_the_order_of_the_modalities_is_that_of_the_scan():
@@ -337,15 +250,6 @@ def test_the_order_of_the_modalities_is_that_of_the_scan():
     for name in ISLES:
         ours, theirs = (p.provided[p.modalities.index(name)] for p in (turned, usual))
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-def test_one_tensor_needs_the_same_modalities_of_all(tmp_path):
-    usual, other = preprocess_case(make_case()), preprocess_case(fewer(make_case(number=9)))
-    save_preprocessed(tmp_path / "case_9.npz", other)
-    for second in (other, tmp_path / "case_9.npz"):
-        for cases in ([usual, second], [second, usual]):
-            with pytest.raises(CaseError, match=r"case_[79] has CT, CBF.* the first case CT, CBF.* same modalities"):
-                resident(cases, True, "cpu")
 
 
 def test_a_scan_without_an_image_of_the_head_is_refused():

@@ -7,9 +7,11 @@ import pytest
 import torch
 from test_training import job, listed, scan
 
-from strokelib import preprocess, steps
+from strokelib import steps
 from strokelib.network import Network
+from strokelib.optimizer import make_optimizer
 from strokelib.run.runtime import rng
+from strokelib.stack import stack_scans
 
 SIDE = 32
 
@@ -17,7 +19,7 @@ SIDE = 32
 @pytest.fixture(scope="module")
 def world():
     scans = [scan(n, n) for n in range(1, 5)]
-    stack = preprocess.resident(scans, False, "cpu", SIDE // 2)
+    stack = stack_scans(scans, False, "cpu", SIDE // 2)
     found = listed(scans, range(4), stack)
     return stack, dataclasses.replace(found, deform=np.arange(len(found)) % 5 == 0)
 
@@ -31,10 +33,10 @@ def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, **compute):
     network = Network(5).to(memory_format=torch.channels_last).train()
     if recorded:
         flat = steps.flatten(network)
-        optimizer = steps.make_optimizer([flat.values], base.training, recorded=True)
+        optimizer = make_optimizer([flat.values], base.training, recorded=True)
         epoch_steps = steps.recorded_steps(network, flat, optimizer, recipe, stack, found)
     else:
-        optimizer = steps.make_optimizer(network.parameters(), base.training)
+        optimizer = make_optimizer(network.parameters(), base.training)
         epoch_steps = steps.eager_steps(network, optimizer, recipe, stack, found)
     sums = []
     for epoch in range(1, epochs + 1):
@@ -115,7 +117,7 @@ def test_steps_that_do_not_count_leave_nothing_behind(world):
     """What a recording does first: steps are taken, and network and optimizer are as before, in the same memory."""
     network = Network(5).to(memory_format=torch.channels_last).train()
     flat = steps.flatten(network)
-    optimizer = steps.make_optimizer([flat.values], job(None).recipe.training, recorded=True)
+    optimizer = make_optimizer([flat.values], job(None).recipe.training, recorded=True)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     for again in (False, True):
         with steps._unchanged(network, optimizer):

@@ -9,9 +9,11 @@ import torch
 from strokelib import crossvalidation, inference, patches, preprocess, steps, training
 from strokelib.crossvalidation import Fold
 from strokelib.network import Network
+from strokelib.optimizer import make_optimizer
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.stack import stack_scans
 from strokelib.steps import Recipe
 
 DEMO = dataclasses.replace(load_settings("demo"), compute=load_settings("study").compute)  # of any precision
@@ -44,7 +46,7 @@ def listed(scans, part, stack):
 @pytest.fixture(scope="module")
 def world():
     scans = [scan(n, n) for n in range(1, 7)]
-    stack = preprocess.resident(scans, False, "cpu", 16)
+    stack = stack_scans(scans, False, "cpu", 16)
     return scans, stack, training.Sets(listed(scans, range(4), stack), listed(scans, range(4, 6), stack), scans[4:])
 
 
@@ -234,7 +236,7 @@ def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_p
     exact, _ = trained
     todo = changed(dataclasses.replace(exact, folder=tmp_path), compute=change)
     assert todo.digest != exact.digest
-    stack = preprocess.resident(scans, False, "cpu", 16, todo.recipe.compute.resident)
+    stack = stack_scans(scans, False, "cpu", 16, todo.recipe.compute.resident)
     assert stack.images.dtype == getattr(torch, todo.recipe.compute.resident)
     training.train_fold(todo, stack, sets)
     ours, theirs = (training.read_history(j.network_file) for j in (todo, exact))
@@ -253,7 +255,7 @@ def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
         recipe = changed(job(tmp_path), compute={"compile": compiled}).recipe
         torch.manual_seed(0)
         network = Network(5).to(memory_format=torch.channels_last)
-        optimizer = steps.make_optimizer(network.parameters(), recipe.training)
+        optimizer = make_optimizer(network.parameters(), recipe.training)
         forward = steps.forward_pass(network, recipe)
         torch.manual_seed(1)
         for images, labels in steps.batches(stack, sets.training, np.arange(32), 16, ROW, None, None):

@@ -2,7 +2,7 @@
 
 Their libraries choose kernels by the processor they find, and each kernel rounds in its own way. Pinned, all of them
 take those that every such processor has, and sums keep their order. What is left is MKL's square root, which torch
-uses on whole tensors and which rounds otherwise on another vendor's processors: see `steps.PortableAdadelta`.
+uses on whole tensors and which rounds otherwise on another vendor's processors: see `optimizer.PortableAdadelta`.
 Nothing here loads either of the two.
 """
 

@@ -16,6 +16,7 @@ from strokelib.phantom.cohort import finished, make_cohort
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.stack import stack_scans
 from strokelib.steps import Recipe
 
 PAIRS = [(t, s) for t in (0.2, 0.4, 0.6) for s in (10, 100)]
@@ -74,7 +75,7 @@ def trained(folder, scans, train, stop, evaluate):
     demo = load_settings("demo")
     settings = dataclasses.replace(demo.training, batch_size=8, patches_per_epoch=32, max_epochs=1)
     variant = dataclasses.replace(VARIANTS["rt_sm"], patch_size=16)
-    stack = preprocess.resident(scans, True, "cpu", 8)
+    stack = stack_scans(scans, True, "cpu", 8)
     sampling = dataclasses.replace(demo.sampling, patches_per_case=16)
     fold, how = Fold(0, scans, train, stop, evaluate), dataclasses.replace(demo, seed=1, sampling=sampling)
     job = training.Job("network", folder, Recipe(1, 0, variant, settings, demo.compute, (2.5, 0.12)), "scans")

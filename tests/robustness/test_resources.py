@@ -32,6 +32,7 @@ from strokelib.run import runtime
 from strokelib.run.results import start, write_figure, write_table
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
+from strokelib.stack import stack_scans
 
 COHORT = dataclasses.replace(
     load_settings(runtime.ROOT / TINY).cohort, training_patients=1, testing_patients=1, jobs=1
@@ -355,7 +356,7 @@ def test_a_gpu_too_small_to_train_is_told_what_to_set_and_goes_on(world, tmp_pat
 def test_a_gpu_too_small_for_the_scans_is_told_what_to_set(scan, monkeypatch):
     monkeypatch.setattr(torch, "zeros", too_large)
     with pytest.raises(RuntimeError, match=r"too small for all 2 scans; .*compute\.resident = 'float16'"):
-        preprocess.resident([scan[2], scan[2]], True, "cpu")
+        stack_scans([scan[2], scan[2]], True, "cpu")
 
 
 def test_a_gpu_asked_for_where_there_is_none_is_refused_before_anything_is_made(tmp_path, monkeypatch):
