@@ -14,7 +14,7 @@ class Variant:
     loss: str  # "gdl_cross_entropy" or "cross_entropy"
     monitor: str  # "l1_error" or "dice"
     patch_size: int  # a multiple of 16
-    mirrored: bool  # ten modalities instead of five
+    mirrored: bool  # the mirror images of the modalities, too
     uncertainty_filtering: bool  # stochastic passes at prediction
     network: str = "network"  # the module of strokelib whose class `Network` it is
 
