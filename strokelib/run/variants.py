@@ -15,7 +15,7 @@ class Variant(Section):
     loss: Annotated[str, ("gdl_cross_entropy", "cross_entropy")]
     monitor: Annotated[str, ("l1_error", "dice")]
     patch_size: int  # a multiple of 16
-    mirrored: bool  # ten modalities instead of five
+    mirrored: bool  # the mirror images of the modalities, too
     uncertainty_filtering: bool  # stochastic passes at prediction
     network: str = "network"  # the module of strokelib whose class `Network` it is
 
