@@ -27,16 +27,16 @@ test: .venv/.test  ## the tests, but for whole workflows and what may go wrong a
 test-all: test  ## and these: damaged files, full disks, kills, a rehearsal of a day on a GPU
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile tests/robustness
 
-lab: .venv/.lab  ## read and run the notebooks in JupyterLab
-	$(PY) -m jupyterlab --notebook-dir=. notebooks/00_overview.ipynb
+lab: .venv/.lab  ## read and run the notebooks in JupyterLab, pinned as SETTINGS=demo says
+	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. notebooks/00_overview.ipynb
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
 	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '0*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
 	@$(PY) tools/run.py demo sensitivity
-	for n in notebooks/0*.ipynb; do $(PY) -m nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
+	for n in notebooks/0*.ipynb; do $(PY) tools/pinned.py demo $(PY) -m nbconvert --to notebook --execute \
+	  --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 
 bench: .venv/.bench  ## this project beside other tools on the same work, into figures/benchmarks
 	$(PY) benchmarks/run.py

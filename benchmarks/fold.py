@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from strokelib import inference, patches, preprocess, steps
+from strokelib import crossvalidation, inference, preprocess, steps
 from strokelib.network import Network
 from strokelib.run import runtime
 from strokelib.run.runtime import ROOT
@@ -49,10 +49,13 @@ def work(threads: int, compute, start, answers) -> None:
     settings = load_settings("phantom")
     cohort, row = scans(), VARIANTS["rt_sm"]
     stack = preprocess.resident(cohort, True, "cpu", 32, compute.resident)
-    listed = patches.sample_set(cohort, range(len(cohort)), stack.first_slice, stack.pad, 4000, 64, 0, 0)
+    sampling = dataclasses.replace(settings.sampling, patches_per_case=4000)
+    settings, every = dataclasses.replace(settings, seed=0, sampling=sampling), np.arange(len(cohort))
+    fold = crossvalidation.Fold(0, cohort, train=every, stop=every, evaluate=every)
+    listed = crossvalidation.patch_set(fold, every, stack, row, settings)
     recipe = steps.Recipe(0, 0, row, settings.training, compute, (2.5, 0.12))
     torch.manual_seed(0)
-    network = Network(10).to(memory_format=torch.channels_last)
+    network = Network(len(stack.inputs)).to(memory_format=torch.channels_last)
     optimizer = steps.make_optimizer(network.parameters(), settings.training)
     order = runtime.rng(0, "order").permutation(len(listed))
     taken = steps.eager_steps(network, optimizer, recipe, stack, listed)(order, 1)
@@ -64,7 +67,7 @@ def work(threads: int, compute, start, answers) -> None:
         pass
     seconds = time.perf_counter() - began
     case = cohort[0]
-    inference.predict_case([network], case.images, case.mask, 16, 3, generator=np.random.default_rng(0))
+    inference.predict([network], case.images, case.mask, inference.Sweep(16, 3), np.random.default_rng(0))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kB on Linux
     answers.put((seconds, memory, stack.images.nbytes / 2**30))
 

@@ -28,16 +28,17 @@ def train(settings, scans, folder: Path) -> tuple[float, float]:
     runtime.prepare_torch(measure.threads(), settings.compute.precision)
     fold = crossvalidation.split(scans, 0, settings)
     stack = crossvalidation.resident(scans, row, settings, device.type)
-    lists = [crossvalidation.patch_set(fold, part, stack, row, settings) for part in (fold.train, fold.stop)]
+    sets = crossvalidation.sets(fold, stack, row, settings)
     (job,) = crossvalidation.jobs(fold, row, settings, folder, [])
     began = time.perf_counter()
-    for _ in training.train_fold(job, stack, *lists, (), device):
-        pass
+    training.train_fold(job, stack, dataclasses.replace(sets, evaluated=[]), device)
     seconds = time.perf_counter() - began
     network, _ = inference.load_network(job.network_file, device)
-    step, unseen = settings.prediction.step, fold.evaluated
-    maps = [inference.predict_case([network], scan.images, scan.mask, step) for scan in unseen]
-    return seconds, float(np.mean([metrics.dsc(p > 0.5, scan.lesion) for p, scan in zip(maps, unseen, strict=True)]))
+    how, values = inference.sweep(row, settings.prediction), []
+    for scan in fold.evaluated:
+        found = inference.predict([network], scan.inputs(row.mirrored), scan.mask, how)
+        values.append(metrics.dsc(found.probability > 0.5, scan.lesion))
+    return seconds, float(np.mean(values))
 
 
 def compare(repeats: int) -> list:
@@ -55,7 +56,7 @@ def compare(repeats: int) -> list:
         changes["bf16"] = {"precision": "bf16"}
     seconds, agreement = {}, {}
     for name, change in changes.items():
-        compute = dataclasses.replace(settings.compute, **change)
+        compute = dataclasses.replace(settings.compute, portable=False, **change)
         with tempfile.TemporaryDirectory() as temporary:
             changed = dataclasses.replace(settings, compute=compute)
             seconds[name], dsc = train(changed, scans, Path(temporary))

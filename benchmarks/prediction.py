@@ -26,9 +26,9 @@ def scan():
     return images * mask, mask
 
 
-def with_monai(inferer, network, images, batch_size: int, step: int, rate: float, device, passes: int = 1):
+def with_monai(inferer, network, images, batch_size: int, step: int, rate: float, passes: int = 1):
     """Average `passes` calls of MONAI's sliding window, (slice, x, y)."""
-    generator = torch.Generator().manual_seed(0)
+    generator, device = torch.Generator().manual_seed(0), next(network.parameters()).device
 
     def predictor(batch):
         keys = torch.randint(-(2**31), 2**31, (len(batch),), generator=generator, dtype=torch.int32).to(device)
@@ -75,9 +75,8 @@ def compare(repeats: int) -> list:
     work = f"exact prediction of a slice, step {STEP}, {PASSES} passes"
 
     def ours():
-        return inference.predict_case(
-            [network], images, mask, STEP, PASSES, generator=np.random.default_rng(0), patch_size=SIDE
-        )
+        how = inference.Sweep(STEP, PASSES, patch_size=SIDE)
+        return inference.predict([network], images, mask, how, np.random.default_rng(0)).probability
 
     contenders = {"ours": ours, "the plain way": lambda: plainly(contiguous, images, mask, device)}
     far = float(np.abs(ours() - plainly(contiguous, images, mask, device)).max())
@@ -96,8 +95,9 @@ def compare(repeats: int) -> list:
 
     # Without dropout and on the same windows (every cell of the slice, padded alike) both are the same estimator.
     padded = np.pad(images, ((0, 0), (24, 24), (24, 24), (0, 0)))
-    theirs = with_monai(inferer, network, padded, 32, 16, 0.0, device)
-    same = inference.predict_case([network], images, np.ones_like(mask), 16, patch_size=SIDE)
+    theirs = with_monai(inferer, network, padded, 32, 16, 0.0)
+    how = inference.Sweep(16, patch_size=SIDE)
+    same = inference.predict([network], images, np.ones_like(mask), how).probability
     far = float(np.abs(np.moveaxis(theirs, 0, 2)[24:-24, 24:-24] - same).max())
     if far > 1e-5:
         raise SystemExit(f"MONAI and ours differ by {far:.2g} on the same windows without dropout")
@@ -108,7 +108,7 @@ def compare(repeats: int) -> list:
     for name, part in (("whole slice", images), ("brain's box", box)):
         contender = f"{version}, {name}"
         sides = [-(-(side - SIDE) // STEP) + 1 for side in part.shape[1:3]]
-        contenders[contender] = lambda part=part: with_monai(inferer, network, part, 64, STEP, 0.1, device, PASSES)
+        contenders[contender] = lambda part=part: with_monai(inferer, network, part, 64, STEP, 0.1, PASSES)
         agreement[contender] = f"{sides[0] * sides[1]} windows; the same windows: |difference| <= {far:.0e}"
         targets[contender] = 2.0 if name == "whole slice" else None
     return measure.rows(work, measure.in_turn(contenders, repeats), "ours", agreement, repeats, targets)

@@ -18,6 +18,7 @@ import measure
 import numpy as np
 
 from strokelib import registration
+from strokelib.modalities import MODALITIES
 from strokelib.phantom.scan import SyntheticCase, make_case
 from strokelib.run.settings import Cohort
 
@@ -47,7 +48,7 @@ def ours(ct) -> np.ndarray:
 
 def mean_and_flip(ct) -> tuple[np.ndarray, np.ndarray]:
     """Return what the peers register: the mean of the windowed slices, and its flip."""
-    mean = np.clip(ct, *registration.WINDOW_HU).mean(axis=2, dtype=np.float32)
+    mean = np.clip(ct, *MODALITIES["CT"].head).mean(axis=2, dtype=np.float32)
     return mean, np.ascontiguousarray(mean[::-1])
 
 

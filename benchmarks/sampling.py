@@ -14,6 +14,7 @@ batches of 64. Where the tools differ, the difference is left in their favor:
 The scans are random numbers in an ellipse with a disc for a lesion: what voxels hold does not change the time.
 """
 
+import dataclasses
 import functools
 
 import measure
@@ -23,9 +24,11 @@ import torch
 from strokelib import patches
 from strokelib.preprocess import Preprocessed, resident
 from strokelib.run.runtime import rng
+from strokelib.run.settings import load_settings
 
 SCANS, PER_SCAN, BATCH, SIDE = 2, 4096, 64, 64  # whole batches, and near the 4000 a scan of the paper
 SHAPE = (256, 256, 8)
+SAMPLING = dataclasses.replace(load_settings("phantom").sampling, patches_per_case=PER_SCAN)
 EPOCH = f"{SCANS * PER_SCAN} patches of 10 x 64 x 64 with labels from {SCANS} scans of 10 x 256 x 256 x 8"
 TARGETS = {"torchio": 12, "monai": 50}
 
@@ -138,7 +141,7 @@ def make_scans() -> list:
 
 def draw_centers(scans) -> list:
     return [
-        patches.sample_centers(scan.lesion, scan.mask, PER_SCAN, SIDE, rng(2018, "patches", scan.number))
+        patches.sample_centers(scan.lesion, scan.mask, SAMPLING, SIDE, rng(2018, "patches", scan.number))
         for scan in scans
     ]
 

@@ -1,4 +1,4 @@
-"""Whole slices (`mode="slices"`) in place of overlapping patches: how much faster, and how far from the exact map.
+"""Whole slices (`predict_slices`) in place of overlapping patches: how much faster, and how far from the exact map.
 
 On scans of the demo's synthetic cohort with the networks that `make demo` trained; without them this subject is left
 out. Time is that of one scan with three stochastic passes. DSC and HD are means over scans that the networks have not
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib import inference, metrics, postprocess, preprocess
+from strokelib.inference import Sweep
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 
@@ -36,7 +37,7 @@ def quality(predict, pairs, exact) -> str:
     rows = []
     for (network, scan), reference in zip(pairs, exact, strict=True):
         found = predict(network, scan)
-        masks = postprocess.binarize(found, 0.5, 50)
+        masks = postprocess.binarize(found, postprocess.Pair(0.5, 50))
         rows.append(
             (
                 metrics.dsc(masks, scan.lesion),
@@ -65,27 +66,26 @@ def compare(repeats: int) -> list:
     except FileNotFoundError:
         return measure.missing(WORK, "slices against patches: run make demo first")
 
-    def whole(shifts):
-        return lambda network, scan: inference.predict_case(
-            [network], scan.images, scan.mask, mode="slices", shifts=shifts
+    def whole(shifts, passes=1):
+        return lambda network, scan: inference.predict_slices(
+            [network], scan.images, scan.mask, Sweep(passes=passes), np.random.default_rng(0), shifts=shifts
         )
 
-    def patchwise(step):
-        return lambda network, scan: inference.predict_case([network], scan.images, scan.mask, step)
+    def patchwise(step, passes=1):
+        return lambda network, scan: inference.predict(
+            [network], scan.images, scan.mask, Sweep(step, passes), np.random.default_rng(0)
+        ).probability
 
-    def timed(**how):
-        network, scan = pairs[0]
-        return lambda: inference.predict_case(
-            [network], scan.images, scan.mask, passes=PASSES, generator=np.random.default_rng(0), **how
-        )
+    def timed(predict):
+        return lambda: predict(*pairs[0])
 
     first, passed = counted(patchwise(STEP), *pairs[0])
     exact = [first, *(patchwise(STEP)(*pair) for pair in pairs[1:])]
     fewer = passed / counted(whole(1), *pairs[0])[1]
     exact_name = f"patches, step {STEP} (exact)"
-    contenders = {f"slices, {shifts} shifts" if shifts > 1 else "slices": timed(mode="slices", shifts=shifts)
+    contenders = {f"slices, {shifts} shifts" if shifts > 1 else "slices": timed(whole(shifts, PASSES))
                   for shifts in (1, 2, 4)}
-    contenders |= {f"patches, step {step}": timed(step=step) for step in (20, 48)}
+    contenders |= {f"patches, step {step}": timed(patchwise(step, PASSES)) for step in (20, 48)}
     known = iter(exact)
     agreement = {exact_name: quality(lambda *_: next(known), pairs, exact)}
     ways = [whole(1), whole(2), whole(4), patchwise(20), patchwise(48)]
@@ -93,7 +93,7 @@ def compare(repeats: int) -> list:
     agreement["slices"] += f"; {fewer:.0f} times fewer voxels through the network, which bounds the ratio"
     seconds = measure.in_turn(contenders, repeats)
     began = time.perf_counter()  # minutes, so once, and warm by now
-    timed(step=STEP)()
+    timed(patchwise(STEP, PASSES))()
     seconds[exact_name] = time.perf_counter() - began
     return measure.rows(WORK, seconds, "slices", agreement, repeats, {exact_name: 300})
 

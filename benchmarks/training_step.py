@@ -13,7 +13,7 @@ import measure
 import torch
 from torch import nn
 
-from strokelib import steps, training
+from strokelib import steps
 from strokelib.network import Network, PReLU
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
@@ -41,10 +41,10 @@ def make_step(ours: bool, images, labels, **compute):
     settings = load_settings("phantom")
     exact = dataclasses.replace(settings.compute, precision="float32", compile=False)
     compute = dataclasses.replace(exact, **compute)
-    job = training.Job("network", None, 0, 0, VARIANTS["rt_sm"], settings.training, compute, (2.5, 0.12), "")
+    recipe = steps.Recipe(0, 0, VARIANTS["rt_sm"], settings.training, compute, (2.5, 0.12))
     net = network(ours, images.device)
     images = images.to(memory_format=torch.channels_last) if ours else images.contiguous()
-    forward = steps.forward_pass(net, job.recipe)
+    forward = steps.forward_pass(net, recipe)
     optimizer = steps.make_optimizer(net.parameters(), settings.training, foreach=ours)
 
     def step():

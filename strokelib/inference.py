@@ -151,7 +151,9 @@ def _lesion_probability(networks, batch, rates, keys, keep=()) -> list:
             values.append(torch.sigmoid(logits[:, 1] - logits[:, 0]))
         means.append(sum(values[1:], values[0]) / len(values))
         if "spread" in keep:  # written out: torch.std over a first axis of three took a tenth of a prediction
-            spread = spread + (sum((value - means[-1]).square_() for value in values) / len(values)).sqrt_()
+            variance = sum((value - means[-1]).square_() for value in values) / len(values)
+            # The root by its reciprocal: torch's own is MKL's, which rounds otherwise on another maker's processors.
+            spread = spread + variance.rsqrt_().reciprocal_()
     if "each" not in keep:
         means = [sum(means[1:], means[0]) / len(networks)]
     return [*means, spread / len(networks)] if "spread" in keep else means

@@ -218,10 +218,16 @@ class Network(nn.Module):
 def make_network(kind: str, in_channels: int, dropout: float = 0.2, momentum: float = 0.01) -> nn.Module:
     """Make a network by the name of the module of strokelib that defines its class `Network`; "network" is this one.
 
+    Another one is made with the same three numbers, keeps `in_channels`, and has `forward`, `draw_kept`,
+    `deterministic` and `stochastic` as this one does.
+
     Raises
     ------
+    ValueError : no name of a module that lies beside this one.
     ModuleNotFoundError, AttributeError : there is no such module, or no such class in it.
     """
+    if not kind.isidentifier():  # it may come from a file
+        raise ValueError(f"a network is named by its module in strokelib, such as 'network', got {kind!r}")
     return import_module(f"strokelib.{kind}").Network(in_channels, dropout=dropout, momentum=momentum)
 
 

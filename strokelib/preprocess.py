@@ -179,8 +179,8 @@ def check_case(case) -> np.ndarray:
     if mask.mean() < SMALLEST_BRAIN:
         maps = [name for name in case.modalities if not MODALITIES[name].head]
         raise CaseError(
-            f"{name}: the brain mask is empty or nearly so ({mask.sum()} of {mask.size} voxels), because "
-            f"{', '.join(maps[:-1])} and {maps[-1]} are 0 almost everywhere; check these {len(maps)} files"
+            f"{name}: the brain mask is empty or nearly so ({mask.sum()} of {mask.size} voxels), because the perfusion "
+            f"maps ({', '.join(maps)}) are 0 almost everywhere; check these files"
         )
     for modality, image in zip(case.modalities, images, strict=True):
         _values(image, mask, modality, name)
@@ -298,7 +298,7 @@ def load_preprocessed(path) -> Preprocessed:
     """
     arrays = _read(path)
     missing = {field.name for field in dataclasses.fields(Preprocessed)} - {"lesion", *arrays}
-    if missing or arrays["images"].shape != (2 * len(arrays["modalities"]), *arrays["mask"].shape):
+    if missing or arrays["images"].shape != (2 * arrays["modalities"].size, *arrays["mask"].shape):
         raise CaseError(f"{path} is not a preprocessed scan of this version; delete it and run notebook 02")
     return Preprocessed(
         images=arrays["images"],

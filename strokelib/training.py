@@ -270,7 +270,7 @@ def _start(job: Job, stack: Resident, device) -> State:
     network = network.to(device, memory_format=torch.channels_last)
     flat = flatten(network) if is_recorded(recipe.compute, device) else None
     parameters = network.parameters() if flat is None else [flat.values]
-    optimizer = make_optimizer(parameters, settings, recorded=flat is not None)
+    optimizer = make_optimizer(parameters, settings, recorded=flat is not None, portable=recipe.compute.portable)
     state = State(network, flat, optimizer, history=[], best=None)
     facts = read_facts(job.checkpoint_file)
     if facts.get("digest") != job.digest:

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -9,3 +11,47 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 def pytest_collection_modifyitems(items):
     """Put the run of the whole workflow first: the longest, it would else be left to one worker at the end."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
+PLAIN = """
+from strokelib import network
+
+
+class Network(network.Network):
+    \"\"\"Half as wide as the paper's.\"\"\"
+
+    def __init__(self, in_channels, dropout=0.2, momentum=0.01):
+        super().__init__(in_channels, base=4, dropout=dropout, momentum=momentum)
+"""
+
+
+@pytest.fixture
+def narrow(tmp_path, monkeypatch):
+    """Give the library another network, in a module strokelib.narrow that lies elsewhere; the name of its module."""
+    import sys
+
+    import strokelib
+
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "narrow.py").write_text(PLAIN)
+    monkeypatch.setattr(strokelib, "__path__", [*strokelib.__path__, str(tmp_path / "beside")])
+    yield "narrow"
+    sys.modules.pop("strokelib.narrow", None)
+    vars(strokelib).pop("narrow", None)
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """Return a function that writes the code of a module of strokelib, where digests then look for it."""
+    from strokelib.run import digest, runtime
+
+    def write(name, text):
+        digest.module_digest.cache_clear()
+        path = tmp_path / "code" / "strokelib" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    monkeypatch.setattr(runtime, "ROOT", tmp_path / "code")
+    digest.module_digest.cache_clear()
+    yield write
+    digest.module_digest.cache_clear()

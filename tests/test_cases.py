@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from strokelib import cases
+from strokelib.modalities import ISLES
+from strokelib.nifti import CaseError
 
 SHAPE, SPACING = (32, 32, 3), (0.9, 0.9, 5.0)
 NAMES = {"CT": "CT", "CBF": "CT_CBF", "CBV": "CT_CBV", "MTT": "CT_MTT", "Tmax": "CT_Tmax", "OT": "OT"}
@@ -43,8 +45,9 @@ def test_a_case_is_found_and_loaded(tmp_path, suffix):
     case = cases.load_case(found)
     assert case.images.shape == (5, *SHAPE) and case.images.dtype == np.float32
     assert np.allclose(case.spacing, SPACING)  # although the affine says 1 mm
-    for m, modality in enumerate(cases.MODALITIES):
-        assert np.array_equal(case.images[m], nib.load(paths[modality]).get_fdata())
+    assert found.modalities == case.modalities == ISLES and found.reference == paths["CT"]
+    for modality in ISLES:
+        assert np.array_equal(case.image(modality), nib.load(paths[modality]).get_fdata())
     assert case.lesion.dtype == bool and case.lesion.sum() == nib.load(paths["OT"]).get_fdata().sum()
 
 
@@ -71,14 +74,14 @@ def test_the_real_test_scans_say_testing(tmp_path):
 
 def test_a_missing_modality_names_case_and_pattern(tmp_path):
     write_case(tmp_path)["Tmax"].unlink()
-    with pytest.raises(cases.CaseError, match=r"case_1 has no Tmax image .*_Tmax"):
+    with pytest.raises(CaseError, match=r"case_1 has no Tmax image .*_Tmax"):
         cases.find_cases(tmp_path, "TRAINING")
 
 
 def test_a_duplicate_modality_is_refused(tmp_path):
     write_case(tmp_path)
     write_image(tmp_path / "TRAINING" / "case_1", "CT_MTT", 5, np.zeros(SHAPE, np.int32))
-    with pytest.raises(cases.CaseError, match="case_1 has 2 MTT images"):
+    with pytest.raises(CaseError, match="case_1 has 2 MTT images"):
         cases.find_cases(tmp_path, "TRAINING")
 
 
@@ -89,10 +92,10 @@ def test_every_bad_folder_is_in_one_message_and_the_good_ones_can_be_had(tmp_pat
             paths["CBV"].unlink()
     found, problems = cases.list_cases(tmp_path, "TRAINING")
     assert [f.number for f in found] == [1, 3] and sorted(problems) == [2, 12]
-    with pytest.raises(cases.CaseError, match=r"(?s)^case_2 has no CBV image .*\ncase_12 has no CBV image [^\n]*$"):
+    with pytest.raises(CaseError, match=r"(?s)^case_2 has no CBV image .*\ncase_12 has no CBV image [^\n]*$"):
         cases.find_cases(tmp_path, "TRAINING")
     assert cases.find_cases(tmp_path, "TRAINING", np.array([3, 1])) == found
-    with pytest.raises(cases.CaseError, match=r"^case_4 needs one folder case_4 in .*, found none; "):
+    with pytest.raises(CaseError, match=r"^case_4 needs one folder case_4 in .*, found none; "):
         cases.find_cases(tmp_path, "TRAINING", [1, 4])
     assert cases.find_cases(tmp_path, "TRAINING", []) == []
 
@@ -110,7 +113,7 @@ def test_missing_folders_say_what_was_looked_for(tmp_path):
 def test_the_patient_comes_from_the_table_by_image_id(tmp_path):
     """A folder without json falls back on the facts of the real data set: case 2 is slab B of patient 1."""
     paths = write_case(tmp_path, 2, description=None)
-    with pytest.raises(cases.CaseError, match="patient of case_2 is unknown"):
+    with pytest.raises(CaseError, match="patient of case_2 is unknown"):
         cases.find_cases(tmp_path, "TRAINING")
     ct = paths["CT"]
     ct.rename(ct.with_name("SMIR.Brain.XX.O.CT.345569.nii"))
@@ -139,7 +142,7 @@ def test_a_damaged_modality_is_one_clear_error(tmp_path, change, message):
     image = nib.Nifti1Image(change(array), None)
     image.header["pixdim"][1:4] = SPACING
     image.to_filename(paths["CBV"])
-    with pytest.raises(cases.CaseError, match=message) as error:
+    with pytest.raises(CaseError, match=message) as error:
         cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
     assert "case_1" in str(error.value) and "CT_CBV" in str(error.value)
 
@@ -148,11 +151,11 @@ def test_a_truncated_file_and_a_foreign_label_are_named(tmp_path):
     paths = write_case(tmp_path, suffix=".nii.gz")
     whole = paths["MTT"].read_bytes()
     paths["MTT"].write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(cases.CaseError, match=r"cannot read .*CT_MTT"):
+    with pytest.raises(CaseError, match=r"cannot read .*CT_MTT"):
         cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
     paths["MTT"].write_bytes(whole)
     nib.Nifti1Image(np.full(SHAPE, 3, np.uint8), None, nib.load(paths["OT"]).header).to_filename(paths["OT"])
-    with pytest.raises(cases.CaseError, match="values other than 0 and 1"):
+    with pytest.raises(CaseError, match="values other than 0 and 1"):
         cases.load_case(cases.find_cases(tmp_path, "TRAINING")[0])
 
 
@@ -178,68 +181,8 @@ def test_the_raw_series_is_read_or_named(tmp_path):
         (frames * np.nan, 1.5, "NaN"),
     ):
         write(array, step)
-        with pytest.raises(cases.CaseError, match=rf"case_1: .*CT_4DPWI.*{message}"):
+        with pytest.raises(CaseError, match=rf"case_1: .*CT_4DPWI.*{message}"):
             cases.load_series(found)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(cases.CaseError, match=r"case_1: cannot read .*CT_4DPWI"):
+    with pytest.raises(CaseError, match=r"case_1: cannot read .*CT_4DPWI"):
         cases.load_series(found)
-
-
-def test_a_saved_map_keeps_the_header(tmp_path):
-    ct = write_case(tmp_path)["CT"]
-    values = np.random.default_rng(0).random(SHAPE).astype(np.float32)
-    path = cases.save_map(tmp_path / "out" / "map.nii.gz", values, ct, np.float32)
-    saved, source = nib.load(path), nib.load(ct)
-    assert np.array_equal(np.asanyarray(saved.dataobj), values)
-    assert np.array_equal(saved.affine, source.affine) and saved.header["sform_code"] == 2
-    assert np.allclose(saved.header.get_zooms(), SPACING)
-    with pytest.raises(ValueError, match="cannot take the header"):
-        cases.save_map(path, values[:-1], ct, np.float32)
-
-
-def real_patients():
-    return [row["patient"] for (split, _), row in cases.case_table().items() if split == "TRAINING"]
-
-
-@pytest.mark.parametrize("scheme", ["contiguous", "balanced"])
-@pytest.mark.parametrize("n_folds", [2, 3, 5])
-def test_no_patient_is_in_two_folds_and_none_is_empty(scheme, n_folds):
-    patients = real_patients()
-    slices = [int(row["slices"]) for (split, _), row in cases.case_table().items() if split == "TRAINING"]
-    folds = cases.assign_folds(patients, n_folds, scheme, 1, slices)
-    assert sorted(set(folds.tolist())) == list(range(n_folds))
-    for name in set(patients):
-        assert len({f for f, p in zip(folds, patients, strict=True) if p == name}) == 1
-    sizes = np.bincount(folds)
-    assert sizes.max() - sizes.min() <= 3
-    if scheme == "balanced":
-        assert all(sum(s >= 16 for s, f in zip(slices, folds, strict=True) if f == k) > 0 for k in range(n_folds))
-
-
-def test_contiguous_folds_of_the_real_cases_move_58_to_its_patient():
-    folds = cases.assign_folds(real_patients(), 5, "contiguous")
-    assert np.bincount(folds).tolist() == [19, 19, 20, 18, 18]
-    assert folds[56] == folds[57] == 2 and folds[58] == 3
-
-
-def test_small_cohorts_fill_every_fold_or_say_why_not():
-    assert cases.assign_folds(list("abc"), 3).tolist() == [0, 1, 2]
-    assert cases.assign_folds(list("aaaaab"), 2).tolist() == [0] * 5 + [1]
-    with pytest.raises(ValueError, match=r"there are 2; lower folds.count"):
-        cases.assign_folds(list("aab"), 3)
-    with pytest.raises(ValueError, match="scheme must be"):
-        cases.assign_folds(list("abc"), 3, "random")
-
-
-def test_the_inner_split_shares_no_patient():
-    patients = real_patients()
-    folds = cases.assign_folds(patients, 5)
-    slices = [2] * len(patients)
-    train, stop, evaluate = cases.split_fold(folds, 1, patients)
-    assert np.array_equal(stop, evaluate) and len(train) + len(evaluate) == len(patients)
-    train, stop, evaluate = cases.split_fold(folds, 1, patients, inner=True, seed=3, slices=slices)
-    parts = [{patients[i] for i in part} for part in (train, stop, evaluate)]
-    assert all(parts) and len(train) + len(stop) + len(evaluate) == len(patients)
-    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
-    with pytest.raises(ValueError, match="fold 7 is empty"):
-        cases.split_fold(folds, 7, patients)

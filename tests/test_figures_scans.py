@@ -127,7 +127,7 @@ def test_view_is_limited_to_the_head_and_survives_an_empty_slice():
     assert ax.get_xlim() == (inside[0] - 4, inside[-1] + 4)
     bottom, top = ax.get_ylim()
     assert bottom > top  # rows run downward
-    ax = scans.modalities({name: 0 * CT for name in ISLES}, K, LABEL).axes[0]
+    ax = scans.modalities(dict.fromkeys(ISLES, 0 * CT), K, LABEL).axes[0]
     assert ax.get_xlim() == (-0.5, SIDE - 0.5)
 
 

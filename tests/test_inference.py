@@ -3,7 +3,10 @@ import pytest
 import torch
 
 from strokelib import inference, patches
-from strokelib.network import Network
+from strokelib.inference import Sweep
+from strokelib.network import Network, make_network
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS
 
 
 def network(seed, channels=5):
@@ -45,7 +48,7 @@ def plainly(networks, images, mask, step, size, passes=None):
 @pytest.mark.parametrize(("step", "size", "batch"), [(9, 32, 7), (16, 48, 64)])
 def test_prediction_is_the_plain_method(scan, step, size, batch):
     nets = [network(0), network(1)]
-    ours = inference.predict_case(nets, *scan, step, patch_size=size, batch_size=batch)
+    ours = inference.predict(nets, *scan, Sweep(step, patch_size=size, batch_size=batch)).probability
     assert ours.dtype == np.float32 and ours.shape == scan[1].shape
     assert np.abs(ours - plainly(nets, *scan, step, size)).max() < 1e-5
     assert (ours[~scan[1]] == 0).all() and (ours[scan[1]] > 0).all()
@@ -54,35 +57,32 @@ def test_prediction_is_the_plain_method(scan, step, size, batch):
 def test_needed_voxels_are_the_same_and_the_rest_is_zero(scan):
     needed = np.zeros_like(scan[1])
     needed[20:25, 20:30, 0] = True
-    whole = inference.predict_case([network(0)], *scan, 8, patch_size=32)
-    part = inference.predict_case([network(0)], *scan, 8, patch_size=32, needed=needed)
+    whole, part = (inference.predict([network(0)], *scan, Sweep(8, patch_size=32), needed=n) for n in (None, needed))
+    whole, part = whole.probability, part.probability
     assert np.allclose(part[needed], whole[needed], atol=1e-6) and (part[~needed] == 0).all()
 
 
 def test_stochastic_passes_are_seeded_and_average_towards_each_other(scan):
     def run(seed, passes):
-        generator = np.random.default_rng(seed)
-        return inference.predict_case(
-            [network(0)], *scan, 16, passes=passes, dropout=0.3, patch_size=32, generator=generator
-        )
+        how = Sweep(16, passes, dropout=0.3, patch_size=32)
+        return inference.predict([network(0)], *scan, how, np.random.default_rng(seed)).probability
 
     assert np.array_equal(run(1, 3), run(1, 3))
     few, many = (np.abs(run(1, n) - run(2, n)).mean() for n in (2, 16))
     assert 0 < many < 0.6 * few  # 16 passes against 2: the spread should fall by sqrt(8)
     with pytest.raises(ValueError, match="need a generator"):
-        inference.predict_case([network(0)], *scan, 16, passes=3, patch_size=32)
+        inference.predict([network(0)], *scan, Sweep(16, passes=3, patch_size=32))
 
 
 def test_the_cascade_counts_the_second_where_the_first_sees_lesion(scan):
-    first, second = network(0), network(3)
-    p1 = inference.predict_case([first], *scan, 16, patch_size=48)
-    p2 = inference.predict_case([second], *scan, 16, patch_size=48)
+    first, second, how = network(0), network(3), Sweep(16, patch_size=48)
+    p1, p2 = (inference.predict([one], *scan, how).probability for one in (first, second))
     shift = float(np.quantile(p1[scan[1]], 0.5))
     with torch.no_grad():  # move the first network's output so that its 0.1 splits the brain in half
         wanted = np.log(0.1 / 0.9) - np.log(shift / (1 - shift))
         first.leave.bias[1] += float(wanted)
-    p1 = inference.predict_case([first], *scan, 16, patch_size=48)
-    both = inference.predict_cascade(first, second, *scan, 16, 48)
+    p1 = inference.predict([first], *scan, how).probability
+    both = inference.predict_cascade(first, second, *scan, how)
     counts = p1 > 0.1
     assert 0.2 < counts[scan[1]].mean() < 0.8
     assert np.allclose(both[counts], p2[counts], atol=1e-6) and (both[~counts] == 0).all()
@@ -90,9 +90,9 @@ def test_the_cascade_counts_the_second_where_the_first_sees_lesion(scan):
 
 def test_a_stochastic_prediction_does_not_depend_on_the_batch_size(scan):
     one, two = (
-        inference.predict_case(
-            [network(0), network(1)], *scan, 16, 3, 0.3, 32, batch, np.random.default_rng(3)
-        )
+        inference.predict(
+            [network(0), network(1)], *scan, Sweep(16, 3, 0.3, 32, batch), np.random.default_rng(3)
+        ).probability
         for batch in (0, 5)
     )
     assert np.abs(one - two).max() < 1e-5
@@ -101,10 +101,12 @@ def test_a_stochastic_prediction_does_not_depend_on_the_batch_size(scan):
 def test_the_spread_is_that_of_the_passes_of_each_patch(scan):
     """Patches that do not overlap: the spread over the map is the spread between its single passes."""
     images, mask = scan
-    generator = np.random.default_rng(4)
-    probability, spread = inference.predict_spread([network(0)], images, mask, generator, 32, 3, 0.3, 32)
-    same = inference.predict_case([network(0)], images, mask, 32, 3, 0.3, 32, 0, np.random.default_rng(4))
-    assert np.array_equal(probability, same)
+    how = Sweep(32, 3, 0.3, 32)
+    kept = inference.predict([network(0)], images, mask, how, np.random.default_rng(4), keep=("spread",))
+    alone = inference.predict([network(0)], images, mask, how, np.random.default_rng(4))
+    assert np.array_equal(kept.probability, alone.probability)
+    assert alone.spread is None and kept.each is None and kept.spread.dtype == np.float32
+    spread = kept.spread
     starts = patches.patch_grid(mask, 32, 32)
     drawn = inference._keys([0], (0.3,) * 3, len(starts), np.random.default_rng(4), "cpu")[0]
     stack = inference._stack(images, 16, "cpu")
@@ -117,18 +119,48 @@ def test_the_spread_is_that_of_the_passes_of_each_patch(scan):
     expected = np.where(mask[x, y, k], inside.std(axis=0), 0)
     assert np.abs(spread[x, y, k] - expected).max() < 1e-5 and spread[mask].min() > 0
     with pytest.raises(ValueError, match="two passes at least"):
-        inference.predict_spread([network(0)], images, mask, generator, passes=1)
+        inference.predict([network(0)], images, mask, Sweep(32), keep=("spread",))
 
 
 def test_networks_kept_apart_are_the_vote_on_average(scan):
     images, mask = scan
-    networks = [network(0), network(1)]
-    each = inference.predict_each(networks, images, mask, np.random.default_rng(4), 16, 3, 0.3, 32)
-    vote = inference.predict_case(networks, images, mask, 16, 3, 0.3, 32, 0, np.random.default_rng(4))
-    assert each.shape == (2, *mask.shape) and np.abs(each.mean(axis=0) - vote).max() < 1e-6
-    first = inference.predict_case(networks[:1], images, mask, 16, 3, 0.3, 32, 0, np.random.default_rng(4))
+    networks, how = [network(0), network(1)], Sweep(16, 3, 0.3, 32)
+    kept = inference.predict(networks, images, mask, how, np.random.default_rng(4), keep=("each",))
+    vote = inference.predict(networks, images, mask, how, np.random.default_rng(4))
+    each = kept.each
+    assert each.shape == (2, *mask.shape) and each.dtype == kept.probability.dtype == np.float32
+    assert np.array_equal(kept.probability, each.mean(axis=0))
+    assert np.abs(kept.probability - vote.probability).max() < 1e-6 and vote.each is None and kept.spread is None
+    first = inference.predict(networks[:1], images, mask, how, np.random.default_rng(4)).probability
     assert np.array_equal(each[0], first), "the first network draws as it does alone"
     assert np.abs(each[1] - first).max() > 1e-3
+
+
+def test_spread_and_networks_can_be_kept_together(scan):
+    networks, how = [network(0), network(1)], Sweep(16, 2, 0.3, 32)
+
+    def predict(*keep):
+        return inference.predict(networks, *scan, how, np.random.default_rng(4), keep=keep)
+
+    both, spread, each = predict("each", "spread"), predict("spread").spread, predict("each").each
+    assert np.array_equal(both.spread, spread) and np.array_equal(both.each, each)
+    assert not both.spread[~scan[1]].any() and not both.each[:, ~scan[1]].any()
+
+
+@pytest.mark.parametrize("keep", [("spred",), "spread", ("each", "all")])
+def test_what_cannot_be_kept_is_named(scan, keep):
+    with pytest.raises(ValueError, match="keep may hold 'spread' and 'each', got '"):
+        inference.predict([network(0)], *scan, Sweep(16, 2), np.random.default_rng(0), keep=keep)
+
+
+def test_a_variant_takes_several_passes_where_it_filters_by_uncertainty_alone():
+    prediction = load_settings("demo").prediction
+    assert prediction.passes > 1
+    for row in VARIANTS.values():
+        how = inference.sweep(row, prediction)
+        passes = prediction.passes if row.uncertainty_filtering else 1
+        assert how == Sweep(prediction.step, passes, prediction.dropout, row.patch_size, prediction.batch_size)
+        assert how.rates == ((prediction.dropout,) * passes if row.uncertainty_filtering else (0.0,))
 
 
 def test_slices_of_several_groups_are_those_of_each_group_alone(scan):
@@ -136,21 +168,39 @@ def test_slices_of_several_groups_are_those_of_each_group_alone(scan):
     images, mask = (np.concatenate([part] * 3, axis=-1)[..., : inference.SLICES_AT_ONCE + 2] for part in scan)
     mask = mask.copy()
     mask[..., 1] = False
-    ours = inference.predict_case([network(0)], images, mask, mode="slices")
+    ours = inference.predict_slices([network(0)], images, mask)
     parts = [slice(0, inference.SLICES_AT_ONCE), slice(inference.SLICES_AT_ONCE, None)]
-    alone = [inference.predict_case([network(0)], images[..., p], mask[..., p], mode="slices") for p in parts]
+    alone = [inference.predict_slices([network(0)], images[..., p], mask[..., p]) for p in parts]
     assert np.abs(ours - np.concatenate(alone, axis=-1)).max() < 1e-6 and not ours[..., 1].any()
     assert ours[mask].min() > 0
 
 
 def test_slices_pass_the_box_of_the_brain(scan):
     images, mask = scan
-    ours = inference.predict_case([network(0)], images, mask, mode="slices")
+    ours = inference.predict_slices([network(0)], images, mask)
     # The box of this mask is x 10 to 60 and y 8 to 50, widened to 64 x 48: 7 voxels before x, 3 before y.
     with torch.no_grad():
         plain = network(0)(torch.from_numpy(images[None, :, 3:67, 5:53, 0].copy())).softmax(1)[0, 1].numpy()
     assert np.abs(ours[10:60, 8:50, 0] - plain[7:57, 3:45]).max() < 1e-5 and not ours[~mask].any()
-    assert not inference.predict_case([network(0)], images, np.zeros_like(mask), mode="slices").any()
+    assert not inference.predict_slices([network(0)], images, np.zeros_like(mask)).any()
+
+
+def test_stochastic_slices_are_seeded_and_need_a_generator(scan):
+    def run(seed, passes=3):
+        how = Sweep(passes=passes, dropout=0.3)
+        return inference.predict_slices([network(0)], *scan, how, np.random.default_rng(seed))
+
+    assert np.array_equal(run(1), run(1)) and not np.array_equal(run(1), run(2))
+    assert np.array_equal(run(1, passes=1), inference.predict_slices([network(0)], *scan)), "without dropout"
+    with pytest.raises(ValueError, match="need a generator"):
+        inference.predict_slices([network(0)], *scan, Sweep(passes=3))
+
+
+def test_needed_voxels_of_slices_are_the_same_and_the_rest_is_zero(scan):
+    needed = np.zeros_like(scan[1])
+    needed[20:25, 20:30, 0] = True
+    whole, part = (inference.predict_slices([network(0)], *scan, needed=which) for which in (None, needed))
+    assert np.array_equal(part[needed], whole[needed]) and part[needed].all() and not part[~needed].any()
 
 
 @pytest.mark.parametrize("shifts", [2, 3, 4, 16])
@@ -165,22 +215,21 @@ def test_shifted_slices_come_back_to_their_place(scan, shifts):
         def stochastic(self, state, rate=0.0, keys=None):
             return torch.cat([torch.zeros_like(state[:, :1]), state[:, :1]], dim=1)
 
-    ours = inference.predict_case([Copy(5)], images, mask, mode="slices", shifts=shifts)
+    ours = inference.predict_slices([Copy(5)], images, mask, shifts=shifts)
     assert np.allclose(ours, np.where(mask, 1 / (1 + np.exp(-images[0])), 0), atol=1e-6)
     with pytest.raises(ValueError, match="shifts must be"):
-        inference.predict_case([Copy(5)], images, mask, mode="slices", shifts=0)
+        inference.predict_slices([Copy(5)], images, mask, shifts=0)
 
 
-def test_bad_arguments_are_named(scan):
+@pytest.mark.parametrize("predict", [inference.predict, inference.predict_slices])
+def test_bad_arguments_are_named(scan, predict):
     images, mask = scan
     with pytest.raises(ValueError, match="differ in"):
-        inference.predict_case([network(0)], images[:, 1:], mask)
+        predict([network(0)], images[:, 1:], mask, Sweep())
     with pytest.raises(ValueError, match="at least one network"):
-        inference.predict_case([], images, mask)
-    with pytest.raises(ValueError, match="mode must be"):
-        inference.predict_case([network(0)], images, mask, mode="whole")
+        predict([], images, mask, Sweep())
     with pytest.raises(ValueError, match="takes 5 modalities, got 3"):
-        inference.predict_case([network(0)], images[:3], mask, 16)
+        predict([network(0)], images[:3], mask, Sweep(16))
 
 
 def test_networks_come_back_from_disk_bit_for_bit(tmp_path, scan):
@@ -192,6 +241,19 @@ def test_networks_come_back_from_disk_bit_for_bit(tmp_path, scan):
     assert all(torch.equal(a, b) for a, b in pairs)
     again = inference.save_network(tmp_path / "m.safetensors", saved, {"digest": "abc"})
     assert path.read_bytes() == again.read_bytes()
+
+
+def test_another_network_comes_back_as_what_it_is(tmp_path, narrow, scan):
+    torch.manual_seed(0)
+    saved = make_network(narrow, 5).eval()
+    path = inference.save_network(tmp_path / "n.safetensors", saved, {"digest": "abc"})
+    loaded, facts = inference.load_network(path)
+    assert facts["network"] == narrow and type(loaded) is type(saved)
+    maps = [inference.predict([one], *scan, Sweep(16, patch_size=32)).probability for one in (saved, loaded)]
+    assert np.array_equal(*maps) and (maps[0][scan[1]] > 0).all()
+    path = inference.save_network(path, saved, {"network": "network"})
+    with pytest.raises(ValueError, match="delete it and train again"):
+        inference.load_network(path)
 
 
 def test_missing_and_damaged_networks_say_what_to_do(tmp_path):

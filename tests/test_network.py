@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from strokelib.network import Network, PReLU, _drop_voxels, count_parameters, layer_table
+from strokelib.network import Network, PReLU, _drop_voxels, count_parameters, layer_table, make_network
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +141,26 @@ def test_our_prelu_has_torchs_values_and_gradients():
         results.append((output, inputs.grad, layer.weight.grad))
     for ours, torchs in zip(*results, strict=True):
         assert torch.allclose(ours, torchs, rtol=1e-6, atol=1e-6)
+
+
+def test_a_network_is_made_by_the_name_of_its_module(narrow):
+    made = make_network("network", 5, dropout=0.3, momentum=0.05)
+    assert type(made) is Network and made.in_channels == 5
+    same = Network(5, dropout=0.3, momentum=0.05)
+    assert str(made) == str(same), "dropout and momentum, too"
+    other = make_network(narrow, 5)
+    assert type(other).__module__ == "strokelib.narrow" and other.in_channels == 5
+    assert count_parameters(other)["total"] < count_parameters(made)["total"]
+
+
+@pytest.mark.parametrize("kind", ["", "..network", "run.runtime", "no network", "1"])
+def test_what_names_no_module_beside_this_one_is_refused(kind):
+    with pytest.raises(ValueError, match="a network is named by its module in strokelib"):
+        make_network(kind, 5)
+
+
+def test_a_module_that_is_not_there_or_holds_no_network_is_named():
+    with pytest.raises(ModuleNotFoundError, match=r"strokelib\.nowhere"):
+        make_network("nowhere", 5)
+    with pytest.raises(AttributeError, match=r"strokelib\.losses.* no attribute 'Network'"):
+        make_network("losses", 5)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,14 @@ from scipy import ndimage
 
 from strokelib import patches
 from strokelib.run.runtime import rng
+from strokelib.run.settings import load_settings
+
+DEMO = load_settings("demo").sampling
+
+
+def sampling(count, **changes):
+    """Return how centers are sampled by default, so many of them."""
+    return dataclasses.replace(DEMO, patches_per_case=count, **changes)
 
 
 def scan(lesion_voxels=40, shape=(64, 60, 3)):
@@ -23,7 +33,7 @@ def contains(center, voxel, size):
 
 def test_half_the_centers_aim_at_the_lesion_and_their_patch_holds_lesion():
     lesion, mask = scan(4000)
-    found = patches.sample_centers(lesion, mask, 300, 32, rng(1))
+    found = patches.sample_centers(lesion, mask, sampling(300), 32, rng(1))
     assert found.voxels.shape == (300, 3) and found.lesion.sum() == 150 and not found.deform.any()
     targets = np.argwhere(lesion)
     for center in found.voxels[found.lesion][::10]:
@@ -35,7 +45,7 @@ def test_half_the_centers_aim_at_the_lesion_and_their_patch_holds_lesion():
 
 def test_steps_are_regular_and_cover_every_slice_alike():
     lesion, mask = scan(300)
-    found = patches.sample_centers(lesion, mask, 600, 16, rng(0))
+    found = patches.sample_centers(lesion, mask, sampling(600), 16, rng(0))
     healthy = found.voxels[~found.lesion]
     assert len(np.unique(healthy, axis=0)) == len(healthy)
     per_slice = np.bincount(healthy[:, 2], minlength=3)
@@ -50,7 +60,7 @@ def test_steps_are_regular_and_cover_every_slice_alike():
 @pytest.mark.parametrize(("voxels", "target"), [(7, 50), (50, 50), (51, 50), (1, 3)])
 def test_only_missing_lesion_voxels_repeat_and_only_repeats_deform(voxels, target):
     lesion, mask = scan(voxels)
-    found = patches.sample_centers(lesion, mask, 2 * target, 16, rng(2))
+    found = patches.sample_centers(lesion, mask, sampling(2 * target), 16, rng(2))
     assert found.lesion.sum() == target
     assert found.deform.sum() == max(0, target - voxels)
     assert not found.deform[~found.lesion].any()
@@ -61,17 +71,16 @@ def test_offsets_fill_the_patch_evenly():
     mask = np.ones((64, 64, 1), bool)
     lesion = np.zeros_like(mask)
     lesion[32, 32, 0] = True
-    found = patches.sample_centers(lesion, mask, 40_000, 16, rng(0))
+    found = patches.sample_centers(lesion, mask, sampling(40_000), 16, rng(0))
     moved = found.voxels[found.lesion][:, :2] - 32
     assert moved.min() == -7 and moved.max() == 8  # a patch spans center - 8 to center + 7
     counts = np.unique(moved[:, 0], return_counts=True)[1]
     assert len(counts) == 16 and counts.min() > 0.85 * 20_000 / 16
 
 
-@pytest.mark.parametrize("lesion", [None, "empty"])
-def test_a_scan_without_lesion_gives_healthy_patches_alone(lesion):
+def test_a_scan_without_lesion_gives_healthy_patches_alone():
     empty, mask = scan(0)
-    found = patches.sample_centers(None if lesion is None else empty, mask, 100, 16, rng(0))
+    found = patches.sample_centers(empty, mask, sampling(100), 16, rng(0))
     assert len(found.voxels) == 100 and not found.lesion.any() and not found.deform.any()
 
 
@@ -79,7 +88,7 @@ def test_preferred_voxels_come_first_and_are_topped_up():
     lesion, mask = scan(30)
     preferred = np.zeros_like(mask)
     preferred[40:43, 40:43, 1] = True
-    found = patches.sample_centers(lesion, mask, 100, 16, rng(0), preferred | lesion)
+    found = patches.sample_centers(lesion, mask, sampling(100), 16, rng(0), preferred | lesion)
     healthy = found.voxels[~found.lesion]
     assert preferred[tuple(healthy.T)].sum() == 9 and len(healthy) == 50
     assert not lesion[tuple(healthy.T)].any()
@@ -90,15 +99,15 @@ def test_same_lesion_centers_whatever_the_healthy_ones():
     lesion, mask = scan(400)
     preferred = np.zeros_like(mask)
     preferred[50:, 30:, :] = True
-    one = patches.sample_centers(lesion, mask, 100, 48, rng(5))
-    two = patches.sample_centers(lesion, mask, 100, 48, rng(5), preferred)
+    one = patches.sample_centers(lesion, mask, sampling(100), 48, rng(5))
+    two = patches.sample_centers(lesion, mask, sampling(100), 48, rng(5), preferred)
     assert np.array_equal(one.voxels[one.lesion], two.voxels[two.lesion])
 
 
 def test_all_lesion_no_healthy_voxel_is_an_error():
     mask = np.ones((8, 8, 1), bool)
     with pytest.raises(ValueError, match="no healthy voxel"):
-        patches.sample_centers(mask, mask, 10, 16, rng(0))
+        patches.sample_centers(mask, mask, sampling(10), 16, rng(0))
 
 
 def test_gather_cuts_the_patch_around_the_center():
@@ -210,7 +219,7 @@ def test_lesion_centers_stay_where_no_offset_is_wanted():
     lesion, mask = np.zeros((64, 64, 1), bool), np.ones((64, 64, 1), bool)
     lesion[20:30, 20:30] = True
     drawn = [
-        patches.sample_centers(lesion, mask, 100, 32, np.random.default_rng(1), lesion_offset=offset)
+        patches.sample_centers(lesion, mask, sampling(100, lesion_offset=offset), 32, np.random.default_rng(1))
         for offset in (True, False)
     ]
     moved, kept = (c.voxels[c.lesion] for c in drawn)
@@ -222,6 +231,6 @@ def test_lesion_centers_stay_where_no_offset_is_wanted():
 def test_unbalanced_centers_are_spread_over_the_brain_whatever_is_lesion():
     lesion, mask = np.zeros((64, 64, 1), bool), np.ones((64, 64, 1), bool)
     lesion[:32] = True
-    chosen = patches.sample_centers(lesion, mask, 256, 32, np.random.default_rng(1), balanced=False)
+    chosen = patches.sample_centers(lesion, mask, sampling(256, balanced=False), 32, np.random.default_rng(1))
     assert len(chosen.voxels) == 256 and not chosen.lesion.any() and not chosen.deform.any()
     assert lesion[tuple(chosen.voxels.T)].sum() == pytest.approx(128, abs=4)

@@ -7,7 +7,9 @@ import torch
 from scipy import ndimage
 
 from strokelib import preprocess, registration
-from strokelib.cases import MODALITIES, Case, CaseError
+from strokelib.cases import Case
+from strokelib.modalities import ISLES, inputs, maps
+from strokelib.nifti import CaseError
 from strokelib.preprocess import (
     brain_mask,
     check_case,
@@ -36,46 +38,59 @@ def make_case(seed=0, slices=2, side=96, number=7, labelled=True):
 
 def change(case, modality, function):
     images = case.images.copy()
-    m = MODALITIES.index(modality)
+    m = case.modalities.index(modality)
     images[m] = function(images[m])
     return dataclasses.replace(case, images=images)
 
 
 def test_the_brain_is_where_the_maps_do_not_sum_to_zero():
-    images = np.zeros((5, 4, 4, 1), np.float32)
-    images[0] = 30  # the CT has no say
-    for m in range(1, 5):
-        images[m, m - 1, 2, 0] = m
+    perfusion = np.zeros((4, 4, 4, 1), np.float32)
+    for m in range(4):
+        perfusion[m, m, 2, 0] = m + 1
     expected = np.zeros((4, 4, 1), bool)
     expected[:, 2] = True
-    np.testing.assert_array_equal(brain_mask(images), expected)
-    with pytest.raises(ValueError, match="images must be"):
-        brain_mask(images[1:])
+    np.testing.assert_array_equal(brain_mask(perfusion), expected)
+    with pytest.raises(ValueError, match=r"maps must be \(map, x, y, slice\), got shape \(4, 4, 1\)"):
+        brain_mask(perfusion.sum(axis=0))
+
+
+def test_the_ct_has_no_say_in_the_brain_mask():
+    case = make_case()
+    other = change(case, "CT", lambda ct: ct + 1)
+    np.testing.assert_array_equal(check_case(other), brain_mask(case.maps))
 
 
 def test_every_modality_is_normalized_over_its_own_brain():
     case = make_case()
     p = preprocess_case(case)
-    mask = brain_mask(case.images)
-    alignment = registration.align_flipped(case.images[0])
-    mirrored_mask = brain_mask(registration.mirror(case.images, alignment))
-    assert p.images.shape == (10, 96, 96, 2)
+    mask = brain_mask(case.maps)
+    alignment = registration.align_flipped(case.head)
+    mirrored_mask = brain_mask(registration.mirror(case.maps, alignment))
+    assert p.images.shape == (10, 96, 96, 2) and p.modalities == ISLES
     assert p.images.dtype == np.float32
     np.testing.assert_array_equal(p.mask, mask)
-    for m in range(10):
-        inside = mask if m < 5 else mirrored_mask
-        values = p.images[m][inside].astype(np.float64)
-        assert values.mean() == pytest.approx(0, abs=1e-5)
-        assert values.std() == pytest.approx(1, abs=1e-5)
-        assert (p.images[m][~inside] == 0).all()
+    for images, inside in ((p.provided, mask), (p.mirrored, mirrored_mask)):
+        assert len(images) == len(ISLES)
+        for image in images:
+            values = image[inside].astype(np.float64)
+            assert values.mean() == pytest.approx(0, abs=1e-5)
+            assert values.std() == pytest.approx(1, abs=1e-5)
+            assert (image[~inside] == 0).all()
+
+
+def test_what_a_network_takes_are_the_provided_modalities_and_then_the_mirrored_ones():
+    p = preprocess_case(make_case())
+    np.testing.assert_array_equal(p.inputs(False), p.provided)
+    np.testing.assert_array_equal(p.inputs(True), np.concatenate([p.provided, p.mirrored]))
+    assert len(p.inputs(True)) == len(inputs(p.modalities, True)) == 10
 
 
 def test_z_scores_by_hand():
     case = make_case()
     p = preprocess_case(case)
-    values = case.images[2][p.mask].astype(np.float64)
+    values = case.image("CBV")[p.mask].astype(np.float64)
     expected = (values - np.sum(values) / values.size) / np.sqrt(np.var(values))
-    np.testing.assert_allclose(p.images[2][p.mask], expected, atol=1e-6)
+    np.testing.assert_allclose(p.provided[ISLES.index("CBV")][p.mask], expected, atol=1e-6)
 
 
 def test_the_mirrored_modalities_are_the_mirrored_scan_stripped_by_its_own_maps():
@@ -83,11 +98,12 @@ def test_the_mirrored_modalities_are_the_mirrored_scan_stripped_by_its_own_maps(
     p = preprocess_case(case)
     alignment = registration.Alignment(p.matrix, p.score, p.flip_score, "rigid")
     mirrored = registration.mirror(case.images, alignment)
-    inside = mirrored[1:].sum(0) != 0
-    for m in range(5):
-        assert np.corrcoef(p.images[5 + m][inside], mirrored[m][inside])[0, 1] > 0.99999
+    inside = mirrored[maps(ISLES)].sum(0) != 0
+    for ours, image in zip(p.mirrored, mirrored, strict=True):
+        assert np.corrcoef(ours[inside], image[inside])[0, 1] > 0.99999
     # The skull, at 900 HU, would show: stripped CT values stay within a few deviations.
-    assert np.abs(p.images[[0, 5]]).max() < 10
+    ct = ISLES.index("CT")
+    assert np.abs([p.provided[ct], p.mirrored[ct]]).max() < 10
     assert p.score > p.flip_score + 0.05
 
 
@@ -99,12 +115,13 @@ def test_mirroring_makes_the_two_hemispheres_comparable():
     pattern = 300 + 100 * np.cos(abs(x) / 4) * np.cos(y / 5)
     symmetric = change(case, "CBF", lambda cbf: np.where(cbf > 0, pattern[:, :, None], 0))
     p = preprocess_case(symmetric)
-    both = ndimage.binary_erosion(p.mask & (p.images[6] != 0), np.ones((5, 5, 1)))
+    cbf = ISLES.index("CBF")
+    both = ndimage.binary_erosion(p.mask & (p.mirrored[cbf] != 0), np.ones((5, 5, 1)))
     plain = registration.Alignment(np.eye(3), 0.0, 0.0, "rigid")
-    flipped = registration.mirror(symmetric.images, plain)[1]
-    aligned = np.corrcoef(p.images[1][both], p.images[6][both])[0, 1]
+    flipped = registration.mirror(symmetric.images, plain)[cbf]
+    aligned = np.corrcoef(p.provided[cbf][both], p.mirrored[cbf][both])[0, 1]
     assert aligned > 0.95
-    assert aligned > np.corrcoef(p.images[1][both], flipped[both])[0, 1] + 0.2
+    assert aligned > np.corrcoef(p.provided[cbf][both], flipped[both])[0, 1] + 0.2
 
 
 @pytest.mark.parametrize("modality", ["CBF", "Tmax"])
@@ -119,7 +136,8 @@ def test_contrast_that_leaves_the_alignment_alone_leaves_the_ct_alone():
     case = make_case()
     p = preprocess_case(case)
     scaled = preprocess_case(change(case, "CT", lambda ct: np.where(p.mask, 0.5 * ct + 20, ct)))
-    np.testing.assert_allclose(scaled.images[0], p.images[0], atol=2e-5)
+    ct = ISLES.index("CT")
+    np.testing.assert_allclose(scaled.provided[ct], p.provided[ct], atol=2e-5)
 
 
 def test_the_result_is_the_same_each_time():
@@ -159,7 +177,7 @@ def test_an_empty_brain_is_an_error():
 
 def test_what_is_checked_first_is_what_preprocessing_refuses():
     case = make_case()
-    np.testing.assert_array_equal(check_case(case), brain_mask(case.images))
+    np.testing.assert_array_equal(check_case(case), brain_mask(case.maps))
     outside = np.zeros_like(case.lesion)
     outside[:2, :2] = True
     small = make_case(side=24)
@@ -223,6 +241,14 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     np.savez(path, images=np.zeros((10, 4, 4, 1)), mask=np.zeros((4, 4, 1)))
     with pytest.raises(CaseError, match="not a preprocessed scan"):
         load_preprocessed(path)
+    p = preprocess_case(make_case())
+    before = {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
+    np.savez(path, **{name: value for name, value in before.items() if name != "modalities"})  # an earlier version's
+    with pytest.raises(CaseError, match=r"case_7\.npz is not a preprocessed scan of this version; .* run notebook 02"):
+        load_preprocessed(path)
+    np.savez(path, **before | {"modalities": ("CT", "CBF")})
+    with pytest.raises(CaseError, match="not a preprocessed scan of this version"):
+        load_preprocessed(path)
     np.savez(path, images=np.array([{}], dtype=object))  # a pickle must not be opened
     with pytest.raises(CaseError, match="allow_pickle"):
         load_preprocessed(path)
@@ -247,12 +273,13 @@ def test_the_resident_tensor_holds_the_cases(tmp_path, mirrored, pad):
     assert cohort.images.is_contiguous()
     assert cohort.first_slice.tolist() == [0, 2, 5]
     assert cohort.numbers.tolist() == [1, 2, 3]
+    assert cohort.inputs == inputs(ISLES, mirrored)
     assert cohort.pad == pad
     for p, first in zip(scans, cohort.first_slice, strict=True):
         for s in range(p.mask.shape[2]):
             inner = np.s_[first + s, pad : pad + 96, pad : pad + 96]
             stored = cohort.images[inner].numpy()
-            expected = p.images[: stored.shape[-1], :, :, s]
+            expected = p.inputs(mirrored)[..., s]
             np.testing.assert_array_equal(stored, np.moveaxis(expected, 0, -1))
             label = np.zeros((96, 96)) if p.lesion is None else p.lesion[:, :, s]
             np.testing.assert_array_equal(cohort.labels[inner].numpy(), label)
@@ -262,7 +289,7 @@ def test_the_resident_tensor_holds_the_cases(tmp_path, mirrored, pad):
     assert not cohort.labels[:, border].any()
     from_memory = resident(scans, mirrored, "cpu", pad)
     assert torch.equal(from_memory.images, cohort.images)
-    assert torch.equal(from_memory.labels, cohort.labels)
+    assert torch.equal(from_memory.labels, cohort.labels) and from_memory.inputs == cohort.inputs
 
 
 def test_resident_refuses_what_does_not_fit(tmp_path):
@@ -275,8 +302,59 @@ def test_resident_refuses_what_does_not_fit(tmp_path):
         resident([p, preprocess_case(make_case(side=104, number=9))], True, "cpu")
     with pytest.raises(FileNotFoundError, match=r"case_1\.npz"):
         resident([tmp_path / "case_1.npz"], True)
+    np.savez(tmp_path / "case_2.npz", images=p.images, mask=p.mask)  # as of an earlier version
+    for cases in ([tmp_path / "case_2.npz"], [p, tmp_path / "case_2.npz"]):
+        with pytest.raises(CaseError, match=r"case_2\.npz is .*run notebook 02"):
+            resident(cases, True, "cpu")
 
 
-def test_modality_names_go_with_the_channels():
-    assert preprocess.MIRRORED[1] == "mirrored CBF"
-    assert len(MODALITIES + preprocess.MIRRORED) == 10
+OTHER = ("CT", "CBF", "Tmax")
+
+
+def fewer(case, names=OTHER):
+    """Return a scan that came with these modalities alone, in this order."""
+    return dataclasses.replace(case, images=np.stack([case.image(name) for name in names]), modalities=names)
+
+
+def test_a_scan_of_other_modalities_is_prepared_as_its_own_kind(tmp_path):
+    whole, some = preprocess_case(make_case()), preprocess_case(fewer(make_case()))
+    assert some.modalities == OTHER and some.images.shape == (6, 96, 96, 2)
+    for name, provided, mirrored in zip(OTHER, some.provided, some.mirrored, strict=True):
+        np.testing.assert_array_equal(provided, whole.provided[ISLES.index(name)])
+        np.testing.assert_array_equal(mirrored, whole.mirrored[ISLES.index(name)])
+    save_preprocessed(tmp_path / "case_7.npz", some)
+    loaded = load_preprocessed(tmp_path / "case_7.npz")
+    assert loaded.modalities == OTHER
+    for mirrored in (False, True):
+        one, two = (resident([scan], mirrored, "cpu") for scan in (some, tmp_path / "case_7.npz"))
+        assert one.inputs == two.inputs == inputs(OTHER, mirrored)
+        assert torch.equal(one.images, two.images) and one.images.shape[-1] == len(one.inputs)
+
+
+def test_the_order_of_the_modalities_is_that_of_the_scan():
+    turned = preprocess_case(fewer(make_case(), tuple(reversed(ISLES))))
+    usual = preprocess_case(make_case())
+    for name in ISLES:
+        ours, theirs = (p.provided[p.modalities.index(name)] for p in (turned, usual))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_one_tensor_needs_the_same_modalities_of_all(tmp_path):
+    usual, other = preprocess_case(make_case()), preprocess_case(fewer(make_case(number=9)))
+    save_preprocessed(tmp_path / "case_9.npz", other)
+    for second in (other, tmp_path / "case_9.npz"):
+        for cases in ([usual, second], [second, usual]):
+            with pytest.raises(CaseError, match=r"case_[79] has CT, CBF.* the first case CT, CBF.* same modalities"):
+                resident(cases, True, "cpu")
+
+
+def test_a_scan_without_an_image_of_the_head_is_refused():
+    with pytest.raises(ValueError, match="needs one modality that shows the head, such as CT; among CBF, Tmax are 0"):
+        preprocess_case(fewer(make_case(), ("CBF", "Tmax")))
+
+
+def test_a_scan_of_one_map_is_named_by_it_where_it_is_empty():
+    case = fewer(make_case(), ("CT", "Tmax"))
+    assert preprocess_case(case).images.shape[0] == 4
+    with pytest.raises(CaseError, match=r"the perfusion maps \(Tmax\) are 0 almost everywhere"):
+        preprocess_case(change(case, "Tmax", lambda tmax: 0 * tmax))

@@ -17,7 +17,7 @@ from strokelib.run.settings import load_settings
 
 NAME = "05_crossvalidation"
 FACTS = ["notebook", "settings", "digest", "seed", "commit", "edited", "code", "depends", "python", "versions"]
-FACTS += ["device", "threads", "processor", "platform", "folder", "read", "files"]
+FACTS += ["device", "threads", "pinned", "processor", "platform", "folder", "read", "files"]
 
 
 @pytest.fixture
@@ -30,6 +30,8 @@ def settings(tmp_path, monkeypatch):
         shutil.copy(runtime.ROOT / "notebooks" / f"{name}.ipynb", tmp_path / "notebooks")
     monkeypatch.setattr(runtime, "ROOT", tmp_path)
     digests.module_digest.cache_clear()
+    demo = tmp_path / "configs" / "demo.toml"  # in which any precision can be set
+    demo.write_text(demo.read_text().replace("portable = true", "portable = false"))
     return load_settings("demo")
 
 

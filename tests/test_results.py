@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nibabel as nib
@@ -108,7 +109,8 @@ def test_start_sets_the_threads_of_the_settings(tmp_path, capsys):
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     text = (runtime.ROOT / "configs" / "demo.toml").read_text()
-    (tmp_path / "two.toml").write_text(text.replace("threads = 1", "threads = 2"))
+    text = text.replace("threads = 1", "threads = 2").replace("portable = true", "portable = false")
+    (tmp_path / "two.toml").write_text(text)
     try:
         start("04_model", tmp_path / "two.toml")
         assert torch.get_num_threads() == 2
@@ -171,7 +173,7 @@ def test_a_table_is_returned_as_it_was_given(project):
 def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkeypatch):
     files = {"TRAINING": [CaseFiles(n, "p", "A", project, {}, {}) for n in (2, 10)],
              "TESTING": [CaseFiles(2, "q", "B", project, {}, {})]}  # fmt: skip
-    monkeypatch.setattr(results.preprocess, "check_cases", lambda root: (files, pd.DataFrame()))
+    monkeypatch.setattr(results.preprocess, "check_cases", lambda root, source: (files, pd.DataFrame()))
     monkeypatch.setattr(results.cases, "load_case", lambda file: f"scan {file.number} of {file.patient}")
     run = start("01_data_exploration", "demo")
     found, bad = run.usable()
@@ -180,6 +182,8 @@ def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkey
         ("TRAINING", "A", "scan 2 of p"), ("TRAINING", "A", "scan 10 of p"), ("TESTING", "B", "scan 2 of q")
     ]  # fmt: skip
     assert run.raw("TESTING", 2) == "scan 2 of q"
+    monkeypatch.setattr(results.cases, "load_case", lambda file: SimpleNamespace(head="the CT"))
+    assert run.head("TESTING", 2) == "the CT"
 
 
 def test_a_figure_is_closed_and_the_same_bytes_twice(project):

@@ -113,6 +113,7 @@ IMPOSSIBLE = {
     "compute.precision": {"fp32": "'float32', 'tf32' or 'bf16', got 'fp32'"},
     "compute.compile": {"auto": "must be bool"},
     "compute.folds_at_once": {0: "in [1, 1024]"},
+    "compute.portable": {"yes": "must be bool"},
     "prediction.step": {0: "in [1, 48]", 49: "in [1, 48]", 64: "in [1, 48]"},
     "prediction.passes": {0: ">= 1"},
     "prediction.dropout": {1: "in [0, 1)", -0.1: "in [0, 1)"},

@@ -85,6 +85,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
         ({"cohort__difficulty": "easy"}, {"01"}),
         ({"drawing__colors": "colorblind"}, {"06", "08"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
+        ({"compute__portable": True}, {name[:2] for name in STAGES}),
         ({"cohort__jobs": 7}, set()),
         ({"compute__folds_at_once": 4}, set()),
         ({"prediction__batch_size": 7}, set()),
@@ -92,7 +93,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
     ],
 )
 def test_a_change_of_the_settings_concerns_the_notebooks_that_declare_it(changed, reruns):
-    settings = load_settings("demo")
+    settings = replaced(load_settings("demo"), compute__portable=False)
     other = replaced(settings, **changed)
 
     def values(which):
@@ -111,6 +112,25 @@ def test_a_crossvalidation_depends_on_its_own_variant_and_on_no_other_row(monkey
     assert stages.depends("06_ablations", settings) != table, "which compares all of them"
     seeded = stages.depends("05_crossvalidation", replaced(settings, sensitivity__seeds=(7,)), "rt_seed7")
     assert seeded | {"seed": settings.seed, "variant.weights": "rt"} == before["rt"] and seeded["seed"] == 7
+
+
+def test_who_passes_scans_through_a_network_depends_on_its_code_and_no_one_else(code, monkeypatch):
+    settings, own = load_settings(ROOT / "configs" / "demo.toml"), "05_crossvalidation"
+    monkeypatch.setitem(VARIANTS, "rt", dataclasses.replace(VARIANTS["rt"], network="narrow"))
+
+    def values():
+        found = {name: stages.depends(name, settings) for name in STAGES if name != own}
+        return found | {name: stages.depends(own, settings, name) for name in VARIANTS}
+
+    for name in ("network", "narrow"):
+        code(name, "WIDTH = 1")
+    before = values()
+    for name, reruns in (("narrow", {"rt"}), ("network", {*VARIANTS} - {"rt"})):
+        code(name, "WIDTH = 2")
+        after = values()
+        expected = reruns | {"07_leaderboard_submission"}
+        assert {key for key in before if before[key] != after[key]} == expected
+        code(name, "WIDTH = 1")
 
 
 def test_a_change_that_no_settings_name_concerns_nothing(monkeypatch):

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_training import job, scan
+from test_training import job, listed, scan
 
-from strokelib import patches, preprocess, steps
+from strokelib import preprocess, steps
 from strokelib.network import Network
 from strokelib.run.runtime import rng
 
@@ -18,27 +18,27 @@ SIDE = 32
 def world():
     scans = [scan(n, n) for n in range(1, 5)]
     stack = preprocess.resident(scans, False, "cpu", SIDE // 2)
-    listed = patches.sample_set(scans, range(4), stack.first_slice, stack.pad, 32, SIDE, 1, 0)
-    return stack, dataclasses.replace(listed, deform=np.arange(len(listed)) % 5 == 0)
+    found = listed(scans, range(4), stack)
+    return stack, dataclasses.replace(found, deform=np.arange(len(found)) % 5 == 0)
 
 
 def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, **compute):
     """Take the steps of some epochs; return the losses step by step and the network."""
-    stack, listed = world
-    base = job(None)
-    recipe = dataclasses.replace(base.recipe, elastic=elastic, compute=dataclasses.replace(base.compute, **compute))
+    stack, found = world
+    base = job(None).recipe
+    recipe = dataclasses.replace(base, elastic=elastic, compute=dataclasses.replace(base.compute, **compute))
     torch.manual_seed(0)
     network = Network(5).to(memory_format=torch.channels_last).train()
     if recorded:
         flat = steps.flatten(network)
         optimizer = steps.make_optimizer([flat.values], base.training, recorded=True)
-        epoch_steps = steps.recorded_steps(network, flat, optimizer, recipe, stack, listed)
+        epoch_steps = steps.recorded_steps(network, flat, optimizer, recipe, stack, found)
     else:
         optimizer = steps.make_optimizer(network.parameters(), base.training)
-        epoch_steps = steps.eager_steps(network, optimizer, recipe, stack, listed)
+        epoch_steps = steps.eager_steps(network, optimizer, recipe, stack, found)
     sums = []
     for epoch in range(1, epochs + 1):
-        order = rng(1, "order", epoch).permutation(len(listed))
+        order = rng(1, "order", epoch).permutation(len(found))
         sums.append([float(total) for total, _ in epoch_steps(order, epoch)])
     return np.diff(sums, prepend=0), network
 
@@ -75,11 +75,11 @@ def test_recorded_steps_repeat_and_elastic_copies_change_them(world):
 
 def test_only_marked_patches_are_bent(world):
     """With no mark among the rows, a field of any size changes nothing; with marks it does."""
-    stack, listed = world
+    stack, found = world
     recipe = job(None).recipe
     network = Network(5).to(memory_format=torch.channels_last).train()
     loss_of = steps.recorded_loss(network, steps.flatten(network), recipe, stack)
-    corners = torch.from_numpy(listed.starts[:16].astype(np.int32))
+    corners = torch.from_numpy(found.starts[:16].astype(np.int32))
     field = 3 * torch.randn(8, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     kept = network.draw_kept(16, torch.Generator().manual_seed(0))
     bend = torch.zeros(16, dtype=torch.bool)
@@ -115,7 +115,7 @@ def test_steps_that_do_not_count_leave_nothing_behind(world):
     """What a recording does first: steps are taken, and network and optimizer are as before, in the same memory."""
     network = Network(5).to(memory_format=torch.channels_last).train()
     flat = steps.flatten(network)
-    optimizer = steps.make_optimizer([flat.values], job(None).training, recorded=True)
+    optimizer = steps.make_optimizer([flat.values], job(None).recipe.training, recorded=True)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     for again in (False, True):
         with steps._unchanged(network, optimizer):
@@ -130,7 +130,7 @@ def test_steps_that_do_not_count_leave_nothing_behind(world):
 
 
 def test_recording_is_for_gpus_that_are_asked_to():
-    compute = job(None).compute
+    compute = job(None).recipe.compute
     compiled = dataclasses.replace(compute, compile=True)
     assert [steps.is_recorded(c, d) for c in (compute, compiled) for d in ("cpu", "cuda")] == [False] * 3 + [True]
     assert not steps.can_compile("cpu")

@@ -6,12 +6,16 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import inference, patches, preprocess, steps, training
+from strokelib import crossvalidation, inference, patches, preprocess, steps, training
+from strokelib.crossvalidation import Fold
+from strokelib.network import Network
 from strokelib.run import runtime
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.steps import Recipe
 
-DEMO = load_settings("demo")
+DEMO = dataclasses.replace(load_settings("demo"), compute=load_settings("study").compute)  # of any precision
+ROW = dataclasses.replace(VARIANTS["rt"], patch_size=32)
 
 
 def scan(number, seed):
@@ -30,27 +34,37 @@ def scan(number, seed):
     )
 
 
+def listed(scans, part, stack):
+    """List 32 patches of each of some scans, those of seed 1 and fold 0."""
+    sampling = dataclasses.replace(DEMO.sampling, patches_per_case=32)
+    settings = dataclasses.replace(DEMO, seed=1, sampling=sampling)
+    return crossvalidation.patch_set(Fold(0, scans, None, None, None), part, stack, ROW, settings)
+
+
 @pytest.fixture(scope="module")
 def world():
     scans = [scan(n, n) for n in range(1, 7)]
     stack = preprocess.resident(scans, False, "cpu", 16)
-    sets = [
-        patches.sample_set(scans, part, stack.first_slice, stack.pad, 32, 32, 1, 0)
-        for part in (range(4), range(4, 6))
-    ]
-    return scans, stack, sets
+    return scans, stack, training.Sets(listed(scans, range(4), stack), listed(scans, range(4, 6), stack), scans[4:])
 
 
 def job(folder, **changes):
     base = {"batch_size": 16, "patches_per_epoch": 0, "max_epochs": 3, "patience": 10}
     settings = dataclasses.replace(DEMO.training, **base | changes)
-    variant = dataclasses.replace(VARIANTS["rt"], patch_size=32)
-    return training.Job("network", folder, 0, 1, variant, settings, DEMO.compute, (2.5, 0.12), "scans")
+    return training.Job("network", folder, Recipe(1, 0, ROW, settings, DEMO.compute, (2.5, 0.12)), "scans")
+
+
+def changed(todo, **recipe):
+    """Return the same job with something else in its recipe; `compute` and `training` take what differs in them."""
+    for name in {"compute", "training"} & {*recipe}:
+        recipe[name] = dataclasses.replace(getattr(todo.recipe, name), **recipe[name])
+    return dataclasses.replace(todo, recipe=dataclasses.replace(todo.recipe, **recipe))
 
 
 def train(world, todo):
-    scans, stack, (train_set, stop_set) = world
-    return list(training.train_fold(todo, stack, train_set, stop_set, scans[4:]))
+    """Train a network to its end; return the steps."""
+    _scans, stack, sets = world
+    return list(training.training_steps(todo, stack, sets))
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +85,11 @@ def test_it_learns_and_reports_every_epoch(trained):
 
 def test_the_saved_weights_are_the_best_epochs(world, trained):
     """Their monitored value, measured anew, is the least of the history."""
-    _scans, stack, (_, stop_set) = world
+    _scans, stack, sets = world
     todo, _ = trained
     network, _ = inference.load_network(todo.network_file)
-    every = np.arange(len(stop_set))
-    value = training._validate(network, todo, stack, stop_set, every)["monitored"]
+    every = np.arange(len(sets.stopping))
+    value = training._validate(network, todo.recipe, stack, sets.stopping, every)["monitored"]
     history = training.read_history(todo.network_file)
     kept = history[history.best].monitored.iloc[-1]
     assert math.isclose(value, kept, rel_tol=1e-6) and kept <= history.monitored.min() + 1e-4
@@ -90,9 +104,9 @@ def test_the_same_job_gives_the_same_file(world, trained, tmp_path):
 @pytest.mark.parametrize("stop_after", [3, 8, 9, 20])
 def test_a_killed_run_resumes_to_the_same_file(world, trained, tmp_path, stop_after):
     """8 steps make an epoch: killed in the first, right after its checkpoint, in the second and in the third."""
-    scans, stack, (train_set, stop_set) = world
+    _scans, stack, sets = world
     todo = job(tmp_path)
-    run = training.train_fold(todo, stack, train_set, stop_set, scans[4:])
+    run = training.training_steps(todo, stack, sets)
     for _ in range(stop_after):
         next(run)
     run.close()
@@ -100,6 +114,33 @@ def test_a_killed_run_resumes_to_the_same_file(world, trained, tmp_path, stop_af
     done = train(world, todo)
     assert done[0][0] == (stop_after - 1) // 8 * 8 + 1  # from the last whole epoch on
     assert todo.network_file.read_bytes() == trained[0].network_file.read_bytes()
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_fold_is_trained_to_its_end_whether_anybody_watches_or_not(world, trained, tmp_path, watched):
+    _scans, stack, sets = world
+    todo, steps = trained
+    same, seen = dataclasses.replace(todo, folder=tmp_path), []
+    assert training.train_fold(same, stack, sets, watch=seen.extend if watched else None) is None
+    assert same.network_file.read_bytes() == todo.network_file.read_bytes()
+    assert seen == (steps if watched else [])
+
+
+def test_who_watches_gets_the_steps_as_they_are_taken(world, tmp_path):
+    """And a watch that looks away, as at a stop of the kernel, leaves what a killed run leaves."""
+    _scans, stack, sets = world
+    todo = job(tmp_path)
+
+    def watch(taken):
+        assert not todo.checkpoint_file.exists(), "nothing is trained before it is watched"
+        for done, most in taken:
+            assert todo.checkpoint_file.exists() == (done > 8) and most == 24
+            if done == 10:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_fold(todo, stack, sets, watch=watch)
+    assert not todo.network_file.exists() and train(world, todo)[0] == (9, 24)
 
 
 def test_a_finished_job_trains_no_further(world, trained):
@@ -110,7 +151,7 @@ def test_a_finished_job_trains_no_further(world, trained):
 
 def test_a_checkpoint_of_other_settings_is_not_continued(world, trained):
     todo, _ = trained
-    other = dataclasses.replace(todo, seed=2, training=dataclasses.replace(todo.training, max_epochs=1))
+    other = changed(todo, seed=2, training={"max_epochs": 1})
     assert other.digest != todo.digest
     copy = dataclasses.replace(other, folder=todo.folder.parent / "other")
     copy.folder.mkdir()
@@ -135,6 +176,29 @@ def test_other_code_begins_training_anew_and_says_so(trained, monkeypatch):
     assert "was made with other code:" in training.replaced(todo)
 
 
+def test_a_job_depends_on_the_code_of_its_own_network_and_of_no_other(code, tmp_path):
+    todo = job(tmp_path)
+    other = changed(todo, variant=dataclasses.replace(ROW, network="narrow"))
+    for name in ("training", "network", "narrow"):
+        code(name, "WIDTH = 1")
+    before = todo.digest, other.digest
+    assert before[0] != before[1]
+    code("narrow", "WIDTH = 2")
+    assert todo.digest == before[0] and other.digest != before[1]
+    code("narrow", "WIDTH = 1")
+    code("network", "WIDTH = 2")
+    assert todo.digest != before[0] and other.digest == before[1]
+
+
+def test_a_variant_trains_the_network_it_names(world, tmp_path, narrow):
+    row = dataclasses.replace(ROW, network=narrow)
+    todo = changed(job(tmp_path, max_epochs=1), variant=row)
+    assert len(train(world, todo)) == 8
+    network, facts = inference.load_network(todo.network_file)
+    assert type(network).__module__ == f"strokelib.{narrow}" and facts["digest"] == todo.digest
+    assert training.read_history(todo.network_file).loss[0] > 0
+
+
 def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
     todo = job(tmp_path, max_epochs=1)
     todo.checkpoint_file.write_bytes(b"half a file")
@@ -153,27 +217,26 @@ def test_early_stopping_keeps_the_best_epoch():
 
 
 def test_elastic_copies_are_drawn_for_repeats_alone(world):
-    _scans, stack, (train_set, _) = world
-    marked = dataclasses.replace(train_set, deform=np.arange(len(train_set)) % 2 == 0)
-    variant = dataclasses.replace(VARIANTS["rt"], patch_size=32)
+    _scans, stack, sets = world
+    marked = dataclasses.replace(sets.training, deform=np.arange(len(sets.training)) % 2 == 0)
 
     def cut(generator):
-        return list(steps.batches(stack, marked, np.arange(16), 8, variant, generator, (2.5, 0.12)))
+        return list(steps.batches(stack, marked, np.arange(16), 8, ROW, generator, (2.5, 0.12)))
 
     for (plain, _), (bent, labels) in zip(cut(None), cut(runtime.rng(0)), strict=True):
-        changed = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
-        assert changed == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
+        differ = [not torch.equal(a, b) for a, b in zip(plain, bent, strict=True)]
+        assert differ == [True, False] * 4 and set(labels.unique().tolist()) <= {0, 1}
 
 
 @pytest.mark.parametrize("change", [{"precision": "bf16"}, {"resident": "float16"}])
 def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_path, change):
-    scans, _stack, (train_set, stop_set) = world
+    scans, _stack, sets = world
     exact, _ = trained
-    todo = dataclasses.replace(exact, folder=tmp_path, compute=dataclasses.replace(exact.compute, **change))
+    todo = changed(dataclasses.replace(exact, folder=tmp_path), compute=change)
     assert todo.digest != exact.digest
-    stack = preprocess.resident(scans, False, "cpu", 16, todo.compute.resident)
-    assert stack.images.dtype == getattr(torch, todo.compute.resident)
-    list(training.train_fold(todo, stack, train_set, stop_set, scans[4:]))
+    stack = preprocess.resident(scans, False, "cpu", 16, todo.recipe.compute.resident)
+    assert stack.images.dtype == getattr(torch, todo.recipe.compute.resident)
+    training.train_fold(todo, stack, sets)
     ours, theirs = (training.read_history(j.network_file) for j in (todo, exact))
     assert np.abs(ours.loss / theirs.loss - 1).max() < 0.05 and not np.array_equal(ours.loss, theirs.loss)
     weights = inference.load_network(todo.network_file)[0].state_dict().values()
@@ -182,19 +245,18 @@ def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_p
 
 def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
     """Traced and differentiated as for any compiler, but run as it stands, which needs neither one nor a minute."""
-    _scans, stack, (train_set, _) = world
+    _scans, stack, sets = world
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: compiler(function, backend="aot_eager"))
     found = []
     for compiled in (False, True):
-        todo = job(tmp_path)
-        todo = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, compile=compiled))
+        recipe = changed(job(tmp_path), compute={"compile": compiled}).recipe
         torch.manual_seed(0)
-        network = training.Network(5).to(memory_format=torch.channels_last)
-        optimizer = steps.make_optimizer(network.parameters(), todo.training)
-        forward = steps.forward_pass(network, todo.recipe)
+        network = Network(5).to(memory_format=torch.channels_last)
+        optimizer = steps.make_optimizer(network.parameters(), recipe.training)
+        forward = steps.forward_pass(network, recipe)
         torch.manual_seed(1)
-        for images, labels in steps.batches(stack, train_set, np.arange(32), 16, todo.variant, None, None):
+        for images, labels in steps.batches(stack, sets.training, np.arange(32), 16, ROW, None, None):
             loss, errors = forward(images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -206,7 +268,7 @@ def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
 
 def test_the_number_of_folds_at_once_is_no_part_of_a_network(tmp_path):
     todo = job(tmp_path)
-    several = dataclasses.replace(todo, compute=dataclasses.replace(todo.compute, folds_at_once=4))
+    several = changed(todo, compute={"folds_at_once": 4})
     assert several.digest == todo.digest
 
 
@@ -228,10 +290,8 @@ def test_history_of_an_untrained_network_is_an_error(tmp_path):
 
 
 def test_the_baselines_loss_and_monitor_are_used(world, tmp_path):
-    todo = job(tmp_path, max_epochs=1)
-    todo = dataclasses.replace(
-        todo, variant=dataclasses.replace(todo.variant, loss="cross_entropy", monitor="dice")
-    )
+    row = dataclasses.replace(ROW, loss="cross_entropy", monitor="dice")
+    todo = changed(job(tmp_path, max_epochs=1), variant=row)
     train(world, todo)
     row = training.read_history(todo.network_file).iloc[0]
     assert isinstance(row, pd.Series) and row.loss < 1.0  # cross-entropy alone; the sum with GDL starts above 1

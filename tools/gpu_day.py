@@ -38,7 +38,7 @@ from strokelib import crossvalidation, inference, losses, metrics, patches, prep
 from strokelib.cases import Case
 from strokelib.modalities import ISLES
 from strokelib.network import Network
-from strokelib.phantom import scan
+from strokelib.phantom.scan import make_case, plan_cohort
 from strokelib.run.runtime import choose_device, prepare_torch, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS
@@ -89,8 +89,8 @@ def ways(device, compiled=()) -> list[Way]:
 def make_scan(settings, number: int) -> preprocess.Preprocessed:
     """Make a training scan of the synthetic cohort in memory and preprocess it."""
     torch.set_num_threads(1)
-    made = scan.make_case(settings.cohort, "TRAINING", number)
-    plan = [p for p in scan.plan_cohort(settings.cohort) if p.split == "TRAINING"][number - 1]
+    made = make_case(settings.cohort, "TRAINING", number)
+    plan = [p for p in plan_cohort(settings.cohort) if p.split == "TRAINING"][number - 1]
     images = [made.images["CT" if name == "CT" else f"CT_{name}"] for name in ISLES]
     case = Case(np.stack(images).astype(np.float32), made.images["OT"] > 0, np.array(made.spacing), number, plan.name)
     return preprocess.preprocess_case(case, settings.preprocess.registration, "cpu")
@@ -98,7 +98,7 @@ def make_scan(settings, number: int) -> preprocess.Preprocessed:
 
 def make_scans(settings) -> list[preprocess.Preprocessed]:
     """Make all training scans, on all cores."""
-    count = sum(plan.split == "TRAINING" for plan in scan.plan_cohort(settings.cohort))
+    count = sum(plan.split == "TRAINING" for plan in plan_cohort(settings.cohort))
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(make_scan, [settings] * count, range(1, count + 1)))
 

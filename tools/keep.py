@@ -1,7 +1,7 @@
 """Publish a finished run in figures/SETTINGS: python tools/keep.py study
 
 Nothing else writes there. Copied from results/SETTINGS are figures/, with its tables and manifests, and the executed
-notebooks 00, 06, 07 and 09, without their times and paths; those of the demo are the committed ones. run.json says what
+notebooks 00 and 06 to 09, without their times and paths; those of the demo are the committed ones. run.json says what
 made the run, how many notebooks it took and how many hours these worked.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, load_settings
 
-KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "09_sensitivity")
+KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "09_sensitivity")
 
 
 def cleaned(path: Path) -> str:

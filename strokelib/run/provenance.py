@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from strokelib.run import runtime, stages
+from strokelib.run import portable, runtime, stages
 from strokelib.run.digest import cells, digest, notebook_digest
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "nibabel", "safetensors")  # that numbers come from
@@ -44,6 +44,7 @@ def facts(notebook: str, settings, device, variant: str = "") -> dict:
         "versions": {package: version(package) for package in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
+        "pinned": not portable.missing(),
         "processor": processor(),
         "platform": platform.platform(),
     }

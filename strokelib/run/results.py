@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib import cases, nifti, preprocess
-from strokelib.run import provenance, runtime, stages
+from strokelib.run import portable, provenance, runtime, stages
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
 from strokelib.run.provenance import short
@@ -49,7 +49,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     loaded = load_settings(settings)
     if fold is not None:
         check_fold(loaded, fold)
-    place = runtime.choose_device(device)
+    place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)
     show_figures_as_jpeg()
     known = provenance.facts(notebook, loaded, place, variant)
@@ -59,6 +59,8 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
         f"{place}, threads {loaded.threads} | python {platform.python_version()}, "
         f"torch {torch.__version__}, numpy {np.__version__}"
     )
+    if loaded.compute.portable and (reason := portable.missing()):
+        print(f"not portable: another processor may give other last digits; {reason}")
     return Run(notebook, loaded, place, known, variant, fold)
 
 
@@ -120,7 +122,7 @@ class Run:
 
     def usable(self) -> tuple[dict[str, list[cases.CaseFiles]], pd.DataFrame]:
         """Check the scans as they came, before notebook 02 has; return what `preprocess.check_cases` does."""
-        files, bad = preprocess.check_cases(self.settings.data_root)
+        files, bad = preprocess.check_cases(self.settings.data_root, self.settings.data.source)
         self.found = {split: {file.number: file for file in found} for split, found in files.items()}
         return files, bad
 
@@ -137,6 +139,10 @@ class Run:
         """Load one scan as it came."""
         self.raw_files(split)
         return cases.load_case(self.found[split][case])
+
+    def head(self, split: str, case: int) -> np.ndarray:
+        """Load the image of a scan as it came that shows the head, (x, y, slice): what figures draw upon."""
+        return self.raw(split, case).head
 
     def raws(self) -> Iterator[tuple[str, cases.CaseFiles, cases.Case]]:
         """Yield split, files and scan of all scans as they came, one loaded at a time."""

@@ -19,20 +19,22 @@ def rng(seed: int, *keys) -> np.random.Generator:
     return np.random.default_rng([int(seed), *words])
 
 
-def choose_device(name: str = "auto"):
-    """Return the torch device: "auto" takes CUDA where there is one.
+def choose_device(name: str = "auto", portable: bool = False):
+    """Return the torch device: "auto" takes CUDA where there is one, unless bits are to be portable.
 
     Raises
     ------
-    ValueError : "cuda" is asked for and there is none, or the name is unknown.
+    ValueError : "cuda" is asked for and there is none or its bits are not wanted, or the name is unknown.
     """
     import torch  # here, so that reading settings costs no second and a half
 
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {name!r}")
+    if name == "cuda" and portable:
+        raise ValueError("device='cuda' was asked for, whose bits are its own; set compute.portable = false for it")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda' was asked for but torch sees no GPU; use device='cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if name != "cpu" and not portable and torch.cuda.is_available() else "cpu")
 
 
 def prepare_torch(threads: int, precision: str = "float32") -> None:

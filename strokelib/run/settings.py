@@ -100,10 +100,16 @@ class Compute:
     precision: str  # of convolutions: "float32", "tf32" (CUDA) or "bf16" (mixed, in training only)
     compile: bool  # compile the training step; on CUDA it is recorded, too (see `steps`). Takes up to a minute
     folds_at_once: int  # notebooks that share one GPU
+    portable: bool  # the same bits on every x86-64 processor with AVX2, on the CPU alone; see `run.portable`
 
     def __post_init__(self):
         one_of(self, "compute.", {"resident": ("float32", "float16"), "precision": ("float32", "tf32", "bf16")})
         within(self, "compute.", {"folds_at_once": "[1, 1024]"})
+        require(
+            not self.portable or (self.precision == "float32" and not self.compile),
+            "compute.portable needs compute.precision = 'float32' and compute.compile = false: what is rounded to "
+            f"fewer bits or compiled is the processor's own; got {self.precision!r} and {str(self.compile).lower()}",
+        )
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,10 @@ class Settings(Section):
 
     def __post_init__(self):
         super().__post_init__()
+        require(
+            not self.compute.portable or self.threads == 1,
+            f"compute.portable needs threads = 1, because sums depend on their number; got {self.threads}",
+        )
         count, patients = self.folds.count, self.cohort.training_patients
         tried = self.sensitivity.folds
         require(tried <= count, f"sensitivity.folds must be at most folds.count, {count}, got {tried}")

@@ -14,7 +14,7 @@ from strokelib.run.variants import CHANGES, VARIANTS, method, weights
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
 MAP, SPREAD = f"{FOLD}/case_{{case}}.nii.gz", f"{FOLD}/case_{{case}}_spread.nii.gz"
-ALWAYS = ("threads", "data.source")
+ALWAYS = ("threads", "compute.portable", "data.source")
 # Settings that no number depends on: processes, notebooks or patches at a time.
 NO_NUMBER = ("cohort.jobs", "compute.folds_at_once", "prediction.batch_size")
 
@@ -125,13 +125,15 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
     ------
     SettingsError : an unknown variant.
     """
-    names, values = (*ALWAYS, *STAGES[notebook].depends), {}
+    stage, values = STAGES[notebook], {}
+    names = (*ALWAYS, *stage.depends)
+    has_networks = any(path.endswith("network.safetensors") for path in (*stage.reads, *stage.may_read))
     if variant:
         row, settings = method(variant, settings)
-        values = {f"variant.{key}": value for key, value in _row(row).items()}
+        values = {f"variant.{key}": value for key, value in _row(row, has_networks).items()}
         values["variant.weights"] = weights(variant, settings)
     if "variants" in names:
-        values = {f"variants.{name}": _row(row) for name, row in VARIANTS.items()}
+        values = {f"variants.{name}": _row(row, has_networks) for name, row in VARIANTS.items()}
     if "changes" in names:
         values |= {f"changes.{name}": dataclasses.asdict(CHANGES[name]) for name in settings.sensitivity.changes}
     for key, value in flat(dataclasses.asdict(settings)).items():
@@ -140,9 +142,10 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
     return values
 
 
-def _row(variant) -> dict:
-    """Return what a row of Table 1 says, and the code of its network, which no import names."""
-    return dataclasses.asdict(variant) | {"network_code": module_digest(f"strokelib.{variant.network}")}
+def _row(variant, has_networks: bool) -> dict:
+    """Return what a row of Table 1 says; where its networks pass scans, their code, too, which no import names."""
+    row = dataclasses.asdict(variant)
+    return row | {"network_code": module_digest(f"strokelib.{variant.network}")} if has_networks else row
 
 
 def flat(settings: dict) -> dict:

@@ -88,7 +88,8 @@ def test_a_network_does_not_depend_on_the_scans_it_is_judged_on(changed, same, t
     scans = [scan(n, n) for n in range(1, 9)]
     patients, slices = [s.patient for s in scans], [1] * len(scans)
     fold_of = folds.assign_folds(patients, 2)
-    parts = dict(zip(("train", "stop", "evaluate"), folds.split_fold(fold_of, 0, patients, True, 1, slices), strict=True))
+    found = folds.split_fold(fold_of, 0, patients, True, 1, slices)
+    parts = dict(zip(("train", "stop", "evaluate"), found, strict=True))
     before = trained(tmp_path / "a", scans, **parts)
     for i in parts[changed]:
         scans[i] = dataclasses.replace(scan(scans[i].number, 100 + i))

@@ -17,7 +17,9 @@ from safetensors.torch import save_file
 from test_workflow import TINY, call, copy_project
 from watch import watched
 
-from strokelib import cases, inference, preprocess, training
+from strokelib import inference, preprocess, training
+from strokelib.network import Network
+from strokelib.nifti import CaseError
 from strokelib.run import notebook, runtime
 from strokelib.run.checks import SettingsError
 from strokelib.run.runtime import ROOT
@@ -28,7 +30,7 @@ from strokelib.run.variants import method
 FOREIGN = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "jsonpickle", "runpy"}
 FOREIGN |= {"socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "xmlrpc"}
 FOREIGN |= {"webbrowser", "wandb", "mlflow", "huggingface_hub", "tarfile", "boto3", "fsspec", "sentry_sdk"}
-CALLS = {"eval", "exec", "compile", "__import__", "os.system"}
+CALLS = {"eval", "exec", "compile", "__import__", "os.system", "import_module"}
 METHODS = {"popen", "extract", "extractall", "unpack_archive", "read_pickle", "to_pickle", "urlopen"}
 METHODS |= {"urlretrieve", "read_html", "import_module", "load_module", "exec_module"}
 LINKS = ("http:", "https:", "ftp:", "s3:")
@@ -101,6 +103,7 @@ def sources():
         "pd.read_csv('https://example.org/a.csv')",
         "frame.query(f'variant == {name}')",
         "importlib.import_module(name)",
+        "from importlib import import_module\nimport_module(name)",
     ],
 )
 def test_what_must_not_be_is_seen_where_it_is(source):
@@ -113,6 +116,7 @@ def test_no_file_and_no_parameter_runs_as_code_and_nothing_is_fetched_or_unpacke
     found = {place: told for place, text in texts.items() if (told := offenses(text))}
     assert found == {
         "benchmarks/measure.py": ["calls importlib.import_module"],  # of peers, by names in the code
+        "strokelib/network.py": ["calls import_module"],  # of a module beside it, whatever a file names; see below
         # The notebooks of this repository, cell by cell where papermill is not; what `pack` made, as plain data.
         "tools/gpu_pieces.py": ["imports tarfile", "calls exec", "calls compile", "calls tar.extractall"],
     }
@@ -189,6 +193,17 @@ def test_facts_that_are_none_are_one_clear_error(facts, tmp_path, monkeypatch):
         inference.load_network(path)
     with pytest.raises(FileNotFoundError, match="holds no training history"):
         training.read_history(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("kind", ["evil", "..evil", "../evil", "evil.evil", "os", "run.runtime", "losses", "", 7, None])
+def test_a_network_file_names_a_module_of_the_library_or_is_none_of_ours(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("open('pwned', 'w')\n\n\nclass Network:\n    pass\n")
+    path = inference.save_network(tmp_path / "network.safetensors", Network(5), {"network": kind})
+    with pytest.raises(ValueError, match="is not a whole network of this project"):
+        inference.load_network(path)
     assert not (tmp_path / "pwned").exists()
 
 

@@ -166,7 +166,7 @@ def test_what_is_kept_of_a_run_is_of_no_machine_and_adds_up(finished):
     assert facts["notebooks"] == len(list((project / "results" / "tiny").rglob("0*.ipynb")))
     assert 0 < facts["hours_from_first_to_last"] < 1 and 0 < facts["hours_of_notebooks"] < 1
     assert facts["manifest"]["seed"] == 2018 and facts["manifest"]["processor"]
-    for name in ("00_overview", "06_ablations", "07_leaderboard_submission"):
+    for name in ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"):
         book = json.loads((kept / f"{name}.ipynb").read_text())
         ran = json.loads((project / "results" / "tiny" / f"{name}.ipynb").read_text())
         assert [cell.get("outputs") for cell in book["cells"]] == [cell.get("outputs") for cell in ran["cells"]]

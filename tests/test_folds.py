@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from strokelib import cases, folds
+
+
+def real_patients():
+    return [row["patient"] for (split, _), row in cases.case_table().items() if split == "TRAINING"]
+
+
+@pytest.mark.parametrize("scheme", ["contiguous", "balanced"])
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+def test_no_patient_is_in_two_folds_and_none_is_empty(scheme, n_folds):
+    patients = real_patients()
+    slices = [int(row["slices"]) for (split, _), row in cases.case_table().items() if split == "TRAINING"]
+    found = folds.assign_folds(patients, n_folds, scheme, 1, slices)
+    assert sorted(set(found.tolist())) == list(range(n_folds))
+    for name in set(patients):
+        assert len({f for f, p in zip(found, patients, strict=True) if p == name}) == 1
+    sizes = np.bincount(found)
+    assert sizes.max() - sizes.min() <= 3
+    if scheme == "balanced":
+        assert all(sum(s >= 16 for s, f in zip(slices, found, strict=True) if f == k) > 0 for k in range(n_folds))
+
+
+def test_contiguous_folds_of_the_real_cases_move_58_to_its_patient():
+    found = folds.assign_folds(real_patients(), 5, "contiguous")
+    assert np.bincount(found).tolist() == [19, 19, 20, 18, 18]
+    assert found[56] == found[57] == 2 and found[58] == 3
+
+
+def test_small_cohorts_fill_every_fold_or_say_why_not():
+    assert folds.assign_folds(list("abc"), 3).tolist() == [0, 1, 2]
+    assert folds.assign_folds(list("aaaaab"), 2).tolist() == [0] * 5 + [1]
+    with pytest.raises(ValueError, match=r"there are 2; lower folds.count"):
+        folds.assign_folds(list("aab"), 3)
+    with pytest.raises(ValueError, match="scheme must be"):
+        folds.assign_folds(list("abc"), 3, "random")
+
+
+def test_the_inner_split_shares_no_patient():
+    patients = real_patients()
+    found = folds.assign_folds(patients, 5)
+    slices = [2] * len(patients)
+    train, stop, evaluate = folds.split_fold(found, 1, patients)
+    assert np.array_equal(stop, evaluate) and len(train) + len(evaluate) == len(patients)
+    train, stop, evaluate = folds.split_fold(found, 1, patients, inner=True, seed=3, slices=slices)
+    parts = [{patients[i] for i in part} for part in (train, stop, evaluate)]
+    assert all(parts) and len(train) + len(stop) + len(evaluate) == len(patients)
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    with pytest.raises(ValueError, match="fold 7 is empty"):
+        folds.split_fold(found, 7, patients)
