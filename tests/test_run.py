@@ -66,7 +66,7 @@ def test_events_tell_what_is_planned_finished_and_failed(tmp_path):
 
 
 def test_a_workflow_that_cannot_be_read_tells_no_event_and_leaves_its_error(tmp_path):
-    (tmp_path / "Snakefile").write_text("raise ValueError('no such settings')")
+    (tmp_path / "Snakefile").write_text("raise ValueError('no such settings')\n")
     command = [sys.executable, str(ROOT / "tools/workflow.py"), "--nolock", "--cores", "1", "--nocolor"]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert told.returncode == 1 and told.stdout == ""

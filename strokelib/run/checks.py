@@ -42,25 +42,15 @@ class Section:
         where = "" if type(self).__name__ == "Settings" else f"{type(self).__name__.lower()}."
         for key, hint in typing.get_type_hints(type(self), include_extras=True).items():
             for allowed in getattr(hint, "__metadata__", ()):
-                if hint.__origin__ is str:
-                    one_of(self, where, {key: allowed})
-                else:
-                    check = inside if hint.__origin__ in (int, float) else grid
-                    check(getattr(self, key), f"{where}{key}", allowed)
+                check = {str: one_of, int: inside, float: inside}.get(hint.__origin__, grid)
+                check(getattr(self, key), f"{where}{key}", allowed)
 
 
-def within(section, where: str, intervals: dict[str, str]) -> None:
-    """Refuse a section of which a number is outside of its interval."""
-    for key, interval in intervals.items():
-        inside(getattr(section, key), f"{where}{key}", interval)
-
-
-def one_of(section, where: str, choices: dict) -> None:
+def one_of(value: str, where: str, known) -> None:
     """Refuse a text that is not among those known; name these, and the nearest of them."""
-    for key, known in choices.items():
-        value, names = getattr(section, key), [repr(name) for name in known]
-        listed = f"{', '.join(names[:-1])} or {names[-1]}"
-        require(value in known, f"{where}{key} must be {listed}, got {value!r}{nearest(value, known)}")
+    names = [repr(name) for name in known]
+    listed = f"{', '.join(names[:-1])} or {names[-1]}"
+    require(value in known, f"{where} must be {listed}, got {value!r}{nearest(value, known)}")
 
 
 def grid(values, where: str, interval: str) -> None:

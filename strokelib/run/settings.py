@@ -14,7 +14,7 @@ from typing import Annotated
 
 from strokelib.modalities import SOURCES
 from strokelib.run import runtime
-from strokelib.run.checks import Section, SettingsError, inside, nearest, one_of, require, within
+from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.variants import CHANGES, VARIANTS
 from strokelib.vocabulary import OUTCOMES
 
@@ -93,18 +93,17 @@ class Training(Section):
 
 
 @dataclass(frozen=True)
-class Compute:
+class Compute(Section):
     """How the work is laid on the device; predictions are made with exact float32, but for "tf32"."""
 
-    resident: str  # type of the scans in memory: "float32" or "float16", half the size
-    precision: str  # of convolutions: "float32", "tf32" (CUDA) or "bf16" (mixed, in training only)
+    resident: Annotated[str, ("float32", "float16")]  # type of the scans in memory; the second takes half the size
+    precision: Annotated[str, ("float32", "tf32", "bf16")]  # of convolutions: tf32 on CUDA, bf16 in training only
     compile: bool  # compile the training step; on CUDA it is recorded, too (see `steps`). Takes up to a minute
-    folds_at_once: int  # notebooks that share one GPU
+    folds_at_once: Annotated[int, "[1, 1024]"]  # notebooks that share one GPU
     portable: bool  # the same bits on every x86-64 processor with AVX2, on the CPU alone; see `run.portable`
 
     def __post_init__(self):
-        one_of(self, "compute.", {"resident": ("float32", "float16"), "precision": ("float32", "tf32", "bf16")})
-        within(self, "compute.", {"folds_at_once": "[1, 1024]"})
+        super().__post_init__()
         require(
             not self.portable or (self.precision == "float32" and not self.compile),
             "compute.portable needs compute.precision = 'float32' and compute.compile = false: what is rounded to "
