@@ -109,7 +109,9 @@ def test_the_demo_meets_what_the_project_promises_of_it():
 
 def test_the_study_was_made_with_its_settings_as_they_are_here():
     settings = dataclasses.asdict(load_settings("study"))
-    del settings["drawing"]  # which came after the study, and decides no number
+    # What came after the study: one decides no number, the other is off.
+    del settings["drawing"]
+    assert settings["compute"].pop("portable") is False
     made_with = digest(settings | {"name": ""})
     found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("0*.manifest.json"))]
     assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
