@@ -78,8 +78,8 @@ def predict(networks, images, mask, how: Sweep, generator=None, needed=None, kee
     ValueError : shapes that do not fit, a missing generator, a spread of one pass, something unknown to keep.
     RuntimeError : the GPU's memory is too small for the batch.
 
-    Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging). Our choice: the spread within a patch. The mean of
-    hundreds of patches hardly differs from pass to pass.
+    Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging). Our choice: 0 outside of the brain mask; the spread
+    within a patch, as the mean of hundreds of patches hardly differs from pass to pass.
     """
     networks, needed = _checked(networks, images, mask, how.passes, generator, needed)
     if unknown := {*keep} - {"spread", "each"}:

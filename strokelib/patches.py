@@ -54,7 +54,8 @@ def sample_centers(lesion, mask, sampling: Sampling, patch_size: int, rng, prefe
     ValueError : the brain has no healthy voxel.
 
     Source: Clèrigues et al. 2019, sec. 3.1. Our choice: the regular steps run along the voxels of each slice in
-    Z-order, from a random start; a center that its offset carries off the image is moved back to the image's edge.
+    Z-order, from a random start; lesion voxels outside of the brain mask are no centers; a center that its offset
+    carries off the image is moved back to the image's edge.
     """
     count = sampling.patches_per_case
     sought = lesion & mask if sampling.balanced else np.zeros_like(mask)
