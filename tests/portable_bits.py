@@ -2,6 +2,10 @@
 
     python tools/pinned.py demo python tests/portable_bits.py
 
+and as another processor, in a quarter of an hour (qemu-user 10; 7.2 stops at the first gather instruction):
+
+    python tools/pinned.py demo qemu-x86_64 -cpu Haswell .venv/bin/python tests/portable_bits.py
+
 The first line that is another than in `portable_bits.json` names the stage whose bits depend on the processor, or on a
 version: a release of torch, numpy or scipy may round otherwise, and then the file is made anew and says who was seen.
 """
