@@ -56,7 +56,7 @@ def test_events_tell_what_is_planned_finished_and_failed(tmp_path):
     jobs = run.Jobs()
     finished = [done for line in told.stdout.splitlines() if (done := run.follow(json.loads(line), jobs))]
     assert told.returncode == 1
-    assert jobs.planned == {"cohort": 1, "model": 1, "train": 1}
+    assert jobs.planned == {"all": 1, "cohort": 1, "model": 1, "train": 1}
     assert [(rule, notebook) for rule, notebook, _ in finished] == [("cohort", "01.ipynb")]
     assert jobs.failed == ["04.ipynb"] and jobs.running == {}
     assert jobs.seconds.keys() == {"cohort"} and 0 < jobs.seconds["cohort"][0] < 60
@@ -72,3 +72,9 @@ def test_a_workflow_that_cannot_be_read_tells_no_event_and_leaves_its_error(tmp_
     assert told.returncode == 1 and told.stdout == ""
     (tmp_path / "snakemake.log").write_text(told.stderr)
     assert tool("run").last_error(tmp_path / "snakemake.log").startswith("ValueError in file")
+
+
+def test_a_rule_without_a_usual_time_counts_and_has_one():
+    run = tool("run")
+    jobs = run.Jobs(planned={"cohort": 1, "new": 2}, seconds={"new": [10.0]})
+    assert run.seconds_left(jobs, 10.0, True) == 10.0 + 10.0 * run.USUAL_S["cohort"] / run.OTHER_S

@@ -36,6 +36,7 @@ from strokelib.run.settings import Settings, load_settings
 USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
 USUAL_S |= {"predict": 25, "ablations": 30, "leaderboard": 80, "overview": 8, "html": 12}
 USUAL_S |= {"sensitivity": 40}
+OTHER_S = 30  # of a rule that is not named here
 QUIET_S = 60  # after so long without a line, say what is running
 
 
@@ -53,7 +54,7 @@ def follow(told: dict, jobs: Jobs):
     """Take in an event of tools/workflow.py; return (rule, notebook, seconds) of a finished job."""
     notebook = next(iter(told.get("log", [])), "")
     if told["event"] == "run_info":
-        jobs.planned = {rule: count for rule, count in told["stats"].items() if rule in USUAL_S}
+        jobs.planned = {rule: count for rule, count in told["stats"].items() if rule != "total"}
     elif told["event"] == "job_info":
         jobs.running[told["jobid"]] = (told["rule_name"], notebook, time.monotonic())
     elif told["event"] == "job_error":
@@ -77,13 +78,13 @@ def seconds_left(jobs: Jobs, elapsed_s: float, demo: bool) -> float | None:
     """Estimate the time left from the finished jobs of each kind; None before one was trained."""
     now = time.monotonic()
     finished = sum(map(sum, jobs.seconds.values()))
-    usual = sum(USUAL_S[rule] * len(s) for rule, s in jobs.seconds.items())
+    usual = sum(USUAL_S.get(rule, OTHER_S) * len(s) for rule, s in jobs.seconds.items())
     left = 0.0
     for rule, count in jobs.planned.items():
         done = jobs.seconds.get(rule, [])
         if rule == "train" and not done and not demo:
             return None
-        each = sum(done) / len(done) if done else USUAL_S[rule] * finished / usual
+        each = sum(done) / len(done) if done else USUAL_S.get(rule, OTHER_S) * finished / usual
         left += each * (count - len(done))
     spent = sum(now - began for _, _, began in jobs.running.values())
     at_once = max(1.0, (finished + spent) / elapsed_s)
