@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from strokelib import patches
 from strokelib.network import make_network
-from strokelib.run.runtime import rng, write_whole
+from strokelib.run.runtime import gpu_memory, rng, write_whole
 from strokelib.run.settings import Prediction
 from strokelib.run.variants import Variant
 
@@ -177,17 +177,13 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
     means = len(networks) if "each" in keep else 1
     count = means + ("spread" in keep)
     totals = torch.zeros((count, *stack.shape[:3]), device=device)
-    try:
+    with gpu_memory(f"for {batch_size} patches at a time; set prediction.batch_size lower"):
         for begin in range(0, len(starts), batch_size):
             part = slice(begin, begin + batch_size)
             batch = patches.gather(stack, corners[part], how.patch_size)
             found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], keep)
             for total, values in zip(totals, found, strict=True):
                 patches.accumulate(total, corners[part], values)
-    except torch.cuda.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"the GPU's memory is too small for {batch_size} patches at a time; set prediction.batch_size lower"
-        ) from error
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
     covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), how.patch_size)[inside], 1)
     maps = [np.moveaxis(total[inside].cpu().numpy() / covered, 0, 2) for total in totals]

@@ -277,7 +277,7 @@ def load_preprocessed(path) -> Preprocessed:
     FileNotFoundError : there is no such file.
     CaseError : the file is damaged or not a preprocessed scan.
     """
-    arrays = read_arrays(path)
+    arrays = _read(path)
     missing = {field.name for field in dataclasses.fields(Preprocessed)} - {"lesion", *arrays}
     if missing or arrays["images"].shape != (2 * arrays["modalities"].size, *arrays["mask"].shape):
         raise CaseError(f"{path} is not a preprocessed scan of this version; delete it and run notebook 02")
@@ -295,14 +295,14 @@ def load_preprocessed(path) -> Preprocessed:
     )
 
 
-def read_arrays(path, names=None) -> dict[str, np.ndarray]:
-    """Read the named arrays of an .npz file, or all of them."""
+def _read(path) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no preprocessed scan {path}; notebook 02 writes it")
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in (names or file.files)}
+            return {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # numpy, zipfile, zlib and struct each raise their own
         raise CaseError(
             f"{path} is damaged or no preprocessed scan ({error}); delete it and run notebook 02"

@@ -7,7 +7,6 @@ import torch
 
 from strokelib import modalities
 from strokelib.nifti import CaseError
-from strokelib.preprocess import Preprocessed, load_preprocessed, read_arrays
 from strokelib.run import runtime
 
 
@@ -29,15 +28,12 @@ class Resident:
     inputs: tuple[str, ...]
 
 
-def stack_scans(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype: str = "float32") -> Resident:
+def stack_scans(scans, mirrored: bool, device: str = "auto", pad: int = 0, dtype: str = "float32") -> Resident:
     """Put the preprocessed scans of a cohort into one tensor, channels last, on the device.
-
-    Scans given by path are read one after the other straight into their place, so that no more
-    than the tensor and one scan are held.
 
     Parameters
     ----------
-    cases : sequence of Preprocessed, or of paths that `save_preprocessed` wrote.
+    scans : sequence of Preprocessed
     mirrored : the modalities and their mirror images, or the first only.
     pad : voxels of 0 added on all four sides of a slice; half a patch fits every center.
     dtype : "float32", or "float16" for half the memory: normalized values keep three digits.
@@ -48,64 +44,26 @@ def stack_scans(cases, mirrored: bool, device: str = "auto", pad: int = 0, dtype
 
     Raises
     ------
-    ValueError : no cases or a negative pad.
-    CaseError : a scan whose slices have another size than the first one's, or that has other modalities.
+    CaseError : a scan of other modalities than the first one's, or whose slices have another size.
     RuntimeError : the GPU's memory is too small.
     """
-    cases = list(cases)
-    if not cases:
-        raise ValueError("there are no cases to load")
-    if pad < 0:
-        raise ValueError(f"pad must be >= 0, got {pad}")
-    shapes = [_shape(case) for case in cases]
-    side_x, side_y, _ = shapes[0]
-    first_slice = np.cumsum([0, *(shape[2] for shape in shapes)])
-    size = (int(first_slice[-1]), side_x + 2 * pad, side_y + 2 * pad)
-    provided = _modalities(cases[0])
-    inputs = modalities.inputs(provided, mirrored)
-
-    place = runtime.choose_device(device)
-    try:
+    kind, (side_x, side_y, _) = scans[0].modalities, scans[0].mask.shape
+    for scan in scans:
+        if scan.modalities != kind or scan.mask.shape[:2] != (side_x, side_y):
+            raise CaseError(
+                f"case_{scan.number} has {', '.join(scan.modalities)} in slices of {scan.mask.shape[:2]} voxels, the "
+                f"first case {', '.join(kind)} in {(side_x, side_y)}; one tensor needs one kind and one size"
+            )
+    inputs = modalities.inputs(kind, mirrored)
+    first_slice = np.cumsum([0, *(scan.mask.shape[2] for scan in scans)])
+    size, place = (int(first_slice[-1]), side_x + 2 * pad, side_y + 2 * pad), runtime.choose_device(device)
+    advice = "set compute.folds_at_once = 1 or compute.resident = 'float16', or device = 'cpu'"
+    with runtime.gpu_memory(f"for all {len(scans)} scans; {advice}"):
         images = torch.zeros(*size, len(inputs), dtype=getattr(torch, dtype), device=place)
         labels = torch.zeros(size, dtype=torch.uint8, device=place)
-    except torch.cuda.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"the GPU's memory is too small for all {len(cases)} scans; set compute.folds_at_once = 1 or "
-            "compute.resident = 'float16', or device = 'cpu'"
-        ) from error
-    numbers = []
-    for case, shape, first in zip(cases, shapes, first_slice, strict=False):
-        p = case if isinstance(case, Preprocessed) else load_preprocessed(case)
-        if p.modalities != provided:
-            raise CaseError(
-                f"case_{p.number} has {', '.join(p.modalities)}, the first case {', '.join(provided)}; one tensor "
-                "needs the same modalities of all"
-            )
-        if shape[:2] != (side_x, side_y):
-            raise CaseError(
-                f"case_{p.number} has slices of {shape[:2]} voxels, the first case "
-                f"{shapes[0][:2]}; one tensor needs one size"
-            )
-        inner = (
-            slice(first, first + shape[2]),
-            slice(pad, pad + side_x),
-            slice(pad, pad + side_y),
-        )
-        images[inner].copy_(torch.from_numpy(p.inputs(mirrored)).permute(3, 1, 2, 0))
-        if p.lesion is not None:
-            labels[inner].copy_(torch.from_numpy(p.lesion).permute(2, 0, 1))
-        numbers.append(p.number)
-    return Resident(images, labels, first_slice[:-1], np.array(numbers), pad, inputs)
-
-
-def _shape(case) -> tuple[int, ...]:
-    """Return (x, y, slice) of a scan, of a saved one without reading its images."""
-    if isinstance(case, Preprocessed):
-        return case.mask.shape
-    return read_arrays(case, ["mask"])["mask"].shape
-
-
-def _modalities(case) -> tuple[str, ...]:
-    if isinstance(case, Preprocessed):
-        return case.modalities
-    return tuple(read_arrays(case, ["modalities"])["modalities"].tolist())
+    for scan, first, after in zip(scans, first_slice, first_slice[1:], strict=False):
+        inner = slice(first, after), slice(pad, pad + side_x), slice(pad, pad + side_y)
+        images[inner].copy_(torch.from_numpy(scan.inputs(mirrored)).permute(3, 1, 2, 0))
+        if scan.lesion is not None:
+            labels[inner].copy_(torch.from_numpy(scan.lesion).permute(2, 0, 1))
+    return Resident(images, labels, first_slice[:-1], np.array([scan.number for scan in scans]), pad, inputs)

@@ -18,7 +18,7 @@ from strokelib.optimizer import make_optimizer
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest, module_digest
-from strokelib.run.runtime import rng
+from strokelib.run.runtime import gpu_memory, rng
 from strokelib.run.settings import Training
 from strokelib.run.variants import Variant
 from strokelib.stack import Resident
@@ -117,14 +117,12 @@ def training_steps(job: Job, stack: Resident, sets: Sets, device="cpu") -> Itera
     """
     if is_finished(job):
         return
-    try:
+    with gpu_memory(
+        f"to train on batches of {job.recipe.training.batch_size} patches with all scans in it; set "
+        "compute.folds_at_once = 1, which goes on from the last whole epoch, or begin again with "
+        "compute.resident = 'float16', a lower training.batch_size or device = 'cpu'"
+    ):
         yield from _train(job, stack, sets, device)
-    except torch.cuda.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"the GPU's memory is too small to train on batches of {job.recipe.training.batch_size} patches with all "
-            "scans in it; set compute.folds_at_once = 1, which goes on from the last whole epoch, or begin again with "
-            "compute.resident = 'float16', a lower training.batch_size or device = 'cpu'"
-        ) from error
 
 
 def train_in_turn(trainings, device) -> Iterator[tuple[int, int]]:

@@ -59,6 +59,17 @@ def prepare_torch(threads: int, precision: str = "float32") -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
+@contextlib.contextmanager
+def gpu_memory(what: str):
+    """Turn torch's error of a GPU without room into a RuntimeError that says for what, and what to set instead."""
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise RuntimeError(f"the GPU's memory is too small {what}") from error
+
+
 def write_whole(path: Path, write) -> Path:
     """Call `write(temporary path)`, then rename onto `path`: the file is there whole or not at all.
 
