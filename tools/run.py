@@ -229,7 +229,7 @@ def compare_table(table: Path, kept: Path) -> None:
     print(f"\nBeside the one kept in {short_path(kept)}: mean here, mean there, difference")
     for variant in [variant for variant in ours.index if variant in theirs.index]:
         print(f"  {NAMES[variant]}")
-        for name in COMPARED:
+        for name in [name for name in COMPARED if f"{name}_mean" in theirs]:
             here, there = (METRICS[name].scale * frame.loc[variant, f"{name}_mean"] for frame in (ours, theirs))
             difference = NONE if pd.isna(here - there) else f"{here - there:+.1f}"
             print(f"    {METRICS[name].column:<16} {number(here, 1):>7} {number(there, 1):>7} {difference:>7}")

@@ -169,20 +169,21 @@ def table1(table) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : frame of summary.beside_paper
+    table : frame of summary.beside_paper, one of an earlier run included, which may lack a newer metric
 
     The column undefined counts the scans that a mean leaves out, "0" where there are none.
     """
     require_columns(table, "variant", "source", "threshold", "min_lesion_voxels", "r2", "r2_identity")
-    rows = []
+    there, rows = [name for name in METRICS if f"{name}_mean" in table], []
     for _, row in table.iterrows():
         line = {"method": NAMES.get(row["variant"], row["variant"]), "source": row["source"]}
         line |= {"T": number(row["threshold"], 1), "S_min": number(row["min_lesion_voxels"], 0)}
-        for name, metric in METRICS.items():
-            mean, sd = (metric.scale * row[f"{name}_{part}"] for part in ("mean", "sd"))
-            line[metric.column] = mean_sd(mean, sd)
+        for name in there:
+            mean, sd = (METRICS[name].scale * row[f"{name}_{part}"] for part in ("mean", "sd"))
+            line[METRICS[name].column] = mean_sd(mean, sd)
         line |= {"R²": number(row["r2"], 2), "R² (identity)": number(row["r2_identity"], 2)}
-        left_out = {METRICS[name].name: row[f"{name}_undefined"] for name in COMPARED if name != "dsc"}
+        counted_for = [name for name in COMPARED if name in there and name != "dsc"]
+        left_out = {METRICS[name].name: row[f"{name}_undefined"] for name in counted_for}
         told = ", ".join(f"{name} {count:.0f}" for name, count in left_out.items() if count > 0)
         line["undefined"] = NONE if pd.isna(row["dsc_undefined"]) else told or "0"
         rows.append(line)
