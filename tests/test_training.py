@@ -263,7 +263,7 @@ def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            found.append((float(loss), errors))
+            found.append((float(loss.detach()), errors))
     for (loss, errors), (other, others) in zip(found[:2], found[2:], strict=True):
         assert loss == pytest.approx(other, rel=1e-5) and torch.allclose(errors, others, rtol=1e-4)
 

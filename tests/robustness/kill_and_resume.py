@@ -29,8 +29,8 @@ import time
 from pathlib import Path
 
 import psutil
+from project import TIMEOUT_S, TINY, call, copy_project, edited, surroundings
 from test_settings import tool
-from test_workflow import TIMEOUT_S, TINY, call, copy_project, edited, surroundings
 
 from strokelib.run.runtime import ROOT
 

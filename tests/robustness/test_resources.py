@@ -19,10 +19,10 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from project import TINY, copy_project, surroundings
 from test_damaged import head, write_scan
 from test_settings import tool
 from test_training import job, train, world  # noqa: F401, the fixture
-from test_workflow import TINY, copy_project, surroundings
 
 from strokelib import cases, inference, nifti, preprocess, submission
 from strokelib.inference import Sweep

@@ -8,8 +8,8 @@ import sys
 import psutil
 import pytest
 from kill_and_resume import alone, contents, differences, kill, prepare
+from project import TINY, call, surroundings
 from test_settings import tool
-from test_workflow import TINY, call, surroundings
 
 from strokelib.run.runtime import ROOT
 

@@ -13,8 +13,8 @@ import numpy as np
 import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
+from project import TINY, call, copy_project
 from safetensors.torch import save_file
-from test_workflow import TINY, call, copy_project
 from watch import watched
 
 from strokelib import inference, preprocess, training
