@@ -128,8 +128,8 @@ def by_way(settings, way: Way):
     """Prepare this process for steps taken in one of the ways; return the settings that ask for it."""
     prepare_torch(settings.threads, way.precision)
     steps.can_compile = lambda device: way.compiled
-    compute = dataclasses.replace(settings.compute, precision=way.precision, compile=way.recorded)
-    return dataclasses.replace(settings, compute=compute)
+    how = dataclasses.replace(settings.compute, precision=way.precision, compile=way.recorded, portable=False)
+    return dataclasses.replace(settings, compute=how)
 
 
 def trained_for(settings, steps_an_epoch: int, epochs: int = 1):
@@ -236,11 +236,12 @@ def side_by_side(bench: Bench, amount: Amount) -> list[dict]:
 
 def demo_fold(amount: Amount, fastest: Way, device) -> list[dict]:
     """Train fold 0 of the demo on the CPU and on the device; compare the DSC."""
-    settings = load_settings(amount.demo)
+    settings, plainly = load_settings(amount.demo), Way("float32", False, False)
     scans, found = make_scans(settings), {}
     threads = settings.threads if device.type == "cpu" else os.cpu_count() // 2
-    for place, way in ((torch.device("cpu"), Way("float32", False, False)), (device, fastest)):
-        bench = lay_out(dataclasses.replace(settings, threads=threads), scans, place, [way])
+    settings = dataclasses.replace(by_way(settings, plainly), threads=threads)  # which portable bits forbid
+    for place, way in ((torch.device("cpu"), plainly), (device, fastest)):
+        bench = lay_out(settings, scans, place, [way])
         with tempfile.TemporaryDirectory() as folder:
             trainings = start(bench, bench.settings, [0], way, Path(folder))
             finish(trainings, place)

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import time
 import types
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def _bare_ipython() -> types.ModuleType:
     """Stand in for what notebooks take of IPython: what they would show is printed, or nothing."""
     bare, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
     bare.get_ipython, bare.display, bare.version_info = lambda: None, display, (9, 0)  # which matplotlib looks at
+    bare.__spec__ = ModuleSpec("IPython", None)  # without one nobody can ask again whether it is there
     display.display = lambda *shown: print(*shown)
     display.Markdown = display.HTML = display.Math = str
     display.Image = lambda filename=None, width=None, **_: f"[{filename}]"
