@@ -1,4 +1,4 @@
-"""An exact twin of ISLES 2018 without a patient in it: true names, ids, headers, number types and counts, made-up heads.
+"""An exact twin of ISLES 2018 with no patient in it: true names, ids, headers, number types, counts; made-up heads.
 
 Written from the table of facts (data/isles18_cases.csv) by code that shares nothing with the reader, so that what the
 reader believes about the data set is held against something else. Sizes in plane are the caller's.
