@@ -3,20 +3,18 @@
 One reader serves the challenge's own download and the synthetic cohort, which is written in exactly its form.
 """
 
-import csv
 import json
 import math
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from strokelib import modalities
+from strokelib.facts import case_table, patient_of
 from strokelib.modalities import ISLES, MODALITIES, OUTLINE, SERIES
 from strokelib.nifti import CaseError, read_axes, read_image
-from strokelib.run.runtime import ROOT
 
 SPLITS = ("TRAINING", "TESTING")
 
@@ -118,6 +116,26 @@ def list_cases(root, split, numbers=None, source: str = "isles2018") -> tuple[li
     return LAYOUTS[source](root, split, numbers)
 
 
+def splits_there(root, source: str = "isles2018") -> tuple[str, ...]:
+    """Name the splits that a folder holds: "TRAINING", "TESTING", both or none.
+
+    A copy with the training scans alone is a valid one. `find_cases` of a split that is not there raises
+    FileNotFoundError.
+
+    Parameters
+    ----------
+    root, source : as of `find_cases`
+    """
+    there = []
+    for split in SPLITS:
+        try:
+            LAYOUTS[source](root, split, [])
+        except FileNotFoundError:
+            continue
+        there.append(split)
+    return tuple(there)
+
+
 def _list_isles(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
     """List the scans of a folder as the challenge's download has it; see `list_cases`."""
     # Released file lists write the folders in lower case, too.
@@ -209,16 +227,7 @@ def _patient(number, folder, split, ids, descriptions) -> tuple[str, str]:
             f"'ISLES 2018 - TRAIN - Train_01_A - CT', and CT image {ids.get('CT')} is not in "
             "data/isles18_cases.csv. Folds need the patient: add such a json beside the CT"
         )
-    return f"{'Train' if split == 'TRAINING' else 'Test'}_{int(row['patient']):02d}", row["slab"]
-
-
-@cache
-def case_table() -> dict[tuple[str, int], dict[str, str]]:
-    """Read data/isles18_cases.csv, the facts of the real data set, keyed by (split, CT image id)."""
-    with open(ROOT / "data" / "isles18_cases.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    split = {"train": "TRAINING", "test": "TESTING"}
-    return {(split[row["split"]], int(row["ct_id"])): row for row in rows}
+    return patient_of(row)
 
 
 def load_case(case_files: CaseFiles) -> Case:
