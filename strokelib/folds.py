@@ -5,14 +5,14 @@ import numpy as np
 from strokelib.run.runtime import rng
 
 
-def check_folds(patients, n_folds: int, refused: int = 0) -> None:
+def check_folds(patients, n_folds: int, problems=()) -> None:
     """Refuse more folds than there are patients, as soon as these are known and not after hours.
 
     Parameters
     ----------
     patients : sequence, the patient of each training scan
     n_folds : int
-    refused : int, training scans that cannot be used, which are then what to mend
+    problems : list of str, what is wrong with training scans that cannot be used, which are then what to mend
 
     Raises
     ------
@@ -20,7 +20,9 @@ def check_folds(patients, n_folds: int, refused: int = 0) -> None:
     """
     people = len({*patients})
     if people < n_folds:
-        instead = f"{refused} more scans cannot be used, mend these first" if refused else "add scans or lower folds.count"
+        instead = "add scans or lower folds.count"
+        if len(problems):
+            instead = f"{len(problems)} more cannot be used, mend these first: {problems[0]}"
         raise ValueError(
             f"{n_folds} folds need as many patients, and the {len(patients)} training scans that can be used are of "
             f"{people}; {instead}"

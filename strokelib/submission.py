@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from strokelib.cases import case_table
 from strokelib.evaluation.summary import mean_interval, paper_table, summarize
+from strokelib.facts import case_table
 from strokelib.metrics import volume_ml
 from strokelib.nifti import save_map
 from strokelib.run.runtime import write_whole

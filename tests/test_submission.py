@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from strokelib import submission
-from strokelib.cases import CaseFiles, case_table
+from strokelib.cases import CaseFiles
 from strokelib.evaluation.summary import paper_table
+from strokelib.facts import case_table
 from strokelib.metrics import case_metrics
 from strokelib.nifti import save_map
 
@@ -113,12 +114,13 @@ def test_cases_need_their_own_mtt_id(tmp_path):
 def test_what_hinders_a_submission_is_one_sentence_before_any_mask_is_made(tmp_path):
     cases = make_cases(tmp_path)
     nameless = [CaseFiles(n, f"Test_{n:02d}", "A", tmp_path, cases[0].files, {}) for n in (1, 2, 3)]
+    again = CaseFiles(9, "Test_09", "A", tmp_path, {}, cases[0].ids)
     assert submission.hindrance(cases) == ""
     for some, part in (
         ([], "there are no testing scans"),
         (nameless, "case_1 has no SMIR id in the name of its MTT file .*, nor have 2 others"),
         ([*cases[1:], nameless[0]], "case_1 has no SMIR id .*; the"),
-        ([cases[0], CaseFiles(9, "Test_09", "A", tmp_path, {}, cases[0].ids)], "case_1 and case_9 have the same MTT id"),
+        ([cases[0], again], "case_1 and case_9 have the same MTT id"),
     ):
         said = submission.hindrance(some)
         assert re.fullmatch(rf"No submission is written, which does not affect Table 1: {part}.*\.", said), said
