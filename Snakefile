@@ -63,8 +63,9 @@ def writes(name):
 
 def scans():
     """What lies in the data folder, so that a replaced scan counts; the synthetic cohort is notebook 01's own."""
-    found = [] if S.synthetic else sorted(S.data_root.glob("*/*/**/*"))
-    return digest([(str(p.relative_to(S.data_root)), p.lstat().st_size, p.lstat().st_mtime_ns) for p in found])
+    found = {} if S.synthetic else {p for deep in ("*", "*/*", "*/*/**/*") for p in S.data_root.glob(deep)}
+    found = {p.relative_to(S.data_root).as_posix(): p.stat() for p in found if p.name[0] != "." and p.is_file()}
+    return digest([(name, found[name].st_size, found[name].st_mtime_ns) for name in sorted(found)])
 
 
 SEEDED = [name for name, change in changes(S).items() if change.key == "seed"]
@@ -112,7 +113,7 @@ rule sampling:
     shell: RUN
 
 rule model:
-    input: notebook=source("04_model")
+    input: f"{OUT}/cohort.csv", notebook=source("04_model")  # it depends on no scan and says whose scans these are
     output: writes("04_model")
     log: notebook=f"{OUT}/04_model.ipynb"
     params: code=code("04_model")
