@@ -7,6 +7,8 @@ is off, the command runs as it is.
 import os
 import sys
 
+import this_copy  # noqa: F401, its code first
+
 from strokelib.run.portable import pins
 from strokelib.run.settings import load_settings
 

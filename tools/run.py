@@ -24,9 +24,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+import this_copy  # noqa: F401, its code first
 
 from strokelib.run.digest import digest
 from strokelib.run.notebook import time_left
+from strokelib.run.private import check_results
 from strokelib.run.provenance import git, processor
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
@@ -344,6 +346,7 @@ def main() -> int:
     name = sys.argv[1]
     try:
         settings = load_settings(name)
+        check_results(settings)
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
     try:
