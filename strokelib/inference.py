@@ -187,8 +187,8 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
                     raise
         if totals is None:  # only now, as the error holds what the failed batch took
             torch.cuda.empty_cache()
-            LOG.warning("the GPU's memory is too small for %d patches at a time, taking %d", batch_size, batch_size // 2)
             batch_size //= 2
+            LOG.warning("the GPU's memory is too small for %d patches at a time, taking %d", 2 * batch_size, batch_size)
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
     covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), how.patch_size)[inside], 1)
     maps = [np.moveaxis(total[inside].cpu().numpy() / covered, 0, 2) for total in totals]
@@ -199,7 +199,7 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
 
 
 def _totals(networks, stack, corners, how: Sweep, keys, keep, counts):
-    """Add up what the patches of a scan say: (map, slice, x, y) on the device; counts of maps, and of patches a batch."""
+    """Add up what the patches of a scan say: (map, slice, x, y), on the device. Counts: of maps, of patches a batch."""
     (count, batch_size), rates = counts, how.rates
     totals = torch.zeros((count, *stack.shape[:3]), device=stack.device)
     for begin in range(0, len(corners), batch_size):

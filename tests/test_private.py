@@ -41,8 +41,8 @@ def real(tmp_path):
 
 def test_scans_zips_links_and_results_are_ignored(repository, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    left = ["ISLES2018_Training.zip", "ISLES2018_TESTING.ZIP", "data/ISLES2018_Testing.zip", "data/mine/case_1/scan.xml",
-            "scan.nii", "SCAN.NII.GZ", "notebooks/map.nii.gz", "train.parquet", "figures/isles2018/fig1.png"]  # fmt: skip
+    left = ["ISLES2018_Training.zip", "ISLES2018_TESTING.ZIP", "data/Testing.zip", "data/mine/case_1/scan.xml"]
+    left += ["scan.nii", "SCAN.NII.GZ", "notebooks/map.nii.gz", "train.parquet", "figures/isles2018/fig1.png"]
     links = ["data/isles2018", "data/synthetic", "results", ".venv"]
     for name in left:
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
@@ -86,53 +86,54 @@ def test_results_of_patients_in_a_tracked_folder_are_refused_before_anything_is_
     assert told.returncode == 1 and told.stdout == ""
     assert told.stderr.startswith("figures/study/figures/fig1.png would show patients (ISLES 2018) where git does not")
     assert "STROKELIB_RESULTS" in told.stderr and len(told.stderr.splitlines()) == 1
-    assert git(repository, "status", "--porcelain", "--", "figures") == "A" * 0 or "??" not in git(
-        repository, "status", "--porcelain", "--", "figures"
-    )
+    assert "??" not in git(repository, "status", "--porcelain", "--", "figures"), "nothing new lies there"
     private.check_results(load_settings("demo"))
 
 
-def shown(folder, file, source, named):
-    """Run a cell as the kernel of a notebook at `file`; return its outputs."""
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    client = NotebookClient(book, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": folder}})
-    client.execute(env=surroundings(folder) | ({named: str(file)} if named else {}))
-    return book.cells[0].outputs
+WHERE = """
+import os
+for name in ("JPY_SESSION_NAME", "STROKELIB_NOTEBOOK"):
+    os.environ.pop(name, None)
+__vsc_ipynb_file__ = ""
+{}
+"""
+NAMED = {  # how a kernel knows its notebook: JupyterLab, tools/execute.py, VS Code
+    "JPY_SESSION_NAME": "os.environ['JPY_SESSION_NAME'] = {!r}",
+    "STROKELIB_NOTEBOOK": "os.environ['STROKELIB_NOTEBOOK'] = {!r}",
+    "__vsc_ipynb_file__": "__vsc_ipynb_file__ = {!r}",
+}
 
 
-@pytest.mark.parametrize(
-    ("file", "named"),
-    [
-        ("notebooks/04_model.ipynb", "JPY_SESSION_NAME"),  # JupyterLab, Run All
-        ("notebooks/04_model.ipynb", "STROKELIB_NOTEBOOK"),
-        ("notebooks/04_model.ipynb", ""),  # nbconvert --inplace
-        ("results/study/04_model.ipynb", "JPY_SESSION_NAME"),
-        ("results/study/04_model.ipynb", "STROKELIB_NOTEBOOK"),
-    ],
-)
-def test_patients_are_shown_in_an_ignored_notebook_alone(repository, real, file, named):
-    place = repository / file if named != "JPY_SESSION_NAME" else repository / file
-    outputs = shown(repository, place, START.format(str(real)), named)
-    if file.startswith("results"):
-        assert "begun" in outputs[-1].text
-        return
-    assert outputs[-1].ename == "ValueError" and len(outputs) == 1
-    assert outputs[-1].evalue.startswith("notebooks/04_model.ipynb would show patients (ISLES 2018) where git does not")
-    assert "copy notebooks/04_model.ipynb there and open the copy in JupyterLab" in outputs[-1].evalue
-    synthetic = shown(repository, place, START.format("demo"), named)
-    assert "begun" in "".join(o.get("text", "") for o in synthetic)
+def test_patients_are_shown_in_an_ignored_notebook_alone(repository, real):
+    """Run All in place, nbconvert --inplace, which names nothing, and an opened copy."""
+    (repository / "results" / "study").mkdir(parents=True, exist_ok=True)
+    cells, expected = [], []
+    for file, settings in (("notebooks", real), ("results/study", real), ("notebooks", "demo")):
+        for name in (*NAMED, None):
+            named = NAMED[name].format(str(repository / file / "04_model.ipynb")) if name else ""
+            cells += [WHERE.format(named), START.format(str(settings))]
+            expected.append(settings == "demo" or (file != "notebooks" and name is not None))
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    around = surroundings(repository) | {"STROKELIB_RESULTS": "results"}
+    NotebookClient(book, kernel_name="python3", allow_errors=True).execute(cwd=str(repository), env=around)
+    told = [cell.outputs for cell in book.cells[1::2]]
+    assert ["begun" in "".join(o.get("text", "") for o in outputs) for outputs in told] == expected
+    for (error,) in (outputs for outputs, may in zip(told, expected, strict=True) if not may):
+        assert error.ename == "ValueError"
+        assert error.evalue.startswith("notebooks/04_model.ipynb would show patients (ISLES 2018) where git does not")
+        assert "copy notebooks/04_model.ipynb there and open the copy in JupyterLab" in error.evalue
 
 
 def test_the_executed_copy_is_named_to_its_kernel(repository, real):
-    (repository / "results" / "study").mkdir(parents=True)
+    (repository / "results" / "study").mkdir(parents=True, exist_ok=True)
     small = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(START.format(str(real)))])
     nbformat.write(small, repository / "notebooks" / "small.ipynb")
     try:
         for copy, code in (("results/study/small.ipynb", 0), ("notebooks/ran.ipynb", 1)):
             command = [sys.executable, "tools/execute.py", "notebooks/small.ipynb", copy, "--cwd", "notebooks"]
-            told = subprocess.run(
-                [*command, "-k", "python3"], cwd=repository, env=surroundings(repository), capture_output=True, text=True
-            )
+            command += ["-k", "python3"]
+            around = surroundings(repository)
+            told = subprocess.run(command, cwd=repository, env=around, capture_output=True, text=True)
             assert told.returncode == code, told.stderr[-2000:]
         assert "notebooks/ran.ipynb would show patients" in told.stderr
     finally:

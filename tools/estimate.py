@@ -5,6 +5,7 @@ notebook takes is reckoned from these and from the numbers in the settings. tool
 answer beside the results (estimate.json), and corrects it by the notebooks that have finished.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,7 +24,7 @@ from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS, changes, weights
 
 SIDE = 64  # of the patches that are timed
-STEPS = 7  # timed one after the other; the median counts
+STEPS = 5  # timed one after the other; the median counts
 BRAIN_VOXELS = 20_000  # in a slice, by the demo's
 BOX = 7.5  # patches as large as what `inference.predict_slices` takes of a slice
 BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
@@ -164,17 +165,21 @@ def estimate(settings: Settings, name: str, gpus: int) -> dict:
     if told.returncode:  # the notebooks will say what is wrong
         return here | {"seconds": {}, "jobs": {}, "device": "unknown", "speed": {}}
     found = here | json.loads(told.stdout)
-    runtime.write_whole(file, lambda path: path.write_text(json.dumps(found, indent=1) + "\n"))
+    with contextlib.suppress(OSError):  # what cannot be written, the run itself will tell
+        runtime.write_whole(file, lambda path: path.write_text(json.dumps(found, indent=1) + "\n"))
     return found
 
 
+def at_once(device: str, settings: Settings) -> int:
+    """Count the notebooks that run at a time: as many as there are cores for their threads, or as share a GPU."""
+    return settings.compute.folds_at_once if device == "cuda" else max(1, (os.cpu_count() or 1) // settings.threads)
+
+
 def total(found: dict, settings: Settings) -> float:
-    """Add up an estimate, in seconds: as many notebooks at a time as there are cores, or as share a GPU."""
-    cores = max(1, (os.cpu_count() or 1) // settings.threads)
-    at_once = cores if found["device"] == "cpu" else settings.compute.folds_at_once
+    """Add up an estimate, in seconds."""
     many = {rule: found["seconds"][rule] * count for rule, count in found["jobs"].items() if count > 1}
     alone = [found["seconds"][rule] for rule, count in found["jobs"].items() if count == 1]
-    return sum(alone) + sum(many.values()) / at_once
+    return sum(alone) + sum(many.values()) / at_once(found["device"], settings)
 
 
 def too_long(found: dict, settings: Settings) -> str:
@@ -185,11 +190,11 @@ def too_long(found: dict, settings: Settings) -> str:
         return ""
     small = load_settings(SMALL.get(settings.data.source, "study"))
     instead = {"seconds": reckon(small, Speed(**found["speed"]))[0], "jobs": found["jobs"], "device": "cpu"}
+    here, there = (amount(total(each, how)) for each, how in ((found, settings), (instead, small)))
     return (
-        f"not begun: there is no GPU, and on this CPU {settings.name} takes up to {amount(total(found, settings))} "
-        f"({found['speed']['step']:.2f} s a training step, measured just now{busy()}). Take {small.name}, the same notebooks "
-        f"with less training, in about {amount(total(instead, small))}: python tools/run.py {small.name}. "
-        f"Or begin all the same: FORCE=1 python tools/run.py {settings.name}"
+        f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
+        f"{found['speed']['step']:.2f} s, measured just now{busy()}). Take {small.name}, the same notebooks with less "
+        f"training, in up to {there}: make {small.name}. Or begin all the same: make {settings.name} FORCE=1"
     )
 
 
