@@ -2,15 +2,21 @@
 SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
+own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 sensitivity keep test test-all lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 isles2018_small sensitivity keep test test-all lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
-	@sed -n 's/^\([a-z0-9 ]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9_ ]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
 
-demo study phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
+demo study phantom: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
+	@$(PY) tools/run.py $@
+
+isles2018 isles2018_small: export STROKELIB_DATA := $(or $(DATA),$(STROKELIB_DATA))
+isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folder); _small on a CPU
+	@$(PY) tools/check_data.py
 	@$(PY) tools/run.py $@
 
 sensitivity: SETTINGS = study
@@ -22,13 +28,14 @@ keep: .venv/.run  ## publish a finished run in figures/SETTINGS, to be committed
 	@$(PY) tools/keep.py $(SETTINGS)
 
 test: .venv/.test  ## the tests, but for whole workflows and what may go wrong around them
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/robustness
+	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/robustness
 
 test-all: test  ## and these: damaged files, full disks, kills, a rehearsal of a day on a GPU
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile tests/robustness
+	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile tests/robustness
 
+as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 lab: .venv/.lab  ## read and run the notebooks in JupyterLab, pinned as SETTINGS=demo says
-	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. notebooks/00_overview.ipynb
+	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. $(as_root) notebooks/00_overview.ipynb
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
 	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '0*.ipynb')
@@ -39,19 +46,21 @@ notebooks: demo  ## run the committed notebooks in place, in order, with the dem
 	  --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 
 bench: .venv/.bench  ## this project beside other tools on the same work, into figures/benchmarks
-	$(PY) benchmarks/run.py
+	$(own) $(PY) benchmarks/run.py
 
 clean:  ## remove results/SETTINGS and its synthetic scans (SETTINGS=demo)
 	rm -rf $(RESULTS)/$(SETTINGS) data/synthetic/$(SETTINGS)
 
 # Bytecode is compiled on all cores, which pip does on one. A file that some Python cannot compile is none we import.
-install = $(PY) -m pip install -q --disable-pip-version-check --no-compile
+install = PIP_USER=0 $(PY) -m pip install -q --disable-pip-version-check --no-compile
 
 .venv/.run: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
-	  "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d; name one: make PYTHON=python3.12 ..." % v[:2])'
+	@python=$$(test -x $(PY) && echo $(PY) || echo $(PYTHON)); $$python -c 'import sys; v = sys.version_info; \
+	  (3, 11) <= v < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed and %s is %d.%d; remove .venv if it is \
+	there, and name one: make PYTHON=python3.12 ..." % (sys.argv[1], *v[:2]))' $$python
 	@echo "installing into .venv: minutes, and 1.5 to 5.6 GB, most of it torch"
-	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+	  { echo "no .venv could be made; on Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }
 	@$(install) -r requirements.lock
 	@$(install) --no-deps --no-build-isolation -e .
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true

@@ -10,6 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
+sys.path.insert(0, workflow.basedir)  # this copy's code, whatever .venv came with it
 from strokelib.run import portable, stages
 from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
@@ -25,9 +26,9 @@ FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"]
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
-PINNED = "".join(f"{name}={value} " for name, value in portable.pins(S).items())
+PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
 RUN = (
-    f"{PINNED}OMP_NUM_THREADS={S.threads} {shlex.quote(sys.executable)} tools/execute.py {{input.notebook}}"
+    f"{PINNED}{shlex.quote(sys.executable)} tools/execute.py {{input.notebook}}"
     " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
     " -r settings " + shlex.quote(NAME).replace("{", "{{").replace("}", "}}")
 )

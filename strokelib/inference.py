@@ -1,6 +1,7 @@
 """Scan to probability map: overlapping patches, stochastic passes, averaging networks."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from strokelib.run.variants import Variant
 
 CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion for its second one to count
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory
+LOG = logging.getLogger(__name__)
 SLICES_AT_ONCE = 4  # of `predict_slices`; they share a box, so the map depends on it
 
 
@@ -30,7 +32,7 @@ class Sweep:
     passes: int = 1  # 1 predicts without dropout, more average so many stochastic passes (uncertainty filtering)
     dropout: float = 0.1  # rate of the voxel-wise prediction dropout in the deepest resolution steps
     patch_size: int = 64
-    batch_size: int = 0  # patches at a time, which changes speed and memory alone; 0 takes what suits the device
+    batch_size: int = 0  # patches at a time, fewer where memory is short: speed alone; 0 takes what suits the device
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -76,7 +78,7 @@ def predict(networks, images, mask, how: Sweep, generator=None, needed=None, kee
     Raises
     ------
     ValueError : shapes that do not fit, a missing generator, a spread of one pass, something unknown to keep.
-    RuntimeError : the GPU's memory is too small for the batch.
+    RuntimeError : the GPU's memory is too small for a single patch; for a batch, a smaller one is taken and logged.
 
     Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging). Our choice: 0 outside of the brain mask; the spread
     within a patch, as the mean of hundreds of patches hardly differs from pass to pass.
@@ -168,7 +170,6 @@ def _stack(images, pad: int, device):
 @torch.inference_mode()
 def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep) -> Predicted:
     device, rates = next(networks[0].parameters()).device, how.rates
-    batch_size = how.batch_size or AT_ONCE[device.type]
     pad = how.patch_size // 2
     stack = _stack(images, pad, device)
     starts = patches.patch_grid(mask, how.step, how.patch_size, needed)
@@ -176,14 +177,18 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
     corners = patches.on_device(starts, device)
     means = len(networks) if "each" in keep else 1
     count = means + ("spread" in keep)
-    totals = torch.zeros((count, *stack.shape[:3]), device=device)
-    with gpu_memory(f"for {batch_size} patches at a time; set prediction.batch_size lower"):
-        for begin in range(0, len(starts), batch_size):
-            part = slice(begin, begin + batch_size)
-            batch = patches.gather(stack, corners[part], how.patch_size)
-            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], keep)
-            for total, values in zip(totals, found, strict=True):
-                patches.accumulate(total, corners[part], values)
+    batch_size, totals = how.batch_size or AT_ONCE[device.type], None
+    while totals is None:
+        with gpu_memory("for a single patch; end what else uses it, or set device = 'cpu'"):
+            try:
+                totals = _totals(networks, stack, corners, how, keys, keep, (count, batch_size))
+            except torch.cuda.OutOfMemoryError:
+                if batch_size == 1:
+                    raise
+        if totals is None:  # only now, as the error holds what the failed batch took
+            torch.cuda.empty_cache()
+            batch_size //= 2
+            LOG.warning("the GPU's memory is too small for %d patches at a time, taking %d", 2 * batch_size, batch_size)
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
     covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), how.patch_size)[inside], 1)
     maps = [np.moveaxis(total[inside].cpu().numpy() / covered, 0, 2) for total in totals]
@@ -191,6 +196,19 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
     spread = maps.pop() if "spread" in keep else None
     each = np.stack(maps) if "each" in keep else None
     return Predicted(maps[0] if each is None else each.mean(axis=0), spread, each)
+
+
+def _totals(networks, stack, corners, how: Sweep, keys, keep, counts):
+    """Add up what the patches of a scan say: (map, slice, x, y), on the device. Counts: of maps, of patches a batch."""
+    (count, batch_size), rates = counts, how.rates
+    totals = torch.zeros((count, *stack.shape[:3]), device=stack.device)
+    for begin in range(0, len(corners), batch_size):
+        part = slice(begin, begin + batch_size)
+        batch = patches.gather(stack, corners[part], how.patch_size)
+        found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], keep)
+        for total, values in zip(totals, found, strict=True):
+            patches.accumulate(total, corners[part], values)
+    return totals
 
 
 @torch.inference_mode()

@@ -1,12 +1,18 @@
 """tools/run.py: what it follows and prints; whole runs are tried by test_workflow.py."""
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 
+import pytest
 from test_settings import tool
 
+from strokelib.run import runtime
 from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
 
 SNAKEFILE = """
 rule all:
@@ -74,7 +80,53 @@ def test_a_workflow_that_cannot_be_read_tells_no_event_and_leaves_its_error(tmp_
     assert tool("run").last_error(tmp_path / "snakemake.log").startswith("ValueError in file")
 
 
-def test_a_rule_without_a_usual_time_counts_and_has_one():
+def test_the_time_left_is_as_reckoned_and_then_corrected_by_what_has_finished():
     run = tool("run")
-    jobs = run.Jobs(planned={"cohort": 1, "new": 2}, seconds={"new": [10.0]})
-    assert run.seconds_left(jobs, 10.0, True) == 10.0 + 10.0 * run.USUAL_S["cohort"] / run.OTHER_S
+    jobs = run.Jobs(planned={"cohort": 1, "train": 4, "new": 1}, usual={"cohort": 20.0, "train": 100.0}, at_once=2)
+    assert run.seconds_left(jobs, 1.0) == (20 + 4 * 100 + run.estimate.OTHER_S) / 2, "at once, before anything is done"
+    jobs.seconds = {"cohort": [40.0]}  # twice as slow as reckoned
+    assert run.seconds_left(jobs, 40.0) == 2 * (4 * 100 + run.estimate.OTHER_S)
+    jobs.seconds["train"] = [50.0, 70.0]
+    twice = (40 + 120) / (20 + 200)
+    assert run.seconds_left(jobs, 160.0) == pytest.approx(2 * 60 + twice * run.estimate.OTHER_S)
+
+
+def test_nobody_knows_the_time_of_a_training_that_was_not_measured():
+    run = tool("run")
+    jobs = run.Jobs(planned={"cohort": 1, "train": 2}, seconds={"cohort": [5.0]})
+    assert run.seconds_left(jobs, 5.0) is None
+    jobs.seconds["train"] = [7.0]
+    assert run.seconds_left(jobs, 12.0) == 7.0
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_said_and_a_lock_that_is_held_refuses(number, tmp_path, monkeypatch, capsys):
+    run = tool("run")
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    held = run.lock(load_settings("demo"))
+    with pytest.raises(SystemExit, match="another run of demo is active"):
+        run.lock(load_settings("demo"))
+    held.close()
+
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    run.lock(load_settings("demo")).close()
+    assert capsys.readouterr().out == "this disk has no locks: start no second run of demo before this one ends\n"
+
+
+def test_a_checkpoint_that_was_not_gone_on_from_is_said(tmp_path, monkeypatch, capsys):
+    run = tool("run")
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    monkeypatch.delenv("STROKELIB_RESULTS", raising=False)
+    told = "network.checkpoint.safetensors was made with other settings: it is replaced, training begins anew"
+    cell = {"outputs": [{"output_type": "stream", "name": "stdout", "text": ["begun\n", f"{told}\n"]}]}
+    notebook = tmp_path / "results/demo/rt/fold0/05_crossvalidation.ipynb"
+    notebook.parent.mkdir(parents=True)
+    notebook.write_text(json.dumps({"cells": [cell]}))
+    settings = load_settings(ROOT / "configs" / "demo.toml")
+    jobs = run.Jobs(planned={"train": 1}, seconds={"train": [5.0]})
+    run.say_finished(("train", str(notebook), 5.0), jobs, 5.0, settings)
+    assert capsys.readouterr().out.splitlines()[1:] == [f"           {told}"]

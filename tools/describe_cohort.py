@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import this_copy  # noqa: F401, its code first
 
 from strokelib import cases, metrics, postprocess, preprocess, registration
 from strokelib.evaluation import agreement

@@ -1,9 +1,16 @@
-"""Run papermill with the same arguments; begin again where a kernel died before it could answer.
+"""Run papermill with the same arguments, the notebook and its copy first: python tools/execute.py NOTEBOOK COPY ...
 
-Jupyter picks free ports for a kernel and the kernel takes them a second later; where several start at a time, another
-one may have been faster, a race known of papermill. Such a kernel has run nothing yet. Any other error passes on.
+It begins again where a kernel died before it could answer. Jupyter picks free ports for a kernel and the kernel takes
+them a second later; where several start at a time, another one may have been faster, a race known of papermill. Such a
+kernel has run nothing yet. Any other error passes on. The kernel is told where the copy lies: scans of patients are
+shown nowhere else.
 """
 
+import os
+import sys
+from pathlib import Path
+
+import this_copy  # noqa: F401, its code first
 from papermill.cli import papermill
 
 TRIES = 3
@@ -19,4 +26,7 @@ def execute() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3 or sys.argv[1].startswith("-") or sys.argv[2].startswith("-"):
+        sys.exit("usage: python tools/execute.py NOTEBOOK COPY [papermill's options]")
+    os.environ["STROKELIB_NOTEBOOK"] = str(Path(sys.argv[2]).resolve())
     execute()

@@ -32,6 +32,7 @@ from pathlib import Path
 import gpu_pieces
 import numpy as np
 import pandas as pd
+import this_copy  # noqa: F401, its code first
 import torch
 
 from strokelib import crossvalidation, inference, losses, metrics, patches, preprocess, steps, training

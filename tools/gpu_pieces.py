@@ -6,6 +6,7 @@ notebooks do is done by the notebooks, by papermill where it is installed and el
 """
 
 import json
+import os
 import sys
 import tarfile
 import time
@@ -34,6 +35,7 @@ def execute(notebook: str, saved: Path, **parameters) -> None:
     if find_spec("papermill") and find_spec("ipykernel"):
         import papermill
 
+        os.environ["STROKELIB_NOTEBOOK"] = str(saved)
         saved.parent.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(path, saved, parameters, cwd=path.parent, kernel_name="python3", progress_bar=False)
         return

@@ -5,11 +5,15 @@ notebooks 00 and 06 to 09, without their times and paths; those of the demo are 
 made the run, how many notebooks it took and how many hours these worked.
 """
 
+import dataclasses
 import json
 import sys
 from datetime import datetime
 from pathlib import Path
 
+import this_copy  # noqa: F401, its code first
+
+from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, load_settings, place_environment
 
@@ -43,6 +47,13 @@ def hours(settings: Settings) -> dict:
     }
 
 
+def sources(settings: Settings) -> list[str]:
+    """Name the kinds of scans that a run was made from, as its manifests and these settings say."""
+    manifests = sorted(settings.results.rglob("*.manifest.json"))
+    made = [json.loads(path.read_text(encoding="utf-8"))["settings"]["data"]["source"] for path in manifests]
+    return sorted({settings.data.source, *made})
+
+
 def keep(settings: Settings) -> list[Path]:
     """Replace what is kept of a run by copies of its files and run.json; return their paths.
 
@@ -50,14 +61,18 @@ def keep(settings: Settings) -> list[Path]:
     ------
     FileNotFoundError : the run is not finished: its manifest or a notebook of it is missing. Without the run of
         notebook 09, which is one of its own, the others are kept.
+    ValueError : the run is of patients' scans, whatever the settings say now, and git does not ignore where it goes.
     """
+    for source in sources(settings):
+        of_run = dataclasses.replace(settings, data=dataclasses.replace(settings.data, source=source))
+        check_private(of_run, settings.kept / "fig1.png", "it stays in results/")
     finished = settings.results / "manifest.json"
     if not finished.is_file():
         raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
-    sources = {name: settings.results / f"{name}.ipynb" for name in KEPT if settings.name != "demo"}
-    if sources and not sources["09_sensitivity"].is_file():
-        del sources["09_sensitivity"]
-    books = {name: cleaned(path) for name, path in sources.items()}  # all are read before any is written
+    executed = {name: settings.results / f"{name}.ipynb" for name in KEPT if settings.name != "demo"}
+    if executed and not executed["09_sensitivity"].is_file():
+        del executed["09_sensitivity"]
+    books = {name: cleaned(path) for name, path in executed.items()}  # all are read before any is written
     manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
     facts = json.dumps(hours(settings) | manifests, indent=1) + "\n"
     made = [path for path in sorted((settings.results / "figures").iterdir()) if not path.name.startswith(".")]

@@ -1,13 +1,15 @@
-"""Run a command with what the settings pin in its environment: python tools/pinned.py SETTINGS COMMAND ...
+"""Run a command with what the settings set in its environment: python tools/pinned.py SETTINGS COMMAND ...
 
-Where compute.portable is on, a kernel that the command starts gives the same bits on every x86-64 processor; where it
-is off, the command runs as it is.
+A kernel that the command starts has as many threads as the settings say; where compute.portable is on, it gives the
+same bits on every x86-64 processor.
 """
 
 import os
 import sys
 
-from strokelib.run.portable import pins
+import this_copy  # noqa: F401, its code first
+
+from strokelib.run.portable import surroundings
 from strokelib.run.settings import load_settings, place_environment
 
 
@@ -19,7 +21,7 @@ def main() -> None:
         settings = load_settings(sys.argv[1])
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
-    os.execvpe(sys.argv[2], sys.argv[2:], os.environ | pins(settings))
+    os.execvpe(sys.argv[2], sys.argv[2:], os.environ | surroundings(settings))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ When something fails, the last line names the notebook that holds the error.
 
 import contextlib
 import csv
-import fcntl
+import errno
 import json
 import os
 import platform
@@ -24,20 +24,18 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import estimate
 import psutil
+import this_copy  # noqa: F401, its code first
 
 from strokelib.run.digest import digest
 from strokelib.run.notebook import time_left
+from strokelib.run.private import check_results
 from strokelib.run.provenance import git, processor
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings, place_environment
 
-# Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
-USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
-USUAL_S |= {"predict": 25, "ablations": 30, "leaderboard": 80, "overview": 8, "html": 12}
-USUAL_S |= {"sensitivity": 40}
-OTHER_S = 30  # of a rule that is not named here
 QUIET_S = 60  # after so long without a line, say what is running
 
 
@@ -49,6 +47,8 @@ class Jobs:
     running: dict[int, tuple] = field(default_factory=dict)  # by job id: rule, notebook, start
     seconds: dict[str, list] = field(default_factory=dict)  # by rule, of the finished ones
     failed: list[str] = field(default_factory=list)  # notebooks
+    usual: dict[str, float] = field(default_factory=dict)  # seconds by rule, as they were reckoned
+    at_once: float = 1.0  # notebooks, as far as one knows before any has finished
 
 
 def follow(told: dict, jobs: Jobs):
@@ -75,20 +75,21 @@ def last_error(log: Path) -> str:
     return ["", *re.findall(known, log.read_text(errors="replace"), re.MULTILINE)][-1]
 
 
-def seconds_left(jobs: Jobs, elapsed_s: float, demo: bool) -> float | None:
-    """Estimate the time left from the finished jobs of each kind; None before one was trained."""
+def seconds_left(jobs: Jobs, elapsed_s: float) -> float | None:
+    """Estimate the time left from the finished jobs of each kind, of others as reckoned; None where nobody knows."""
     now = time.monotonic()
     finished = sum(map(sum, jobs.seconds.values()))
-    usual = sum(USUAL_S.get(rule, OTHER_S) * len(s) for rule, s in jobs.seconds.items())
+    usual = {rule: jobs.usual.get(rule, estimate.OTHER_S) for rule in jobs.planned | jobs.seconds}
+    reckoned = sum(usual[rule] * len(s) for rule, s in jobs.seconds.items())
     left = 0.0
     for rule, count in jobs.planned.items():
         done = jobs.seconds.get(rule, [])
-        if rule == "train" and not done and not demo:
+        if rule == "train" and not done and rule not in jobs.usual:
             return None
-        each = sum(done) / len(done) if done else USUAL_S.get(rule, OTHER_S) * finished / usual
+        each = sum(done) / len(done) if done else usual[rule] * (finished / reckoned if reckoned else 1)
         left += each * (count - len(done))
     spent = sum(now - began for _, _, began in jobs.running.values())
-    at_once = max(1.0, (finished + spent) / elapsed_s)
+    at_once = max(1.0, (finished + spent) / elapsed_s) if finished else jobs.at_once
     return max(0.0, left - spent) / at_once
 
 
@@ -131,12 +132,18 @@ def lock(settings: Settings):
     Its open file becomes the standard input of snakemake and of what that starts, so that the lock
     lasts as long as any of them lives, and no longer.
     """
+    import fcntl  # here, as Windows has none, which this_copy says
+
     settings.results.mkdir(parents=True, exist_ok=True)
     file = open(settings.results / ".lock", "w")  # noqa: SIM115, closed by the caller
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"another run of {settings.name} is active; wait for it or stop it")
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"this disk has no locks: start no second run of {settings.name} before this one ends", flush=True)
     return file
 
 
@@ -241,12 +248,16 @@ def run(name: str, settings: Settings, target: str = "") -> int:
     """Run snakemake under the lock, following its jobs; return its exit code."""
     began = time.monotonic()
     gpu_count = gpus()
+    reckoned = estimate.estimate(settings, name, gpu_count)
+    if too_long := estimate.too_long(reckoned, settings):
+        sys.exit(too_long)
     command = [sys.executable, "tools/workflow.py", *([target] if target else [])]
     command += ["--nolock", "--rerun-incomplete", "--nocolor"]
     command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
     # Without a GPU, as many notebooks as there are cores.
     command += ["--resources", f"gpu={settings.compute.folds_at_once}"] if gpu_count else []
-    jobs, lines, last = Jobs(), queue.Queue(), began
+    jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned["device"], settings))
+    lines, last = queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
         clear(settings)
         print(shlex.join(command), file=log, flush=True)
@@ -263,10 +274,14 @@ def run(name: str, settings: Settings, target: str = "") -> int:
                 line = "{}"
             if line is None:
                 break
-            elapsed, failed = time.monotonic() - began, len(jobs.failed)
+            elapsed, failed, planned = time.monotonic() - began, len(jobs.failed), bool(jobs.planned)
             if done := follow({"event": ""} | json.loads(line), jobs):
                 say_finished(done, jobs, elapsed, settings)
                 last = time.monotonic()
+            elif jobs.planned and not planned:
+                left = seconds_left(jobs, elapsed)
+                rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if left else ""
+                print(f"{sum(jobs.planned.values())} jobs to run{rest}", flush=True)
             elif len(jobs.failed) > failed:
                 print(f"   failed   {short(jobs.failed[-1], settings)}; what does not need it goes on", flush=True)
             elif time.monotonic() - last > QUIET_S:
@@ -287,7 +302,7 @@ def run(name: str, settings: Settings, target: str = "") -> int:
 def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
     rule, notebook, seconds = done
     count, total = sum(map(len, jobs.seconds.values())), sum(jobs.planned.values())
-    left = seconds_left(jobs, elapsed_s, settings.name == "demo")
+    left = seconds_left(jobs, elapsed_s)
     if count == total:
         rest = ""
     elif left is None:
@@ -316,6 +331,10 @@ def say_scans(settings: Settings) -> None:
         print(f"   refused  {len(problems)} scans, all of them in {short_path(table)}; the first:")
     for problem in problems[:5]:
         print(f"            {problem}", flush=True)
+    for text in ["".join(output.get("text", "")) for output in outputs(notebook)]:
+        for line in text.splitlines():
+            if line.endswith("training begins anew"):  # hours of work, perhaps; see `training.replaced`
+                print(f"           {line}", flush=True)
 
 
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
@@ -368,6 +387,7 @@ def main() -> int:
         settings = load_settings(name)
         if sys.argv[2:]:
             check_sensitivity(settings)
+        check_results(settings)
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
     try:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 
+import this_copy  # noqa: F401, its code first
 from snakemake import cli
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent

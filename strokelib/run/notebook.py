@@ -2,8 +2,12 @@
 
 import ast
 import difflib
+import os
 import sys
 import time
+from pathlib import Path
+
+from strokelib.run import runtime
 
 SILENT_S = 2.0  # a loop shorter than this shows no progress
 UPDATE_S = 1.0  # seconds between two updates of the progress line
@@ -14,6 +18,26 @@ def inputs() -> list[str]:
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     return shell.user_ns.get("In", []) if shell else []
+
+
+def running(notebook: str) -> Path | None:
+    """Return the notebook file that shows what this process does; None where no kernel runs.
+
+    tools/execute.py names it in STROKELIB_NOTEBOOK, JupyterLab and VS Code each in a way of its own. Who names none,
+    such as nbconvert, may well write in place: then it is taken to be the one in notebooks/.
+    """
+    shell = _kernel()
+    if shell is None:
+        return None
+    named = os.environ.get("STROKELIB_NOTEBOOK") or shell.user_ns.get("__vsc_ipynb_file__")
+    return Path(named or os.environ.get("JPY_SESSION_NAME") or runtime.ROOT / "notebooks" / f"{notebook}.ipynb")
+
+
+def _kernel():
+    """Return IPython's shell where this process is the kernel of a notebook, else None."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    return shell if hasattr(shell, "kernel") else None
 
 
 def check_parameters(history) -> None:
@@ -61,8 +85,7 @@ def _assigned(source: str) -> dict:
 
 def show_figures_as_jpeg() -> None:
     """Embed what a notebook shows as JPEG: scans are noisy, and as PNG they make notebooks of a megabyte."""
-    ipython = sys.modules.get("IPython")
-    if ipython and hasattr(ipython.get_ipython(), "kernel"):
+    if _kernel():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 65})
@@ -117,8 +140,7 @@ def time_left(seconds: float) -> str:
 
 def _show(text: str, line=None):
     """Put the text in the place of `line`, or remove that where the text is empty; return it."""
-    ipython = sys.modules.get("IPython")
-    if ipython and hasattr(ipython.get_ipython(), "kernel"):
+    if _kernel():
         from IPython.display import clear_output, display
 
         if not text:

@@ -1,4 +1,4 @@
-"""The same bits on every x86-64 processor that has AVX2: what is pinned before numpy and torch load, and who asks.
+"""What is set before numpy and torch load: threads, and what gives the same bits on every x86-64 processor with AVX2.
 
 Their libraries choose kernels by the processor they find, and each kernel rounds in its own way. Pinned, all of them
 take those that every such processor has, and sums keep their order. What is left is MKL's square root, which torch
@@ -22,6 +22,15 @@ PINS = {
 def pins(settings) -> dict[str, str]:
     """Return the environment variables that a process needs for these settings: none where compute.portable is off."""
     return PINS if settings.compute.portable else {}
+
+
+def surroundings(settings) -> dict[str, str]:
+    """Return the environment variables that a process of these settings is started with, its pins included.
+
+    Threads that wait sleep: by default they spin, for nothing where other programs want the cores. No number depends
+    on it. OpenMP reads it when torch loads.
+    """
+    return {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "passive"} | pins(settings)
 
 
 def missing(environment=os.environ) -> str:

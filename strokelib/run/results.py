@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from strokelib import cases, nifti, preprocess
-from strokelib.run import portable, provenance, runtime, stages
+from strokelib.run import portable, private, provenance, runtime, stages
 from strokelib.run.digest import digest
-from strokelib.run.notebook import check_parameters, inputs, progress, show_figures_as_jpeg
+from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
 from strokelib.run.provenance import short
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
 
@@ -41,7 +41,8 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     Raises
     ------
     FileNotFoundError, SettingsError : see `settings.load_settings`; an unknown variant or fold.
-    ValueError : a parameter that the notebook does not have; see also `runtime.choose_device`.
+    ValueError : a parameter that the notebook does not have; patients' scans, and git does not ignore the results or
+        this notebook; see also `runtime.choose_device`.
     """
     import torch
 
@@ -51,6 +52,8 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
         check_fold(loaded, fold)
     if notebook == "09_sensitivity":
         check_sensitivity(loaded)
+    private.check_results(loaded)
+    private.check_notebook(loaded, notebook, running(notebook))
     place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)
     show_figures_as_jpeg()

@@ -322,15 +322,33 @@ def too_large(*_, **__):
     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def test_a_gpu_too_small_to_predict_is_told_what_to_set(scan, monkeypatch):
+def test_a_gpu_too_small_for_a_batch_predicts_by_a_smaller_one_and_logs_it(scan, monkeypatch, caplog):
+    """The same bits as with that batch from the start, every fold and pass; memory fails in the middle of a scan."""
+    p, networks, usual = scan[2], [Network(10), Network(10)], Network.deterministic
+    how, small = (Sweep(8, passes=3, batch_size=number) for number in (40, 10))
+    keep, sizes = ("spread", "each"), []
+    expected = inference.predict(networks, p.images, p.mask, small, runtime.rng(0), keep=keep)
+
+    def deterministic(self, batch):
+        sizes.append(len(batch))
+        return too_large() if len(batch) > 10 and len(sizes) > 1 else usual(self, batch)
+
+    monkeypatch.setattr(Network, "deterministic", deterministic)
+    found = inference.predict(networks, p.images, p.mask, how, runtime.rng(0), keep=keep)
+    assert sizes[:4] == [40, 40, 20, 10]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the GPU's memory is too small for {n} patches at a time, taking {n // 2}" for n in (40, 20)
+    ]
+    for name in ("probability", "spread", "each"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name)) and getattr(found, name).any()
+
+
+def test_a_gpu_too_small_for_a_single_patch_is_told_so(scan, monkeypatch, caplog):
     p, network = scan[2], Network(10)
-    expected = inference.predict([network], p.images, p.mask, Sweep(32)).probability
     monkeypatch.setattr(Network, "deterministic", too_large)
-    with pytest.raises(RuntimeError, match=r"too small for 128 patches at a time; set prediction\.batch_size lower"):
+    with pytest.raises(RuntimeError, match=r"too small for a single patch; end what else uses it, or set device"):
         inference.predict([network], p.images, p.mask, Sweep(32))
-    monkeypatch.undo()
-    fewer = inference.predict([network], p.images, p.mask, Sweep(32, batch_size=16)).probability
-    np.testing.assert_allclose(fewer, expected, atol=1e-6)
+    assert caplog.messages[-1].endswith("too small for 2 patches at a time, taking 1")
 
 
 def test_a_gpu_too_small_to_train_is_told_what_to_set_and_goes_on(world, tmp_path, monkeypatch):  # noqa: F811

@@ -1,0 +1,114 @@
+"""tools/estimate.py: what a run takes is reckoned from measured speed, and days on a CPU are not begun unasked."""
+
+import dataclasses
+import json
+import re
+import tomllib
+
+import pytest
+from test_settings import changed, tool
+
+from strokelib.run import runtime
+from strokelib.run.settings import load_settings
+
+PHANTOM = {"step": 0.7, "patch": 0.005, "filtered": 0.01}  # a core of two years' age
+
+
+@pytest.fixture
+def estimate(tmp_path, monkeypatch):
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.delenv("FORCE", raising=False)
+    return tool("estimate")
+
+
+def found(estimate, settings, device="cpu", **speed):
+    seconds, jobs = estimate.reckon(settings, estimate.Speed(**PHANTOM | speed))
+    return {"seconds": seconds, "jobs": jobs, "device": device, "speed": PHANTOM | speed}
+
+
+def test_training_goes_by_steps_and_prediction_by_patches(estimate):
+    settings = load_settings("isles2018")
+    slow, fast = (estimate.reckon(settings, estimate.Speed(step, 0.0, 0.0))[0]["train"] for step in (2.0, 1.0))
+    # 94 scans, four folds of five, 4000 patches each in batches of 64, 100 epochs; three variants, of which the
+    # baseline trains two networks on patches of 48.
+    steps = round(94 * 4000 * 0.8) // 64 * 100
+    assert slow - fast == pytest.approx(steps * (1 + 1 + 2 * (48 / 64) ** 2) / 3)
+    fine, coarse = (
+        estimate.reckon(dataclasses.replace(settings, prediction=dataclasses.replace(settings.prediction, step=step)),
+                        estimate.Speed(0.0, 0.0, 1e-3))[0]["predict"] - estimate.BEGIN_S for step in (3, 6)
+    )  # fmt: skip
+    assert fine == pytest.approx(4 * coarse)
+
+
+def test_every_job_of_a_run_is_counted_and_more_seeds_count(estimate):
+    jobs = estimate.reckon(load_settings("study"), estimate.Speed(1, 1, 1))[1]
+    assert (jobs["train"], jobs["predict"]) == (15 + 2 * 2 * 5, 5), "as test_plan_of_the_full_study has it"
+    assert sum(jobs.values()) == jobs["train"] + jobs["predict"] + 8 + 1
+
+
+def test_a_demo_takes_minutes_and_the_paper_days_on_a_cpu(estimate):
+    demo, paper, small = (load_settings(name) for name in ("demo", "isles2018", "isles2018_small"))
+    assert 5 * 60 < estimate.total(found(estimate, demo), demo) < 30 * 60
+    assert estimate.total(found(estimate, paper), paper) > 20 * 86400
+    assert 3600 / 4 < estimate.total(found(estimate, small), small) < 12 * 3600
+
+
+@pytest.mark.parametrize(("name", "small"), [("isles2018", "isles2018_small"), ("phantom", "study")])
+def test_days_on_a_cpu_are_not_begun_and_hours_are_offered(estimate, name, small, monkeypatch):
+    settings = load_settings(name)
+    told = estimate.too_long(found(estimate, settings), settings)
+    assert told.startswith(f"not begun: torch sees no GPU, and on this CPU {name} takes up to ")
+    assert " days (a training step takes 0.70 s, " in told
+    assert re.search(rf"in up to \d+ (min|h): make {small}\. ", told)
+    assert told.endswith(f"make {name} FORCE=1")
+    monkeypatch.setenv("FORCE", "1")
+    assert estimate.too_long(found(estimate, settings), settings) == ""
+
+
+def test_a_gpu_a_short_run_and_one_that_is_begun_are_let_through(estimate):
+    settings, short = load_settings("isles2018"), load_settings("isles2018_small")
+    assert estimate.too_long(found(estimate, settings, "cuda"), settings) == ""
+    assert estimate.too_long(found(estimate, short), short) == ""
+    (settings.results / "rt" / "fold0").mkdir(parents=True)
+    assert estimate.too_long(found(estimate, settings), settings) != ""
+    (settings.results / "rt" / "fold0" / "network.checkpoint.safetensors").write_text("an epoch")
+    assert estimate.too_long(found(estimate, settings), settings) == ""
+
+
+def test_it_is_measured_once_a_machine_and_settings(estimate, monkeypatch):
+    name = str(runtime.ROOT / "tests" / "tiny.toml")
+    settings = load_settings(name)
+    first = estimate.estimate(settings, name, 0)
+    assert first["device"] == "cpu" and all(0 < first["speed"][key] < 60 for key in PHANTOM)
+    assert first["jobs"]["train"] == 3 * 2 + 2 * 2
+    file = settings.results / "estimate.json"
+    assert json.loads(file.read_text()) == first
+    monkeypatch.setattr(estimate.subprocess, "run", None)  # nothing is measured again
+    assert estimate.estimate(settings, name, 0) == first
+    with pytest.raises(TypeError):
+        estimate.estimate(settings, name, 1)
+    file.write_text("half")
+    with pytest.raises(TypeError):
+        estimate.estimate(settings, name, 0)
+
+
+def test_what_cannot_be_measured_is_unknown_and_stops_nothing(estimate, tmp_path):
+    settings = load_settings(changed(tmp_path, {}))
+    nothing = estimate.estimate(settings, str(tmp_path / "gone.toml"), 0)
+    assert nothing["seconds"] == {} and estimate.too_long(nothing, settings) == ""
+
+
+@pytest.mark.parametrize(("load", "said"), [(1.0, ""), (9.4, ", while other programs use it: 9 at work on 2 cores")])
+def test_a_busy_machine_is_called_so(estimate, load, said, monkeypatch):
+    monkeypatch.setattr(estimate.os, "getloadavg", lambda: (load, 0, 0))
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 2)
+    assert estimate.busy() == said
+
+
+def test_the_small_study_of_real_scans_is_the_study(estimate):
+    """Its budget follows that of configs/study.toml; what differs is what real scans need."""
+    study, small = (
+        tomllib.loads((runtime.ROOT / "configs" / f"{name}.toml").read_text()) for name in ("study", "isles2018_small")
+    )
+    real = tomllib.loads((runtime.ROOT / "configs" / "isles2018.toml").read_text())
+    assert small == study | {"data": real["data"]}

@@ -1,0 +1,235 @@
+"""How long does a run take on this machine? python tools/estimate.py SETTINGS measures for seconds and says it.
+
+A few training steps and the prediction of a few patches are timed, of random numbers in the shape of scans; what each
+notebook takes is reckoned from these and from the numbers in the settings. tools/run.py asks once a machine, keeps the
+answer beside the results (estimate.json), and corrects it by the notebooks that have finished.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import this_copy  # noqa: F401, its code first
+
+from strokelib.run import portable, runtime
+from strokelib.run.digest import digest
+from strokelib.run.provenance import processor
+from strokelib.run.settings import Settings, load_settings
+from strokelib.run.variants import VARIANTS, changes, weights
+
+SIDE = 64  # of the patches that are timed
+STEPS = 5  # timed one after the other; the median counts
+BRAIN_VOXELS = 20_000  # in a slice, by the demo's
+BOX = 7.5  # patches as large as what `inference.predict_slices` takes of a slice
+BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
+# Seconds of other notebooks in the demo, on a core whose training step takes STEP_S; the first go by slices.
+BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "sensitivity": 50}
+ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
+OTHER_S = 30  # of a rule that is not named here
+DEMO_SLICES, STEP_S = 152, 0.75
+LONG_S = 24 * 3600  # a CPU that needs longer is not begun on without being told to
+SMALL = {"isles2018": "isles2018_small", "synthetic": "study"}  # settings of hours, by data.source
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of this machine."""
+
+    step: float  # a training step, by the settings' batch and precision
+    patch: float  # a patch predicted without dropout
+    filtered: float  # a patch predicted by the settings' passes
+
+
+def measure(settings: Settings) -> tuple[Speed, str]:
+    """Time training steps and predicted patches of random numbers; return the speed and the device's type.
+
+    On a CPU the time is that of the processor at work: what other programs take meanwhile is not held against it.
+    """
+    import numpy as np
+    import torch
+
+    from strokelib import crossvalidation, inference, steps, training
+    from strokelib.modalities import ISLES
+    from strokelib.preprocess import Preprocessed
+
+    device = runtime.choose_device("auto", settings.compute.portable)
+    runtime.prepare_torch(settings.threads, settings.compute.precision)
+    steps.can_compile = lambda device: False  # compiling takes a minute; a step is recorded all the same
+
+    def clock() -> float:
+        if device.type == "cpu":
+            return time.process_time() / settings.threads
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    draw, shape, row = runtime.rng(0, "speed"), (192, 192, 1), VARIANTS["rt_sm"]
+    x, y, _ = np.indices(shape)
+    brain, lesion = (x - 96) ** 2 + (y - 96) ** 2 < 80**2, (x - 60) ** 2 + (y - 96) ** 2 < 15**2
+    images = (draw.standard_normal((2 * len(ISLES), *shape)) * brain).astype(np.float32)
+    scans = [
+        Preprocessed(images, brain, lesion, np.ones(3), n, f"{n}", np.eye(3), 1.0, 1.0)
+        for n in range(settings.folds.count + 2)
+    ]
+    fold = crossvalidation.split(scans, 0, settings)
+    stack = crossvalidation.resident(scans, row, settings, device.type)
+    sets = crossvalidation.sets(fold, stack, row, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        (job,) = crossvalidation.jobs(fold, row, settings, Path(folder), [])
+        training_steps, times = training.training_steps(job, stack, sets, device), []
+        while len(times) < STEPS and next(training_steps, None):
+            times.append(clock())
+        training_steps.close()
+    network = inference.make_network(row.network, len(images)).to(device)
+    found = []
+    for passes in (1, settings.prediction.passes):
+        how = inference.Sweep(10 if device.type == "cpu" else 2, passes, settings.prediction.dropout, SIDE)
+        for _ in range(2):  # the first one lays out memory
+            began = clock()
+            inference.predict([network], images, brain, how, draw)
+            seconds = clock() - began
+        found.append(seconds * how.step**2 / brain.sum())
+    step = float(np.median(np.diff(times))) if len(times) > 1 else STEP_S
+    return Speed(step, *map(float, found)), device.type
+
+
+def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str, int]]:
+    """Return what a notebook of each rule takes at most, in seconds, and how many of it a whole run needs.
+
+    Training may stop early, which nobody knows beforehand. Of real scans there are as many as ISLES 2018 has.
+    """
+    from strokelib.phantom.scan import plan_cohort
+
+    how, trained, counts = settings.training, [], settings.folds.count
+    plans = plan_cohort(settings.cohort)
+    slices = {split: sum(p.slices for p in plans if p.split == split) for split in ("TRAINING", "TESTING")}
+    scans = sum(p.split == "TRAINING" for p in plans)
+    swept = BRAIN_VOXELS / settings.prediction.step**2  # patches of a slice
+    sampled = round(scans * settings.sampling.patches_per_case * (counts - 1) / counts)
+    epoch = min(how.patches_per_epoch or sampled, sampled)
+    watched = epoch / (counts - 1)  # validation patches of an epoch
+    changed = [name for name, change in changes(settings).items() if change.key == "seed"]
+    rows = {name: VARIANTS[change_of(name, settings)] for name in (*VARIANTS, *changed)}
+    for name, row in rows.items():
+        if weights(name, settings) == name:
+            size = (row.patch_size / SIDE) ** 2
+            steps = epoch // how.batch_size * speed.step * size
+            judged = (watched * size + BOX * slices["TRAINING"] / counts) * speed.patch
+            mapped = swept * slices["TRAINING"] / counts * speed.patch * size * row.networks
+            mistaken = swept * slices["TRAINING"] * speed.patch * size * (row.networks - 1)
+            trained.append(BEGIN_S + row.networks * how.max_epochs * (steps + judged) + mapped + mistaken)
+    seconds = {"train": sum(trained) / len(trained)}
+    seconds["predict"] = BEGIN_S + swept * slices["TRAINING"] / counts * speed.filtered
+    seconds["leaderboard"] = 3 * BEGIN_S + swept * slices["TESTING"] * speed.patch * counts
+    share = sum(slices.values()) / DEMO_SLICES
+    seconds |= {rule: BEGIN_S + each * share for rule, each in BY_SLICES_S.items()} | ALWAYS_S
+    jobs = {rule: 1 for rule in seconds if rule != "sensitivity"}
+    jobs |= {"train": len(trained) * counts, "predict": (len(rows) - len(trained)) * counts}
+    return seconds, jobs
+
+
+def change_of(name: str, settings: Settings) -> str:
+    """Return the row of Table 1 that a name is, or is a change of."""
+    return name if name in VARIANTS else changes(settings)[name].variant
+
+
+def machine(settings: Settings, gpus: int) -> dict:
+    """Say what an estimate holds for."""
+    return {"settings": digest(settings), "processor": processor(), "cpus": os.cpu_count(), "gpus": gpus}
+
+
+def estimate(settings: Settings, name: str, gpus: int) -> dict:
+    """Return {"seconds": a notebook of each rule, "jobs": their number, "device", ...}, measured once a machine.
+
+    Parameters
+    ----------
+    settings : Settings
+    name : as tools take them, a name in configs/ or a path
+    gpus : how many there are
+    """
+    file, here = settings.results / "estimate.json", machine(settings, gpus)
+    try:
+        found = json.loads(file.read_text())
+        if {key: found[key] for key in here} == here:
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    command = [sys.executable, __file__, name, "--json"]  # a process of its own, which gives the GPU back
+    around = os.environ | portable.surroundings(settings)
+    told = subprocess.run(command, cwd=runtime.ROOT, env=around, capture_output=True, text=True)
+    if told.returncode:  # the notebooks will say what is wrong
+        return here | {"seconds": {}, "jobs": {}, "device": "unknown", "speed": {}}
+    found = here | json.loads(told.stdout)
+    with contextlib.suppress(OSError):  # what cannot be written, the run itself will tell
+        runtime.write_whole(file, lambda path: path.write_text(json.dumps(found, indent=1) + "\n"))
+    return found
+
+
+def at_once(device: str, settings: Settings) -> int:
+    """Count the notebooks that run at a time: as many as there are cores for their threads, or as share a GPU."""
+    return settings.compute.folds_at_once if device == "cuda" else max(1, (os.cpu_count() or 1) // settings.threads)
+
+
+def total(found: dict, settings: Settings) -> float:
+    """Add up an estimate, in seconds."""
+    many = {rule: found["seconds"][rule] * count for rule, count in found["jobs"].items() if count > 1}
+    alone = [found["seconds"][rule] for rule, count in found["jobs"].items() if count == 1]
+    return sum(alone) + sum(many.values()) / at_once(found["device"], settings)
+
+
+def too_long(found: dict, settings: Settings) -> str:
+    """Say why a run is not begun on a CPU: it would take days, and nothing of it is there; "" where it is."""
+    if found["device"] != "cpu" or total(found, settings) < LONG_S or os.environ.get("FORCE", "") not in ("", "0"):
+        return ""
+    if any(settings.results.glob("*/fold*/network*.safetensors")):
+        return ""
+    small = load_settings(SMALL.get(settings.data.source, "study"))
+    instead = {"seconds": reckon(small, Speed(**found["speed"]))[0], "jobs": found["jobs"], "device": "cpu"}
+    here, there = (amount(total(each, how)) for each, how in ((found, settings), (instead, small)))
+    return (
+        f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
+        f"{found['speed']['step']:.2f} s, measured just now{busy()}). Take {small.name}, the same notebooks with less "
+        f"training, in up to {there}: make {small.name}. Or begin all the same: make {settings.name} FORCE=1"
+    )
+
+
+def busy() -> str:
+    """Say that other programs take the cores, where they do."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f", while other programs use it: {load:.0f} at work on {cores} cores" if load > 1.5 * cores else ""
+
+
+def amount(seconds: float) -> str:
+    """Say a duration roughly."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}" if seconds >= 10 * length else f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def main() -> None:
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--json"]):
+        sys.exit("usage: python tools/estimate.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
+    try:
+        settings = load_settings(sys.argv[1])
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
+    speed, device = measure(settings)
+    seconds, jobs = reckon(settings, speed)
+    found = {"device": device, "speed": asdict(speed), "seconds": seconds, "jobs": jobs}
+    if sys.argv[2:]:
+        print(json.dumps(found))
+        return
+    print(f"{settings.name} on this {device}{busy()}: {speed.step:.3f} s a training step, at most")
+    for rule, count in jobs.items():
+        print(f"  {rule:<12} {count:3d} x {amount(seconds[rule])}")
+    print(f"  together about {amount(total(found, settings))}")
+
+
+if __name__ == "__main__":
+    main()
