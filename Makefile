@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 sensitivity keep test test-all lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 sensitivity cluster keep test test-all lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -16,6 +16,8 @@ demo study phantom isles2018: .venv/.run  ## the whole study, by configs/<name>.
 sensitivity: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
+
+cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
 keep: SETTINGS = study
 keep: .venv/.run  ## publish a finished run in figures/SETTINGS, to be committed (SETTINGS=study)
@@ -58,7 +60,7 @@ install = $(PY) -m pip install -q --disable-pip-version-check --no-compile
 	@touch $@
 
 .venv/.bench: .venv/.test
-.venv/.test .venv/.lab .venv/.bench: .venv/.%: requirements-%.lock .venv/.run
+.venv/.test .venv/.lab .venv/.bench .venv/.cluster: .venv/.%: requirements-%.lock .venv/.run
 	@$(install) -r $<
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@
