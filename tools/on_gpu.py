@@ -2,9 +2,9 @@
 
 A GPU takes `compute.folds_at_once` commands at a time, each of which sees it alone, by CUDA_VISIBLE_DEVICES. A place on
 a GPU is a locked file among the system's temporary ones, and the lock goes with the command, however that ends: all
-runs of a user on this machine share the GPUs. Where all are taken, the command waits. Of a CUDA_VISIBLE_DEVICES that the
-user has set, these GPUs alone are handed out. A job of SLURM has its GPU from SLURM, and portable bits come from the
-CPU: there, and where there is no GPU, the command runs as it is.
+runs of a user on this machine share the GPUs. Where all are taken, the command waits. Where the user has set
+CUDA_VISIBLE_DEVICES, the GPUs it names alone are handed out. A job of SLURM has its GPU from SLURM, and portable bits
+come from the CPU: there, and where there is no GPU, the command runs as it is.
 """
 
 import fcntl

@@ -124,6 +124,14 @@ def progress_line(notebook: str) -> str:
     return next((f": {text}" for text in reversed(texts) if text.endswith(" left")), "")
 
 
+def written_since(notebook: str, moment: float) -> bool:
+    """Tell whether papermill has begun to write a notebook; on a cluster a job may wait for long before."""
+    try:
+        return (ROOT / notebook).stat().st_mtime >= moment
+    except OSError:
+        return False
+
+
 def clock(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
@@ -182,10 +190,8 @@ def _writes(number: int, path: Path) -> bool:
         return False
 
 
-def write_manifest(
-    settings: Settings, gpu_count: int, elapsed_s: float, target: str, profile: Path | None
-) -> None:
-    """Record what made these results: commit, settings, versions, machine, or the profile of the cluster it spoke to."""
+def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str, profile: Path | None) -> None:
+    """Record what made these results: commit, settings, versions, this machine, and the profile of a cluster."""
     packages = ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake")
     facts = {
         "settings": settings.name,
@@ -312,11 +318,10 @@ def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
     for _, notebook, began in list(jobs.running.values()):
         if notebook:
-            spent = clock(time.monotonic() - began)
-            print(
-                f"   running  {short(notebook, settings)} for {spent}{progress_line(notebook)}",
-                flush=True,
-            )
+            spent = time.monotonic() - began
+            state = "running" if written_since(notebook, time.time() - spent) else "waiting"
+            progress = progress_line(notebook) if state == "running" else ""
+            print(f"   {state}  {short(notebook, settings)} for {clock(spent)}{progress}", flush=True)
 
 
 def say_results(settings: Settings, target: str) -> None:
@@ -349,7 +354,7 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
 
 
 def main() -> int:
-    usage = "python tools/run.py SETTINGS [sensitivity] [--profile slurm]; SETTINGS is a name in configs/ or a .toml file"
+    usage = "python tools/run.py SETTINGS [sensitivity] [--profile slurm]; SETTINGS: a name in configs/ or a .toml file"
     parser = argparse.ArgumentParser(usage=usage, add_help=False)
     parser.error = lambda _: sys.exit(f"usage: {usage}")
     parser.add_argument("settings")

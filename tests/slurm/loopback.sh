@@ -54,9 +54,10 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
+SlurmdParameters=config_overrides
 KillWait=5
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:2
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=$memory Gres=gpu:2
 PartitionName=short Nodes=ALL Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=ALL MaxTime=1-0
 CONF
