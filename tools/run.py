@@ -1,10 +1,13 @@
 """Run the workflow for one settings file: python tools/run.py demo; or one target of it: ... study sensitivity
 
+With --profile slurm every notebook is a job of a SLURM cluster, as profiles/slurm says, and all else is the same.
+
 Prints a line for every notebook that finishes, with the time left, then Table 1, beside the kept one where there is
 one, and the figures.
 When something fails, the last line names the notebook that holds the error.
 """
 
+import argparse
 import contextlib
 import csv
 import errno
@@ -14,7 +17,6 @@ import platform
 import queue
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +26,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import cluster
 import estimate
+import on_gpu
 import psutil
 import this_copy  # noqa: F401, its code first
 
@@ -64,6 +68,7 @@ def follow(told: dict, jobs: Jobs):
             jobs.failed.append(notebook)
     elif told["event"] == "job_finished":
         rule, notebook, began = jobs.running.pop(told["job_id"])
+        jobs.failed = [name for name in jobs.failed if name != notebook]  # it was tried again
         jobs.seconds.setdefault(rule, []).append(time.monotonic() - began)
         return rule, notebook, jobs.seconds[rule][-1]
     return None
@@ -121,6 +126,14 @@ def progress_line(notebook: str) -> str:
     return next((f": {text}" for text in reversed(texts) if text.endswith(" left")), "")
 
 
+def written_since(notebook: str, moment: float) -> bool:
+    """Tell whether papermill has begun to write a notebook; on a cluster a job may wait for long before."""
+    try:
+        return (ROOT / notebook).stat().st_mtime >= moment
+    except OSError:
+        return False
+
+
 def clock(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
@@ -145,14 +158,6 @@ def lock(settings: Settings):
             raise
         print(f"this disk has no locks: start no second run of {settings.name} before this one ends", flush=True)
     return file
-
-
-def gpus() -> int:
-    """Count CUDA devices without importing torch."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    return sum(line.startswith("GPU") for line in listed.stdout.splitlines())
 
 
 def stop(child: subprocess.Popen) -> None:
@@ -193,8 +198,8 @@ def _writes(number: int, path: Path) -> bool:
         return False
 
 
-def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str) -> None:
-    """Record what made these results: commit, settings, versions, machine."""
+def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str, profile: Path | None) -> None:
+    """Record what made these results: commit, settings, versions, this machine, and the profile of a cluster."""
     packages = ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake")
     facts = {
         "settings": settings.name,
@@ -208,6 +213,7 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
         "processor": processor(),
         "cpus": os.cpu_count(),
         "gpus": gpu_count,
+        "profile": profile.name if profile else None,
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(elapsed_s),
     }
@@ -244,24 +250,35 @@ def compare_table(table: Path, kept: Path) -> None:
             print(f"    {METRICS[name].column:<16} {number(here, 1):>7} {number(there, 1):>7} {difference:>7}")
 
 
-def run(name: str, settings: Settings, target: str = "") -> int:
+def command(name: str, settings: Settings, target: str, profile: Path | None, gpu_count: int) -> list[str]:
+    """Return the call of snakemake: on a cluster its profile says how many jobs, here cores and GPUs do."""
+    words = [sys.executable, "tools/workflow.py", *([target] if target else [])]
+    words += ["--nolock", "--rerun-incomplete", "--nocolor", "--config", f"settings={name}"]
+    if profile:
+        return words + cluster.options(profile, settings)
+    # Without a GPU, as many notebooks as there are cores; with some, tools/on_gpu.py hands them out.
+    words += ["--resources", f"gpu={gpu_count * settings.compute.folds_at_once}"] if gpu_count else []
+    return [*words, "--cores", str(os.cpu_count())]
+
+
+def run(name: str, settings: Settings, target: str = "", profile: Path | None = None) -> int:
     """Run snakemake under the lock, following its jobs; return its exit code."""
     began = time.monotonic()
-    gpu_count = gpus()
-    reckoned = estimate.estimate(settings, name, gpu_count)
-    if too_long := estimate.too_long(reckoned, settings):
-        sys.exit(too_long)
-    command = [sys.executable, "tools/workflow.py", *([target] if target else [])]
-    command += ["--nolock", "--rerun-incomplete", "--nocolor"]
-    command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
-    # Without a GPU, as many notebooks as there are cores.
-    command += ["--resources", f"gpu={settings.compute.folds_at_once}"] if gpu_count else []
-    jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned["device"], settings))
-    lines, last = queue.Queue(), began
+    gpu_count = len(on_gpu.gpus())
+    called = command(name, settings, target, profile, gpu_count)
+    jobs, lines, last = Jobs(), queue.Queue(), began
+    if not profile:  # which has other machines than this
+        reckoned = estimate.estimate(settings, name, gpu_count)
+        if too_long := estimate.too_long(reckoned, settings):
+            sys.exit(too_long)
+        jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned["device"], settings))
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
+        cluster.clear(settings, profile)
+        if profile:
+            at_end.callback(cluster.end, settings)
         clear(settings)
-        print(shlex.join(command), file=log, flush=True)
-        child = subprocess.Popen(command, cwd=ROOT, stdin=held, stdout=subprocess.PIPE, stderr=log, text=True)
+        print(shlex.join(called), file=log, flush=True)
+        child = subprocess.Popen(called, cwd=ROOT, stdin=held, stdout=subprocess.PIPE, stderr=log, text=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop(child))
         reader = threading.Thread(target=lambda: [*map(lines.put, child.stdout), lines.put(None)])
@@ -290,7 +307,7 @@ def run(name: str, settings: Settings, target: str = "") -> int:
         code = child.wait()
         if code == 0:
             if jobs.seconds:
-                write_manifest(settings, gpu_count, time.monotonic() - began, target)
+                write_manifest(settings, gpu_count, time.monotonic() - began, target, profile)
             else:
                 print("nothing to do: all results are there and up to date")
             say_results(settings, target)
@@ -340,11 +357,10 @@ def say_scans(settings: Settings) -> None:
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
     for _, notebook, began in list(jobs.running.values()):
         if notebook:
-            spent = clock(time.monotonic() - began)
-            print(
-                f"   running  {short(notebook, settings)} for {spent}{progress_line(notebook)}",
-                flush=True,
-            )
+            spent = time.monotonic() - began
+            state = "running" if written_since(notebook, time.time() - spent) else "waiting"
+            progress = progress_line(notebook) if state == "running" else ""
+            print(f"   {state}  {short(notebook, settings)} for {clock(spent)}{progress}", flush=True)
 
 
 def say_results(settings: Settings, target: str) -> None:
@@ -379,19 +395,27 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["sensitivity"]):
-        sys.exit("usage: python tools/run.py SETTINGS [sensitivity]; SETTINGS is a name in configs/ or a .toml file")
-    name = sys.argv[1]
+    usage = "python tools/run.py SETTINGS [sensitivity] [--profile slurm]; SETTINGS: a name in configs/ or a .toml file"
+    parser = argparse.ArgumentParser(usage=usage, add_help=False)
+    parser.error = lambda _: sys.exit(f"usage: {usage}")
+    parser.add_argument("settings")
+    parser.add_argument("target", nargs="?", default="", choices=["", "sensitivity"])
+    parser.add_argument("--profile")
+    told = parser.parse_args()
     place_environment()
     try:
-        settings = load_settings(name)
-        if sys.argv[2:]:
+        settings = load_settings(told.settings)
+        profile = cluster.find_profile(told.profile) if told.profile is not None else None
+        if told.target:
             check_sensitivity(settings)
         check_results(settings)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")
+    name = str(Path(told.settings).resolve()) if told.settings.endswith(".toml") else told.settings
     try:
-        return run(str(Path(name).resolve()) if name.endswith(".toml") else name, settings, *sys.argv[2:])
+        return run(name, settings, told.target, profile)
+    except cluster.ClusterError as error:
+        sys.exit(f"stopped: {error}")
     except OSError as error:
         where = error.filename or settings.results
         sys.exit(f"stopped: cannot write {where} ({error.strerror}); mend that, and the same command goes on from here")
