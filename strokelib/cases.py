@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from strokelib import layouts, modalities
+from strokelib import layouts, modalities, units
 from strokelib.facts import case_table as case_table
 from strokelib.layouts import SPLITS
 from strokelib.modalities import ISLES, MODALITIES
-from strokelib.nifti import CaseError, read_axes, read_image
+from strokelib.nifti import CaseError, directions, read_axes, read_image
 from strokelib.patients import patients_of
 
 
@@ -44,7 +44,10 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Case:
-    """One scan: images (modality, x, y, slice) float32 in file units, lesion (x, y, slice) bool or None."""
+    """One scan: images (modality, x, y, slice) float32 in file units, lesion (x, y, slice) bool or None.
+
+    `remarks` tell what was mended when it was read, and what looks wrong.
+    """
 
     images: np.ndarray
     lesion: np.ndarray | None
@@ -52,6 +55,7 @@ class Case:
     number: int
     patient: str
     modalities: tuple[str, ...] = ISLES
+    remarks: tuple[str, ...] = ()
 
     def image(self, name: str) -> np.ndarray:
         """Return one modality, (x, y, slice)."""
@@ -178,41 +182,74 @@ LAYOUTS = {"synthetic": _list_isles, "isles2018": _list_isles}
 def load_case(case_files: CaseFiles) -> Case:
     """Load the modalities and the lesion of one scan.
 
+    Files whose headers say that they have other axes than the image of the head are turned to its axes, and maps in
+    another unit that is known are brought to that of ISLES 2018; the scan's `remarks` say so.
+
     Returns
     -------
     Case : images in file units (CT in HU; CBF and CBV ten times mL/100 g/min and mL/100 g; MTT and Tmax in s).
 
     Raises
     ------
-    CaseError : an unreadable file; shapes or spacings that differ, voxels that are not as wide as high; values beyond
-        all measure, the same everywhere, or maps without a background of 0; a label other than 0 and 1.
+    CaseError : an unreadable file; shapes or spacings that differ, axes that differ where the headers contradict each
+        other, voxels that are not as wide as high; values beyond all measure, the same everywhere, times in no unit
+        that is known, or maps without a background of 0; a label other than 0 and 1.
     """
-    number, files = case_files.number, case_files.files
-    first, spacing = read_image(case_files.reference, number)
+    number, files, reference = case_files.number, case_files.files, case_files.reference
+    first, spacing = read_image(reference, number)
     if not np.isclose(spacing[0], spacing[1], rtol=1e-3):
         raise CaseError(
-            f"case_{number}: {case_files.reference} has spacing {spacing} mm, expected voxels as wide as high; "
+            f"case_{number}: {reference} has spacing {spacing} mm, expected voxels as wide as high; "
             "correct its header, or resample the scan"
         )
-    images = []
-    for modality in case_files.modalities:
-        file = files[modality]
-        array = first if file == case_files.reference else _like(first, spacing, file, number)
-        images.append(_checked(array, modality, file, number))
-    lesion = None
-    if "OT" in files:
-        label = _like(first, spacing, files["OT"], number)
+    stored = {
+        name: first if files[name] == reference else _like(first, spacing, reference, files[name], number)
+        for name in (*case_files.modalities, *(["OT"] if "OT" in files else []))
+    }
+    remarks = _turned(case_files, stored)
+    if (label := stored.pop("OT", None)) is not None:
         if not np.isin(label, (0, 1)).all():
             raise CaseError(
                 f"case_{number}: {files['OT']} holds values other than 0 and 1: {np.unique(label)[:8]}; replace it by "
                 "a mask of the core"
             )
-        lesion = label.astype(bool)
-    return Case(np.stack(images), lesion, spacing, number, case_files.patient, case_files.modalities)
+        label = label.astype(bool)
+    found = units.find(stored)
+    images = {
+        name: _checked(units.convert(image, found.get(name)), name, files[name], number)
+        for name, image in stored.items()
+    }
+    for name in [name for name, unit in found.items() if unit is None and MODALITIES[name].unit == "s"]:
+        raise CaseError(
+            f"case_{number}: {files[name]} has a median of {np.median(stored[name][stored[name] > 0]):.3g} in the "
+            f"brain, which is {name} in no unit that is known here; save it in seconds, or replace the file"
+        )
+    remarks += units.remarks(images, found)
+    array = np.stack([*images.values()])
+    return Case(array, label, spacing, number, case_files.patient, case_files.modalities, tuple(remarks))
 
 
-def _like(first, spacing, path: Path, number: int) -> np.ndarray:
-    array, own = read_image(path, number)
+def _turned(case_files: CaseFiles, names) -> list[str]:
+    """Say which files were turned to the axes of the image of the head; refuse a scan where that one does not say."""
+    stated = {name: directions(case_files.files[name]) for name in names}
+    head = modalities.head(case_files.modalities)
+    others = {name: axes for name, axes in stated.items() if axes and axes != stated[head]}
+    if not stated[head] and len({*others.values()}) > 1:
+        raise CaseError(
+            f"case_{case_files.number}: by their headers the axes of its images point to "
+            f"{', '.join(f'{axes} ({name})' for name, axes in others.items())}, and {case_files.reference} does not say "
+            "where its own do; correct the headers, or save all images with the same axes"
+        )
+    if not stated[head]:
+        return []
+    return [
+        f"{name} has other axes than the {head} by its header ({axes}, {stated[head]}): turned to those when read"
+        for name, axes in others.items()
+    ]
+
+
+def _like(first, spacing, reference: Path, path: Path, number: int) -> np.ndarray:
+    array, own = read_image(path, number, reference)
     if array.shape != first.shape:
         raise CaseError(
             f"case_{number}: {path} has shape {array.shape}, the CT {first.shape}; they must agree, replace the wrong "
@@ -257,7 +294,7 @@ def load_series(case_files: CaseFiles) -> tuple[np.ndarray, float]:
     """
     number, path = case_files.number, case_files.files["4DPWI"]
     ct, _ = read_image(case_files.reference, number)
-    series, spacing = read_axes(path, number, ("x", "y", "slice", "time"))
+    series, spacing = read_axes(path, number, ("x", "y", "slice", "time"), case_files.reference)
     if series.shape[:3] != ct.shape or not 0 < spacing[3] < math.inf:
         raise CaseError(
             f"case_{number}: {path} has shape {series.shape} and {spacing[3]} s between frames, expected the CT's "

@@ -20,8 +20,14 @@ class CaseError(ValueError):
     """A scan cannot be used; the message names the case, the file and what to do."""
 
 
-def read_image(path, number: int) -> tuple[np.ndarray, np.ndarray]:
+def read_image(path, number: int, like=None) -> tuple[np.ndarray, np.ndarray]:
     """Read one 3-D NIfTI volume.
+
+    Parameters
+    ----------
+    like : path of another image of the scan, optional
+        Where the two headers say that their axes point in different directions, those of this image are exchanged and
+        flipped to point as the other's do.
 
     Returns
     -------
@@ -32,9 +38,9 @@ def read_image(path, number: int) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     CaseError : unreadable, damaged or cut short; not 3-D, no real numbers, NaN or infinite values; a spacing outside
-        of 0.1 to 30 mm.
+        of 0.1 to 30 mm; axes that point elsewhere than those of `like`, and in a place that does not fit it either.
     """
-    return read_axes(path, number, ("x", "y", "slice"))
+    return read_axes(path, number, ("x", "y", "slice"), like)
 
 
 def read_header(path, number: int) -> tuple[tuple[int, ...], np.ndarray]:
@@ -59,10 +65,11 @@ def read_header(path, number: int) -> tuple[tuple[int, ...], np.ndarray]:
     return tuple(sides), spacing
 
 
-def read_axes(path, number: int, axes) -> tuple[np.ndarray, np.ndarray]:
+def read_axes(path, number: int, axes, like=None) -> tuple[np.ndarray, np.ndarray]:
     """Read a NIfTI file with these axes, such as ("x", "y", "slice", "time"), as `read_image` does."""
     try:
-        return _decode(Path(path), axes)
+        array, spacing = _decode(Path(path), axes)
+        return (array, spacing) if like is None else _turned(array, spacing, path, like)
     except Exception as error:  # nibabel, gzip and zlib each raise their own
         raise CaseError(
             f"case_{number}: cannot read {path} ({error}); replace the file, or correct its header"
@@ -125,6 +132,54 @@ def _sides(shape, axes) -> list[int]:
     if len(sides) != len(axes) or min(sides) < 1:
         raise ValueError(f"it is {len(sides)}-D {sides}, expected ({', '.join(axes)})")
     return sides
+
+
+def directions(path) -> str:
+    """Return where the axes of an image point by its header, such as "RAS" (right, anterior, superior).
+
+    Nothing is returned for a header that does not say: no form has a code, or it is no place in space.
+    """
+    affine = _affine(path)
+    return "" if affine is None else "".join(nib.aff2axcodes(affine))
+
+
+def _affine(path) -> np.ndarray | None:
+    """Read the (4, 4) matrix from voxels to mm that a header states; None where there is none or a useless one."""
+    with (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rb") as file:
+        content = file.read(nib.Nifti2Header.sizeof_hdr)
+    kind = next(k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content))
+    header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    if header["sform_code"] > 0:
+        affine = header.get_sform()
+    elif header["qform_code"] > 0:
+        affine = header.get_qform()
+    else:
+        return None  # nibabel would make one up, with x to the left
+    usable = np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
+    return affine if usable and np.isfinite(nib.io_orientation(affine)).all() else None
+
+
+def _turned(array, spacing, path, like) -> tuple[np.ndarray, np.ndarray]:
+    """Exchange and flip axes so that they point as those of another image do; nothing is interpolated.
+
+    The forms of ISLES 2018 are all the identity, so nothing there is turned. Which header is wrong cannot be told
+    where the images do not come to lie on each other: then the scan is refused, since its halves may be exchanged.
+    """
+    own, other = _affine(path), _affine(like)
+    if own is None or other is None or nib.aff2axcodes(own) == nib.aff2axcodes(other):
+        return array, spacing
+    turn = nib.orientations.ornt_transform(nib.io_orientation(own), nib.io_orientation(other))
+    onto = own @ nib.orientations.inv_ornt_aff(turn, array.shape[:3])
+    array, spacing = nib.orientations.apply_orientation(array, turn), spacing.copy()
+    spacing[turn[:, 0].astype(int)] = spacing[:3].copy()
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(array.shape[:3]) - 1)
+    apart = np.linalg.norm((corners @ (onto - other)[:3, :3].T) + (onto - other)[:3, 3], axis=1).max()
+    if apart > np.linalg.norm(other[:3, :3], axis=0).min():  # the shortest side of a voxel
+        raise ValueError(
+            f"by its header its axes point to {directions(path)} and those of {Path(like).name} to "
+            f"{directions(like)}, but turned to them it lies up to {apart:.0f} mm away from it, so one header is wrong"
+        )
+    return array, spacing
 
 
 def save_map(path, array, like, dtype) -> Path:

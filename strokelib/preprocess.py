@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from strokelib import modalities, registration
+from strokelib import modalities, plausibility, registration
 from strokelib.cases import SPLITS, list_cases, load_case, splits_there
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
@@ -138,8 +138,8 @@ def check_case(case) -> np.ndarray:
     Raises
     ------
     CaseError : a value is not finite, the slices or the brain mask are too small, a modality is constant over the
-        brain, the modality that shows the head is there mostly out of its range (0 to 100 HU of a CT), or the lesion
-        is wholly outside of it.
+        brain, the modality that shows the head is there mostly out of its range (0 to 100 HU of a CT), a map is not 0
+        outside of it, or the lesion is wholly outside of it or covers most of it.
     """
     images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
     for modality, image in zip(case.modalities, images, strict=True):
@@ -159,18 +159,9 @@ def check_case(case) -> np.ndarray:
         )
     for modality, image in zip(case.modalities, images, strict=True):
         _values(image, mask, modality, name)
-    head = modalities.head(case.modalities)
-    (low, high), typical = MODALITIES[head].head, np.median(case.head[mask])
-    if not low < typical < high:
-        raise CaseError(
-            f"{name}: {head} has a median of {typical:g} in the brain, expected {low:g} to {high:g} "
-            f"{MODALITIES[head].unit}; check its unit, and that it belongs to these maps"
-        )
-    if case.lesion is not None and case.lesion.any() and not (case.lesion & mask).any():
-        raise CaseError(
-            f"{name}: none of the {case.lesion.sum()} lesion voxels lies in the brain; check that the outline (OT) "
-            "belongs to this scan"
-        )
+    checked = dataclasses.replace(case, images=images)
+    plausibility.check_background(checked, mask)
+    plausibility.check_outline(checked, mask)
     return mask
 
 

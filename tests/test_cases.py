@@ -9,6 +9,7 @@ from strokelib.modalities import ISLES
 from strokelib.nifti import CaseError
 
 SHAPE, SPACING = (32, 32, 3), (0.9, 0.9, 5.0)
+BELOW = {"CT": 90, "CBF": 600, "CBV": 80, "MTT": 16, "Tmax": 8, "OT": 2}  # values of the files, in their units
 NAMES = {"CT": "CT", "CBF": "CT_CBF", "CBV": "CT_CBV", "MTT": "CT_MTT", "Tmax": "CT_Tmax", "OT": "OT"}
 
 
@@ -29,7 +30,7 @@ def write_case(root, number=1, split="TRAINING", suffix=".nii", description="ISL
     for m, (key, modality) in enumerate(NAMES.items()):
         if key == "OT" and split == "TESTING":
             continue
-        array = rng.integers(0, 2 if key == "OT" else 90, SHAPE).astype(np.uint8 if key == "OT" else np.int32)
+        array = rng.integers(0, BELOW[key], SHAPE).astype(np.uint8 if key == "OT" else np.int32)
         paths[key] = write_image(folder, modality, 900000 + 7 * number + m, array, suffix)
     if description:
         paths["CT"].with_name("info.json").write_text(json.dumps({"description": description}))
