@@ -331,6 +331,10 @@ def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None
         f"{count:3d} of {total}  {label:<35} {clock(seconds):>7}   after {clock(elapsed_s)}{rest}",
         flush=True,
     )
+    for text in ["".join(output.get("text", "")) for output in outputs(notebook)]:
+        for line in text.splitlines():
+            if line.endswith("training begins anew"):  # hours of work, perhaps; see `training.replaced`
+                print(f"           {line}", flush=True)
     if rule == "cohort":
         say_scans(settings)
 
@@ -348,10 +352,6 @@ def say_scans(settings: Settings) -> None:
         print(f"   refused  {len(problems)} scans, all of them in {short_path(table)}; the first:")
     for problem in problems[:5]:
         print(f"            {problem}", flush=True)
-    for text in ["".join(output.get("text", "")) for output in outputs(notebook)]:
-        for line in text.splitlines():
-            if line.endswith("training begins anew"):  # hours of work, perhaps; see `training.replaced`
-                print(f"           {line}", flush=True)
 
 
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
