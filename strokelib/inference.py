@@ -20,6 +20,7 @@ from strokelib.run.variants import Variant
 
 CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion for its second one to count
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory
+TOO_SMALL = "for one scan; end what else uses it, or set device = 'cpu'"
 LOG = logging.getLogger(__name__)
 SLICES_AT_ONCE = 4  # of `predict_slices`; they share a box, so the map depends on it
 
@@ -78,7 +79,7 @@ def predict(networks, images, mask, how: Sweep, generator=None, needed=None, kee
     Raises
     ------
     ValueError : shapes that do not fit, a missing generator, a spread of one pass, something unknown to keep.
-    RuntimeError : the GPU's memory is too small for a single patch; for a batch, a smaller one is taken and logged.
+    RuntimeError : the GPU's memory is too small for the scan; for a batch, a smaller one is taken and logged.
 
     Source: Clèrigues et al. 2019, sec. 3.3 and 4.2 (bagging). Our choice: 0 outside of the brain mask; the spread
     within a patch, as the mean of hundreds of patches hardly differs from pass to pass.
@@ -88,7 +89,8 @@ def predict(networks, images, mask, how: Sweep, generator=None, needed=None, kee
         raise ValueError(f"keep may hold 'spread' and 'each', got {', '.join(map(repr, sorted(unknown)))}")
     if "spread" in keep and how.passes < 2:
         raise ValueError(f"a spread needs two passes at least, got {how.passes}")
-    return _predict_patches(networks, images, mask, how, generator, needed, keep)
+    with gpu_memory(TOO_SMALL):
+        return _predict_patches(networks, images, mask, how, generator, needed, keep)
 
 
 def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None, needed=None, shifts: int = 1):
@@ -107,6 +109,7 @@ def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None,
     Raises
     ------
     ValueError : as `predict`, or no shift.
+    RuntimeError : the GPU's memory is too small for the scan.
 
     Differs: the network sees whole slices where the paper averages patches. Hundreds of times faster; another
     estimator, as near to the exact one as `benchmarks/slices.py` says.
@@ -114,7 +117,8 @@ def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None,
     networks, needed = _checked(networks, images, mask, how.passes, generator, needed)
     if shifts < 1:
         raise ValueError(f"shifts must be >= 1, got {shifts}")
-    return _predict_slices(networks, images, mask, how.rates, generator, needed, shifts)
+    with gpu_memory(TOO_SMALL):
+        return _predict_slices(networks, images, mask, how.rates, generator, needed, shifts)
 
 
 def _checked(networks, images, mask, passes: int, generator, needed):
@@ -179,12 +183,11 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
     count = means + ("spread" in keep)
     batch_size, totals = how.batch_size or AT_ONCE[device.type], None
     while totals is None:
-        with gpu_memory("for a single patch; end what else uses it, or set device = 'cpu'"):
-            try:
-                totals = _totals(networks, stack, corners, how, keys, keep, (count, batch_size))
-            except torch.cuda.OutOfMemoryError:
-                if batch_size == 1:
-                    raise
+        try:
+            totals = _totals(networks, stack, corners, how, keys, keep, (count, batch_size))
+        except torch.cuda.OutOfMemoryError:
+            if batch_size == 1:
+                raise
         if totals is None:  # only now, as the error holds what the failed batch took
             torch.cuda.empty_cache()
             batch_size //= 2

@@ -343,12 +343,21 @@ def test_a_gpu_too_small_for_a_batch_predicts_by_a_smaller_one_and_logs_it(scan,
         assert np.array_equal(getattr(found, name), getattr(expected, name)) and getattr(found, name).any()
 
 
-def test_a_gpu_too_small_for_a_single_patch_is_told_so(scan, monkeypatch, caplog):
+def test_a_gpu_too_small_for_a_single_patch_or_a_slice_is_told_so(scan, monkeypatch, caplog):
     p, network = scan[2], Network(10)
-    monkeypatch.setattr(Network, "deterministic", too_large)
-    with pytest.raises(RuntimeError, match=r"too small for a single patch; end what else uses it, or set device"):
+    told = r"the GPU's memory is too small for one scan; end what else uses it, or set device = 'cpu'"
+    with monkeypatch.context() as patched:
+        patched.setattr(Network, "deterministic", too_large)
+        with pytest.raises(RuntimeError, match=told):
+            inference.predict([network], p.images, p.mask, Sweep(32))
+        assert caplog.messages[-1].endswith("too small for 2 patches at a time, taking 1")
+        with pytest.raises(RuntimeError, match=told):
+            inference.predict_slices([network], p.images, p.mask)
+    caplog.clear()
+    monkeypatch.setattr(inference, "_stack", too_large)  # no smaller batch helps a scan that finds no room
+    with pytest.raises(RuntimeError, match=told):
         inference.predict([network], p.images, p.mask, Sweep(32))
-    assert caplog.messages[-1].endswith("too small for 2 patches at a time, taking 1")
+    assert not caplog.messages
 
 
 def test_a_gpu_too_small_to_train_is_told_what_to_set_and_goes_on(world, tmp_path, monkeypatch):  # noqa: F811
