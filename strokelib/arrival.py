@@ -144,12 +144,14 @@ def _inside(root: Path) -> str:
 
 
 def _shape(root: Path, seen: dict[str, Look]) -> str:
-    """Name the layout by one of its scans."""
-    split = layouts.find_split(root, "TRAINING")
-    names = [path.name for look in seen.values() for file in look.files for path in file.files.values()]
+    """Name the layout by that of the training scans."""
+    split, files = layouts.find_split(root, "TRAINING"), seen["TRAINING"].files
+    names = [path.name for file in files for path in file.files.values()]
     if split.channels:
         named = "nnU-Net's layout"
-    elif any("CT" in file.ids for look in seen.values() for file in look.files):
+    elif not files:
+        named = "folders of scans"
+    elif any("CT" in file.ids for file in files):
         early = any(".MR_" in name for name in names)
         named = f"the challenge's file names{', those of its early release (MR_)' if early else ''}"
     else:
