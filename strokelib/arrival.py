@@ -49,6 +49,7 @@ def look(root, settings: Settings) -> Arrival:
     root : path of the folder, after `unpacking.unpack`
     settings : of the run: data.source, data.skip_bad_cases and folds.count are what counts here
     """
+    root = Path(root).parent if Path(root).is_file() else Path(root)
     again = f"python tools/check_data.py {shlex.quote(str(root))}"
     try:
         splits = cases.splits_there(root, settings.data.source)
@@ -56,11 +57,11 @@ def look(root, settings: Settings) -> Arrival:
     except (CaseError, OSError) as error:
         return Arrival((), (), False, _plain(f"stopped: {error}; then run {again}"))
     if "TRAINING" not in seen:
-        there = f"{len(seen['TESTING'].files)} testing scans, no training scans" if seen else _inside(Path(root))
+        there = f"{len(seen['TESTING'].files)} testing scans, no training scans" if seen else _inside(root)
         advice = "stopped: without training scans there is no Table 1; data/README.md tells how to get them; then run "
         return Arrival((_plain(f"found: no folder of training scans; {there}"),), (), False, _plain(advice + again))
     seen.setdefault("TESTING", Look([], {}, {}))
-    lines = [_shape(Path(root), seen), *_counts(seen), *_gaps(seen)]
+    lines = [_shape(root, seen), *_counts(seen), *_gaps(seen)]
     problems = [(split, *pair) for split, look in seen.items() for pair in sorted(look.problems.items())]
     problems = tuple((split, number, _plain(problem)) for split, number, problem in problems)
     hindrance = _hindrance(seen, settings)
@@ -120,7 +121,8 @@ def _geometry(file: cases.CaseFiles) -> tuple[tuple[int, ...], np.ndarray]:
         if key == "4DPWI" or path == file.reference:
             continue
         shape, own = read_header(path, file.number)
-        if shape != first or not np.allclose(own, spacing, rtol=1e-3):
+        # In any order of axes: which of them points where is for `cases.load_case`, which turns them.
+        if sorted(shape) != sorted(first) or not np.allclose(np.sort(own), np.sort(spacing), rtol=1e-3):
             raise CaseError(
                 f"case_{file.number}: {path} has shape {shape} and spacing {own} mm, the CT {first} and {spacing}; "
                 "they must agree, replace the wrong one"
@@ -152,8 +154,7 @@ def _shape(root: Path, seen: dict[str, Look]) -> str:
         named = f"the challenge's file names{', those of its early release (MR_)' if early else ''}"
     else:
         named = "file names without image ids"
-    inside = os.path.relpath(split.folder, root)
-    return f"shape: {named}, such as {names[0] if names else 'none'}; training scans in {root / inside}"
+    return f"shape: {named}{f', such as {names[0]}' if names else ''}; training scans in {split.folder}"
 
 
 def _counts(seen: dict[str, Look]) -> list[str]:
@@ -189,12 +190,19 @@ def _gaps(seen: dict[str, Look]) -> list[str]:
                 + ("; the submission is not complete, Table 1 is not affected" if split == "TESTING" else "")
             )
     nameless = sum("MTT" not in file.ids for file in testing)
+    renamed = [file for file in testing if rows["TESTING", file.number] and "MTT" in file.ids]
+    renamed = sum(file.ids["MTT"] != int(rows["TESTING", file.number]["mtt_id"]) for file in renamed)
     if not testing:
         told.append("no testing scans here: no submission will be written; Table 1 is not affected")
     elif nameless:
         told.append(
             f"{nameless} testing scans have no image id in the name of their MTT file, by which the challenge knows "
             "them: no submission will be written; Table 1 is not affected"
+        )
+    if renamed:
+        told.append(
+            f"{renamed} testing scans have other image ids than those by which the challenge knows them: it would not "
+            "take the submission; Table 1 is not affected"
         )
     if own := sum(file.patient == f"Test_case_{file.number}" for file in testing):
         told.append(f"the patients of {own} testing scans are unknown: each scan counts as one, no result needs them")
@@ -224,7 +232,7 @@ def _hindrance(seen: dict[str, Look], settings: Settings) -> str:
         return f"none of the {len(training.problems)} training scans can be used, mend them as the first says"
     if bad and not settings.data.skip_bad_cases:
         return (
-            f"mend the {bad} scan{'s' if bad > 1 else ''} above, or set skip_bad_cases = true in [data] of "
+            f"mend the {f'{bad} scans' if bad > 1 else 'scan'} above, or set skip_bad_cases = true in [data] of "
             f"{settings.name}.toml to go on without"
         )
     if (count := len(training.patients)) < settings.folds.count:

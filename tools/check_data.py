@@ -15,7 +15,7 @@ from strokelib.run.settings import Settings, load_settings
 
 
 def check(settings: Settings) -> bool:
-    """Unpack what is packed in the data folder of the settings, print what is there, and list the problems in a file.
+    """Unpack what is packed in the data folder of the settings, print what is there, list the problems in a file.
 
     Returns
     -------
@@ -28,9 +28,12 @@ def check(settings: Settings) -> bool:
     except unpacking.PackedError as error:
         print(f"stopped: {error}")
         return False
-    found = arrival.look(root, settings)
-    arrival.write_list(found, listed)
-    print(arrival.text(found, str(short(listed))), flush=True)
+    found, shown = arrival.look(root, settings), str(short(listed))
+    try:
+        arrival.write_list(found, listed)
+    except OSError as error:  # which does not take the report from the reader
+        shown = str(error)
+    print(arrival.text(found, shown), flush=True)
     return found.runs
 
 
