@@ -135,6 +135,23 @@ def splits_there(root, source: str = "isles2018") -> tuple[str, ...]:
     return tuple(there)
 
 
+def files_of(root, source: str = "isles2018") -> list[Path]:
+    """List all files that the scans are read from, links followed, so that a change of one of them is noticed.
+
+    Parameters
+    ----------
+    root, source : as of `find_cases`
+    """
+    if LAYOUTS[source] is not _list_isles:
+        return layouts.files_in(Path(root), depth=6)
+    splits = [layouts.find_split(root, split) for split in splits_there(root, source)]
+    folders = [folder for split in splits for folder in (split.folder, split.labels) if folder]
+    found = {path for folder in folders for path in layouts.files_in(folder, depth=6)}
+    for place in {Path(root), *(split.folder.parent for split in splits)}:
+        found |= {path for name in ("patients.csv", "dataset.json") if (path := place / name).is_file()}
+    return sorted(found)
+
+
 def _list_isles(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
     """List the scans of a copy of ISLES 2018, in any of the `layouts`; see `list_cases`."""
     place = layouts.find_split(root, split)

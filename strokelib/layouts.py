@@ -27,7 +27,7 @@ _CASE = r"(?:case|training|train|testing|test)[ _-]*0*([0-9]+)"
 _CASE_NAME = re.compile(_CASE, re.IGNORECASE)
 _CASE_FILE = re.compile(rf"{_CASE}[ _.-].*\.nii(\.gz)?", re.IGNORECASE)
 _ALIKE = re.compile(r"case[^a-z0-9]*([0-9]+)", re.IGNORECASE)  # "case 7 (copy)"
-_NNUNET = {"TRAINING": ("imagestr", "labelstr"), "TESTING": ("imagests", "")}
+NNUNET = {"imagestr": "TRAINING", "imagests": "TESTING"}  # its folders of images, in small letters
 _OUTER = 2  # folders between the one that is named and the one that holds TRAINING
 _INNER = 4  # folders between the one of a case and its images
 
@@ -73,14 +73,14 @@ def find_split(root, split: str) -> Split:
     CaseError : there are several, or nnU-Net's dataset.json does not say which channel is what.
     """
     root = Path(root)
-    if root.suffix.lower() == ".zip" and root.is_file():
-        root = root.parent  # where it is unpacked
+    if root.suffix.lower() in (".zip", ".parquet") and root.is_file():
+        root = root.parent  # where `unpacking` puts what it holds
     level, empty = [root], None
     for depth in range(_OUTER + 1):
         found, below = [], []
         for inner in [inner for folder in level for inner in subfolders(folder)]:
             named, holds = split_of(inner.name), any(True for _ in _cases(inner))
-            if inner.name.lower() == _NNUNET[split][0] or (named == split and holds):
+            if NNUNET.get(inner.name.lower()) == split or (named == split and holds):
                 found.append(inner)
             elif not holds and not inner.name.lower().startswith(("imagest", "labelst")):
                 below.append(inner)
@@ -94,7 +94,7 @@ def find_split(root, split: str) -> Split:
                 "holds the one that is meant, or remove the others"
             )
         if found:
-            return _nnunet(found[0], split) if found[0].name.lower() == _NNUNET[split][0] else _folders(found[0], split)
+            return (_nnunet if found[0].name.lower() in NNUNET else _folders)(found[0], split)
         level = below
     if empty:
         raise FileNotFoundError(f"no case_N folder in {empty}")
@@ -209,7 +209,7 @@ def _nnunet(folder: Path, split: str) -> Split:
     places = {}
     for (number, name), files in sorted(groups.items()):
         places.setdefault(number, []).append(Place(name, folder, tuple(files)))
-    beside = [path for path in subfolders(folder.parent) if path.name.lower() == _NNUNET[split][1]]
+    beside = [path for path in subfolders(folder.parent) if path.name.lower() == "labelstr" and split == "TRAINING"]
     return Split(split, folder, places, {}, channels, beside[0] if beside else None)
 
 

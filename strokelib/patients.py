@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from strokelib.facts import case_table, isles_row, patient_of
-from strokelib.layouts import Scan, Split, read_scan
+from strokelib.layouts import Scan, Split, read_scan, split_of
 from strokelib.nifti import CaseError, read_header
 
 FILE = "patients.csv"
@@ -18,8 +18,8 @@ def patients_of(root, split: Split, scans: list[Scan]) -> dict[int, tuple[str, s
 
     Asked are, in this order: the json beside the images, as the challenge's download has it; the table of facts, by the
     image id in the CT's name; the table by number of case, if all scans of the split that nothing else tells have the
-    slices and the spacing of their numbers there; and patients.csv in the folder, for training scans. A testing scan
-    that none of them knows counts as a patient of its own, since nothing is learned from it. (Our choice.)
+    slices and the spacing of their numbers there; and patients.csv in the folder. A testing scan that none of them
+    knows counts as a patient of its own, since nothing is learned from it. (Our choice.)
 
     Parameters
     ----------
@@ -100,14 +100,16 @@ def patients_file(root, split: Split) -> Path | None:
 
 
 def _by_file(root, split: Split) -> dict[int, tuple[str, str]]:
-    """Read patients.csv, columns case, patient and, if wanted, slab; of a spreadsheet's kinds, too.
+    """Read patients.csv as a spreadsheet may save it: columns case, patient and perhaps slab and split.
+
+    Without a column split its lines are training scans.
 
     Raises
     ------
     CaseError : what is wrong with it, by line.
     """
     path = patients_file(root, split)
-    if path is None or split.name != "TRAINING":
+    if path is None:
         return {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -121,11 +123,11 @@ def _by_file(root, split: Split) -> dict[int, tuple[str, str]]:
     told, seen = {}, Counter()
     for line, row in enumerate(rows, start=2):
         cells = dict(zip(columns, row, strict=False))
-        case, patient = re.fullmatch(r"(?:.*[^0-9])?0*([0-9]+)", cells.get("case", "")), cells.get("patient")
-        if not any(row):
+        if not any(row) or split_of(cells.get("split", "TRAINING")) not in (split.name, None):
             continue
-        if not case or not patient or int(case[1]) in told:
-            raise CaseError(f"{path}, line {line}: {row}, expected a case once, and its patient; correct it")
+        case, patient = re.fullmatch(r"(?:.*[^0-9])?0*([0-9]+)", cells.get("case", "")), cells.get("patient")
+        if not case or not patient or int(case[1]) in told or not split_of(cells.get("split", "TRAINING")):
+            raise CaseError(f"{path}, line {line}: {', '.join(row)}, expected a case once, and its patient; correct it")
         # Slabs of a patient in the order of the lines, where nothing else is said.
         told[int(case[1])] = patient, cells.get("slab") or chr(ord("A") + seen[patient] % 26)
         seen[patient] += 1
