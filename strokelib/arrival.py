@@ -12,6 +12,7 @@ import numpy as np
 
 from strokelib import cases, facts, layouts
 from strokelib.nifti import CaseError, read_header
+from strokelib.run.provenance import short
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings
 
@@ -68,6 +69,18 @@ def look(root, settings: Settings) -> Arrival:
     advice = f"stopped: {hindrance}; then run {again}"
     advice = advice if hindrance else f"the study can run on it: {_command(root, settings)}"
     return Arrival(tuple(map(_plain, lines)), problems, not hindrance, _plain(advice))
+
+
+def report(settings: Settings) -> tuple[bool, str]:
+    """Look at the data folder of a run and list the problems in results/<settings>/data_check.csv.
+
+    Returns
+    -------
+    whether the study can run on it, and the report.
+    """
+    found, listed = look(settings.data_root, settings), settings.results / "data_check.csv"
+    write_list(found, listed)
+    return found.runs, text(found, str(short(listed)))
 
 
 def text(arrival: Arrival, listed: str) -> str:

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from strokelib.modalities import SOURCES
 from strokelib.run.runtime import ROOT
 
 SCANS = {"TRAINING": 94, "TESTING": 62}
@@ -51,6 +52,32 @@ def isles_row(split: str, number: int, ct_id: int | None, slices: int, spacing) 
 def is_isles(split: str, number: int, ct_id: int | None, slices: int, spacing) -> bool:
     """Tell whether a scan is one of ISLES 2018; see `isles_row`."""
     return isles_row(split, number, ct_id, slices, spacing) is not None
+
+
+def cohort_label(settings, files, cohort, bad: int) -> str:
+    """Say whose scans a run uses, as every figure and table made from them must: "ISLES 2018, 20 of 94 training scans".
+
+    They are called ISLES 2018 if each of them is one of it, else by the name of their folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    files : list of cases.CaseFiles by split, the scans that are used
+    cohort : frame, a row for each of them: split, case, slices, spacing_x_mm, spacing_z_mm
+    bad : how many scans cannot be used and are left out
+    """
+    ids = {(split, file.number): file.ids for split, found in files.items() for file in found}
+    known = settings.data.source == "isles2018"
+    for row in cohort.itertuples():
+        spacing, ct_id = (row.spacing_x_mm, row.spacing_x_mm, row.spacing_z_mm), ids[row.split, row.case].get("CT")
+        known = known and is_isles(row.split, row.case, ct_id, row.slices, spacing)
+    told = [settings.source]
+    if known:
+        told = [SOURCES["isles2018"].label]
+        for split, whole in SCANS.items():
+            if (there := len(files[split])) < whole:
+                told.append(f"{f'{there} of {whole}' if there else 'no'} {split.lower()} scans")
+    return ", ".join(told + [f"{bad} bad case{'s' if bad > 1 else ''} left out"] * (bad > 0))
 
 
 def patient_of(row: dict[str, str]) -> tuple[str, str]:

@@ -30,7 +30,7 @@ class Shape:
     make: Callable[[Path, Path], Path]  # from the folder of the twin, in an empty one; returns what is checked
     status: int = 0  # 0: the study runs on it
     scans: tuple[int, int] = (94, 62)  # training and testing scans that can be used afterwards
-    patients: bool = True  # each has the patient of the table of facts
+    patients: tuple[str, ...] = ("TRAINING", "TESTING")  # splits whose scans have the patients of the table of facts
     ids: bool = True  # each testing scan has the id that a submission calls it by
     says: tuple[str, ...] = ()  # words of the report, in small letters
     never: tuple[str, ...] = ()  # words that would be wrong
@@ -91,6 +91,15 @@ def training_zip(folder, target) -> Path:
     return target
 
 
+def one_zip(folder, target) -> Path:
+    """Everything in one archive, as somebody packed it again, which is checked itself."""
+    path = target / "isles2018.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for source in sorted(folder.rglob("*.nii")):
+            file.write(source, f"ISLES2018/{source.relative_to(folder)}")
+    return path
+
+
 def small_letters(folder, target) -> Path:
     return renamed(folder, target, str.lower)
 
@@ -137,6 +146,19 @@ def early_release(folder, target) -> Path:
 def plain_names(folder, target) -> Path:
     for split, number, modality, source in images(folder):
         put(source, target / split / f"case_{number}" / f"{PLAIN[modality]}.nii.gz")
+    return target
+
+
+def flat(folder, target) -> Path:
+    for split, number, modality, source in images(folder):
+        put(source, target / split.lower() / f"case_{number:02d}_{PLAIN[modality]}.nii.gz")
+    return target
+
+
+def numbered_words(folder, target) -> Path:
+    """As the copies of other years of the challenge call their folders."""
+    for split, number, _, source in images(folder):
+        put(source, target / split.lower() / f"{split.lower()}_{number}" / source.parent.name / source.name)
     return target
 
 
@@ -298,35 +320,38 @@ SHAPES = (
     Shape(2, "outer folder", outer, says=("94 training", "62 testing")),
     Shape(3, "both zips, with what a Mac adds", zips, says=("94 training", "62 testing", "zip", "md5")),
     Shape(4, "the training zip alone", training_zip, scans=(94, 0), says=("no testing scans",)),
-    Shape(5, "small letters", small_letters),
-    Shape(6, ".nii.gz", compressed),
-    Shape(7, ".NII", capitals),
-    Shape(8, "links", links),
-    Shape(9, "path with spaces", spaces),
-    Shape(10, "path beyond ASCII", other_letters),
-    Shape(11, "without json", without_json),
-    Shape(12, "MR_ names of the early release", early_release, ids=False),
-    Shape(13, "names without ids", plain_names, ids=False),
+    Shape(5, "one zip of both splits", one_zip, says=("94 training", "62 testing")),
+    Shape(6, "small letters", small_letters),
+    Shape(7, ".nii.gz", compressed),
+    Shape(8, ".NII", capitals),
+    Shape(9, "links", links),
+    Shape(10, "path with spaces", spaces),
+    Shape(11, "path beyond ASCII", other_letters),
+    Shape(12, "without json", without_json),
+    Shape(13, "MR_ names of the early release", early_release, ids=False),
+    Shape(14, "names without ids", plain_names, ids=False),
+    Shape(15, "flat files without ids", flat, ids=False),
+    Shape(16, "folders training_N and testing_N", numbered_words),
     Shape(
-        14, "names without ids, renumbered", renumbered, status=1, scans=NOTHING,
-        says=("patients.csv", "patient"), never=("traceback",),
+        17, "names without ids, renumbered", renumbered, status=1, scans=(0, 62), patients=(), ids=False,
+        says=("patients.csv",),
     ),
     Shape(
-        15, "the same with patients.csv", renumbered_with_patients, ids=False,
+        18, "the same with patients.csv", renumbered_with_patients, ids=False,
         says=("no submission will be written", "table 1 is not affected"),
     ),
-    Shape(16, "nnU-Net", nnunet_whole, ids=False),
-    Shape(17, "nnU-Net of old in an outer folder", nnunet_of_old, ids=False),
-    Shape(18, "nnU-Net, training alone", nnunet_training, scans=(94, 0), says=("no testing scans",)),
-    Shape(19, "nnU-Net without dataset.json", nnunet_unexplained, status=1, scans=NOTHING, says=("dataset.json",)),
-    Shape(20, "parquet of NIfTI", parquet_nifti, ids=False),
-    Shape(21, "parquet of gzip in structs", parquet_gzip, ids=False),
-    Shape(22, "parquet of pictures", parquet_pictures, status=1, scans=NOTHING, says=("pictures",)),
-    Shape(23, "training split alone", training_alone, scans=(94, 0), says=("no testing scans",)),
-    Shape(24, "20 training scans", some_training, scans=(20, 62), says=("20 of 94 training scans",)),
-    Shape(25, "10 testing scans", some_testing, scans=(94, 10), says=("10 of 62 testing scans", "not complete")),
-    Shape(26, "one scan cut short", cut_short, scans=(93, 62), says=("case_7",)),
-    Shape(27, "another study in this layout", other_data, scans=(12, 6), ids=False, says=("not isles 2018",)),
-    Shape(28, "an empty folder", empty, status=1, scans=NOTHING),
-    Shape(29, "something else", something_else, status=1, scans=NOTHING),
+    Shape(19, "nnU-Net", nnunet_whole, ids=False),
+    Shape(20, "nnU-Net of old in an outer folder", nnunet_of_old, ids=False),
+    Shape(21, "nnU-Net, training alone", nnunet_training, scans=(94, 0), says=("no testing scans",)),
+    Shape(22, "nnU-Net without dataset.json", nnunet_unexplained, status=1, scans=NOTHING, says=("dataset.json",)),
+    Shape(23, "parquet of NIfTI", parquet_nifti, ids=False),
+    Shape(24, "parquet of gzip in structs with paths", parquet_gzip),
+    Shape(25, "parquet of pictures", parquet_pictures, status=1, scans=NOTHING, says=("pictures",)),
+    Shape(26, "training split alone", training_alone, scans=(94, 0), says=("no testing scans",)),
+    Shape(27, "20 training scans", some_training, scans=(20, 62), says=("20 of 94 training scans",)),
+    Shape(28, "10 testing scans", some_testing, scans=(94, 10), says=("10 of 62 testing scans", "not complete")),
+    Shape(29, "one scan cut short", cut_short, status=1, scans=(93, 62), says=("case_7",)),
+    Shape(30, "another study in this layout", other_data, scans=(12, 6), ids=False, says=("not isles 2018",)),
+    Shape(31, "an empty folder", empty, status=1, scans=NOTHING),
+    Shape(32, "something else", something_else, status=1, scans=NOTHING),
 )  # fmt: skip

@@ -1,7 +1,13 @@
+import dataclasses
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from strokelib import facts
+from strokelib.cases import CaseFiles
+from strokelib.run.settings import load_settings
 
 SPACING = np.array([0.976562, 0.976562, 5.0003])  # of training case 1, which has 8 slices and CT image 345562
 
@@ -37,3 +43,59 @@ def test_the_row_tells_the_patient():
     assert facts.patient_of(row) == ("Train_01", "B")
     row = facts.case_table()[("TESTING", 346412)]
     assert facts.patient_of(row) == ("Test_10", "A")
+
+
+def found(numbers, split="TRAINING", ids=True, slices=None):
+    """Return scans as notebook 01 finds them, CaseFiles and rows of cohort.csv, by the table of facts."""
+    files, rows = [], []
+    for (of, ct_id), row in facts.case_table().items():
+        number = int(row["case"])
+        if of == split and number in numbers:
+            own = {"CT": ct_id} if ids else {}
+            files.append(CaseFiles(number, row["patient"], row["slab"], Path(), {}, own))
+            rows.append({"split": split, "case": number, "slices": slices or int(row["slices"])})
+            rows[-1] |= {key: float(row[key]) for key in ("spacing_x_mm", "spacing_z_mm")}
+    return files, rows
+
+
+def label(training, testing, bad=0, name="isles2018", **how):
+    (files, rows), (others, more) = found(training, **how), found(testing, "TESTING", **how)
+    cohort = pd.DataFrame(rows + more)
+    return facts.cohort_label(load_settings(name), {"TRAINING": files, "TESTING": others}, cohort, bad)
+
+
+ALL = range(1, 95), range(1, 63)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_every_part_of_isles_2018_says_that_it_is_one(ids, monkeypatch):
+    monkeypatch.delenv("STROKELIB_DATA", raising=False)
+    some, ten = range(20, 40), range(11, 21)
+    for (training, testing, bad), said in {
+        (*ALL, 0): "ISLES 2018",
+        (some, ALL[1], 0): "ISLES 2018, 20 of 94 training scans",
+        (ALL[0], ten, 0): "ISLES 2018, 10 of 62 testing scans",
+        (some, ten, 0): "ISLES 2018, 20 of 94 training scans, 10 of 62 testing scans",
+        (ALL[0], (), 0): "ISLES 2018, no testing scans",
+        (some, (), 0): "ISLES 2018, 20 of 94 training scans, no testing scans",
+        (range(1, 93), ALL[1], 2): "ISLES 2018, 92 of 94 training scans, 2 bad cases left out",
+        (range(1, 94), ALL[1], 1): "ISLES 2018, 93 of 94 training scans, 1 bad case left out",
+    }.items():
+        assert label(training, testing, bad, ids=ids) == said
+
+
+def test_scans_that_are_not_isles_2018_are_those_of_their_folder(monkeypatch):
+    monkeypatch.setenv("STROKELIB_DATA", "/x/my scans")
+    assert label(*ALL, ids=False, slices=5) == "scans of my scans"
+    (files, rows), (others, more) = found(range(1, 95)), found(range(1, 63), "TESTING")
+    files[3] = dataclasses.replace(files[3], ids={"CT": 7})  # one alone is of somebody else
+    both = {"TRAINING": files, "TESTING": others}
+    assert facts.cohort_label(load_settings("isles2018"), both, pd.DataFrame(rows + more), 3) == (
+        "scans of my scans, 3 bad cases left out"
+    )
+
+
+def test_a_synthetic_cohort_is_one_whatever_its_ids_and_however_large():
+    for name in ("demo", "study", "phantom"):
+        assert label(*ALL, name=name) == label(range(1, 5), (), name=name) == "synthetic cohort"
+        assert label(*ALL, 1, name=name) == "synthetic cohort, 1 bad case left out"

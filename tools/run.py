@@ -6,6 +6,7 @@ When something fails, the last line names the notebook that holds the error.
 """
 
 import contextlib
+import csv
 import fcntl
 import json
 import os
@@ -30,7 +31,7 @@ from strokelib.run.notebook import time_left
 from strokelib.run.provenance import git, processor
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
-from strokelib.run.settings import Settings, load_settings
+from strokelib.run.settings import Settings, check_sensitivity, load_settings, place_environment
 
 # Seconds a notebook takes in the demo: a guess at the time left until one of its kind has finished.
 USUAL_S = {"cohort": 60, "preprocess": 30, "sampling": 20, "model": 15, "train": 90}
@@ -226,7 +227,8 @@ def compare_table(table: Path, kept: Path) -> None:
     from strokelib.vocabulary import COMPARED, METRICS, NAMES
 
     ours, theirs = (pd.read_csv(path).query("source == 'this run'").set_index("variant") for path in (table, kept))
-    print(f"\nBeside the one kept in {short_path(kept)}: mean here, mean there, difference")
+    whose = "".join(f", {label}" for label in dict.fromkeys(theirs.get("cohort", [])))
+    print(f"\nBeside the one kept in {short_path(kept)}{whose}: mean here, mean there, difference")
     for variant in [variant for variant in ours.index if variant in theirs.index]:
         print(f"  {NAMES[variant]}")
         for name in [name for name in COMPARED if f"{name}_mean" in theirs]:
@@ -297,6 +299,23 @@ def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None
         f"{count:3d} of {total}  {label:<35} {clock(seconds):>7}   after {clock(elapsed_s)}{rest}",
         flush=True,
     )
+    if rule == "cohort":
+        say_scans(settings)
+
+
+def say_scans(settings: Settings) -> None:
+    """Print whose scans notebook 01 found, where they are not all of a cohort, and those that cannot be used."""
+    if settings.label != settings.source:
+        print(f"   scans    {settings.label}")
+    table = settings.results / "bad_cases.csv"
+    if not table.is_file():
+        return
+    with open(table, newline="", encoding="utf-8") as file:
+        problems = [row["problem"] for row in csv.DictReader(file)]
+    if problems:
+        print(f"   refused  {len(problems)} scans, all of them in {short_path(table)}; the first:")
+    for problem in problems[:5]:
+        print(f"            {problem}", flush=True)
 
 
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
@@ -328,6 +347,8 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
     if there:
         convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
+    if "cohort" not in jobs.seconds and any(name.endswith("02_preprocessing.ipynb") for name in jobs.failed):
+        say_scans(settings)  # else they were printed when notebook 01 ended
     log = settings.results / "snakemake.log"
     error, killed = last_error(log), f"ended from outside, see {short_path(log)}"
     for notebook in reversed(jobs.failed):
@@ -342,8 +363,11 @@ def main() -> int:
     if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["sensitivity"]):
         sys.exit("usage: python tools/run.py SETTINGS [sensitivity]; SETTINGS is a name in configs/ or a .toml file")
     name = sys.argv[1]
+    place_environment()
     try:
         settings = load_settings(name)
+        if sys.argv[2:]:
+            check_sensitivity(settings)
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
     try:
