@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shlex
 import statistics
 from collections import Counter
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from strokelib import cases, facts, layouts
+from strokelib.folds import check_folds
 from strokelib.nifti import CaseError, read_header
 from strokelib.run.provenance import short
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings
 
-SHOWN = 5  # problems in the terminal
+SHOWN = 5  # problems in the terminal, and scans that have each of them
+TARGETS = ("isles2018", "isles2018_small")  # of make, for data of one's own
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def look(root, settings: Settings) -> Arrival:
     settings : of the run: data.source, data.skip_bad_cases and folds.count are what counts here
     """
     root = Path(root).parent if Path(root).is_file() else Path(root)
-    again = f"python tools/check_data.py {shlex.quote(str(root))}"
+    named = "" if settings.name == TARGETS[0] else f" --settings {settings.name}"
+    again = f"python tools/check_data.py {shlex.quote(str(root))}{named}"
     try:
         splits = cases.splits_there(root, settings.data.source)
         seen = {split: _look(root, split, settings.data.source) for split in splits}
@@ -79,16 +83,26 @@ def report(settings: Settings) -> tuple[bool, str]:
     whether the study can run on it, and the report.
     """
     found, listed = look(settings.data_root, settings), settings.results / "data_check.csv"
-    write_list(found, listed)
-    return found.runs, text(found, str(short(listed)))
+    shown = str(short(listed))
+    try:
+        write_list(found, listed)
+    except OSError as error:  # which does not take the report from the reader
+        shown = _plain(str(error))
+    return found.runs, text(found, shown)
 
 
 def text(arrival: Arrival, listed: str) -> str:
-    """Return the report, with the first problems; `listed` names the file that holds all of them."""
-    count, told = len(arrival.problems), []
-    if count:
-        told = [f"{count} scan{'s' if count > 1 else ''} cannot be used{', the first' if count > SHOWN else ''}:"]
-        told += [f"  {split} {problem}" for split, _, problem in arrival.problems[:SHOWN]]
+    """Return the report, with the first of each kind of problem; `listed` names the file that holds all of them."""
+    kinds, told = {}, []
+    for split, number, problem in arrival.problems:  # alike are those that differ in numbers alone
+        kinds.setdefault((split, re.sub("[0-9]+", "#", problem)), []).append((number, problem))
+    if count := len(arrival.problems):
+        told = [f"{count} scan{'s' if count > 1 else ''} cannot be used:"]
+        for (split, _), alike in [*kinds.items()][:SHOWN]:
+            others = [f"case_{number}" for number, _ in alike[1:]]
+            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+            told.append(f"  {split} {alike[0][1]}" + (f"; so with {', '.join(others[:SHOWN])}{more}" if others else ""))
+        told += [f"  and {len(kinds) - SHOWN} other kinds of problems"] if len(kinds) > SHOWN else []
         told.append(f"  the whole list: {listed}")
     return "\n".join([*arrival.lines, *told, arrival.advice])
 
@@ -250,16 +264,15 @@ def _hindrance(seen: dict[str, Look], settings: Settings) -> str:
             f"mend the {f'{bad} scans' if bad > 1 else 'scan'} above, or set skip_bad_cases = true in [data] of "
             f"{settings.name}.toml to go on without"
         )
-    if (count := len(training.patients)) < settings.folds.count:
-        return (
-            f"{settings.folds.count} folds need as many patients, and the {len(training.files)} training scans that "
-            f"can be used are of {count}; add scans, or set count in [folds] of {settings.name}.toml to {count} at most"
-        )
+    try:
+        check_folds([file.patient for file in training.files], settings.folds.count)
+    except ValueError as error:
+        return f"{error} in {settings.name}.toml"
     return ""
 
 
 def _command(root, settings: Settings) -> str:
     usual = os.path.realpath(root) == os.path.realpath(ROOT / settings.data.folder)
-    if settings.name == "isles2018":
-        return "make isles2018" + ("" if usual else f" DATA={shlex.quote(str(root))}")
+    if settings.name in TARGETS:
+        return f"make {settings.name}" + ("" if usual else f" DATA={shlex.quote(str(root))}")
     return ("" if usual else f"STROKELIB_DATA={shlex.quote(str(root))} ") + f"python tools/run.py {settings.name}"

@@ -151,7 +151,7 @@ def test_a_scan_that_cannot_be_used_is_named(copy, damage, modality, message):
     assert (split, number) == ("TRAINING", 7) and message in problem and problem in said
     assert not found.runs and "mend the scan above, or set skip_bad_cases = true in [data] of isles2018.toml" in said
     found, said = look(copy, skip_bad_cases=True)
-    assert not found.runs and "and the 5 training scans that can be used are of 4; add scans, or set count in" in said
+    assert not found.runs and "and the 5 training scans that can be used are of 4; add scans or lower folds" in said
 
 
 def test_a_scan_left_out_on_purpose_hinders_nothing(copy):
@@ -181,18 +181,28 @@ def test_training_scans_share_a_size(copy):
     assert number == 7 and "its slices have (31, 32) voxels, those of most training scans (32, 32)" in problem
 
 
-def test_five_problems_are_shown_and_all_are_written(copy, tmp_path):
+def test_each_kind_of_problem_is_shown_once_and_all_are_written(copy, tmp_path):
     for number in SOME:
         image(copy, "TRAINING", number, "CT_MTT").unlink()
     image(copy, "TESTING", 1, "CT_MTT").unlink()
     found, said = look(copy)
-    assert "7 scans cannot be used, the first:" in said and said.count("has no MTT image") == 5
+    assert "7 scans cannot be used:" in said and said.count("has no MTT image") == 2
+    assert "download again; so with case_2, case_3, case_5, case_7, case_9\n" in said
     assert "the whole list: results/isles2018/data_check.csv" in said
     arrival.write_list(found, tmp_path / "results" / "list.csv")
     with open(tmp_path / "results" / "list.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["split"], int(row["case"])) for row in rows] == [("TRAINING", n) for n in SOME] + [("TESTING", 1)]
     assert [row["problem"] for row in rows] == [problem for *_, problem in found.problems]
+
+
+def test_five_kinds_are_shown_and_five_scans_of_each():
+    words = "abcdefg"
+    problems = [("TRAINING", n, f"case_{n}: {words[n % 7]}") for n in range(1, 50)]
+    lines = arrival.text(arrival.Arrival((), tuple(problems), False, "stopped"), "list.csv").splitlines()
+    assert len(lines) == 1 + 5 + 1 + 2
+    assert lines[1] == "  TRAINING case_1: b; so with case_8, case_15, case_22, case_29, case_36 and 1 more"
+    assert lines[6] == "  and 2 other kinds of problems"
 
 
 def test_names_that_are_no_text_can_be_printed(copy):
@@ -248,5 +258,7 @@ def test_nnunets_layout_is_named(copy, tmp_path):
 
 
 def test_the_command_is_that_of_the_settings(copy):
+    small = arrival.look(copy, dataclasses.replace(SETTINGS, name="isles2018_small"))
+    assert small.advice.endswith(f"make isles2018_small DATA='{copy}'")
     settings = dataclasses.replace(SETTINGS, name="mine")
     assert arrival.look(copy, settings).advice.endswith(f"STROKELIB_DATA='{copy}' python tools/run.py mine")
