@@ -3,6 +3,7 @@ import hashlib
 import io
 import re
 import shutil
+import subprocess
 import tomllib
 import zipfile
 
@@ -92,9 +93,22 @@ def test_a_known_md5_sum_is_said(whole, tmp_path, monkeypatch):
     assert "its md5 sum is that of the challenge's ISLES2018_Training.zip" in unpacked(tmp_path)
 
 
-def test_the_sums_are_those_of_the_readme():
-    told = re.findall(r"([0-9a-f]{32})  (\S+)", (ROOT / "data" / "README.md").read_text())
-    assert dict(told) == unpacking.MD5
+def test_the_sums_are_those_of_the_readme_whose_line_works_as_printed(tmp_path):
+    readme = (ROOT / "data" / "README.md").read_text()
+    assert dict(re.findall(r"([0-9a-f]{32})  (\S+)", readme)) == unpacking.MD5
+    (line,) = re.findall(r"```\n(md5sum .*?)```", readme, re.DOTALL)
+    for name in unpacking.MD5.values():
+        (tmp_path / name).write_bytes(b"another")
+    told = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    assert told.stdout.splitlines() == [f"{name}: FAILED" for name in unpacking.MD5.values()]
+    assert "improperly" not in told.stderr
+    for name in unpacking.MD5.values():  # and succeeds with the sums of what is there
+        line = re.sub(rf"[0-9a-f]{{32}}  {name}", f"{hashlib.md5(b'another').hexdigest()}  {name}", line)
+    assert subprocess.run(["bash", "-c", line], cwd=tmp_path).returncode == 0
+
+
+def test_the_readme_names_the_pin_of_pyarrow():
+    assert f"pip install {unpacking.PYARROW}`" in (ROOT / "data" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["../evil.nii", "/tmp/evil.nii", "TRAINING/../../evil.nii", "C:\\evil.nii", "link"])
