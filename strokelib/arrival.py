@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shlex
 import statistics
 from collections import Counter
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from strokelib import cases, facts, layouts
+from strokelib.folds import check_folds
 from strokelib.nifti import CaseError, read_header
+from strokelib.run.provenance import short
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings
 
-SHOWN = 5  # problems in the terminal
+SHOWN = 5  # problems in the terminal, and scans that have each of them
+TARGETS = ("isles2018", "isles2018_small")  # of make, for data of one's own
 
 
 @dataclass(frozen=True)
@@ -49,18 +53,20 @@ def look(root, settings: Settings) -> Arrival:
     root : path of the folder, after `unpacking.unpack`
     settings : of the run: data.source, data.skip_bad_cases and folds.count are what counts here
     """
-    again = f"python tools/check_data.py {shlex.quote(str(root))}"
+    root = Path(root).parent if Path(root).is_file() else Path(root)
+    named = "" if settings.name == TARGETS[0] else f" --settings {settings.name}"
+    again = f"python tools/check_data.py {shlex.quote(str(root))}{named}"
     try:
         splits = cases.splits_there(root, settings.data.source)
         seen = {split: _look(root, split, settings.data.source) for split in splits}
     except (CaseError, OSError) as error:
         return Arrival((), (), False, _plain(f"stopped: {error}; then run {again}"))
     if "TRAINING" not in seen:
-        there = f"{len(seen['TESTING'].files)} testing scans, no training scans" if seen else _inside(Path(root))
+        there = f"{len(seen['TESTING'].files)} testing scans, no training scans" if seen else _inside(root)
         advice = "stopped: without training scans there is no Table 1; data/README.md tells how to get them; then run "
         return Arrival((_plain(f"found: no folder of training scans; {there}"),), (), False, _plain(advice + again))
     seen.setdefault("TESTING", Look([], {}, {}))
-    lines = [_shape(Path(root), seen), *_counts(seen), *_gaps(seen)]
+    lines = [_shape(root, seen), *_counts(seen), *_gaps(seen)]
     problems = [(split, *pair) for split, look in seen.items() for pair in sorted(look.problems.items())]
     problems = tuple((split, number, _plain(problem)) for split, number, problem in problems)
     hindrance = _hindrance(seen, settings)
@@ -69,12 +75,34 @@ def look(root, settings: Settings) -> Arrival:
     return Arrival(tuple(map(_plain, lines)), problems, not hindrance, _plain(advice))
 
 
+def report(settings: Settings) -> tuple[bool, str]:
+    """Look at the data folder of a run and list the problems in results/<settings>/data_check.csv.
+
+    Returns
+    -------
+    whether the study can run on it, and the report.
+    """
+    found, listed = look(settings.data_root, settings), settings.results / "data_check.csv"
+    shown = str(short(listed))
+    try:
+        write_list(found, listed)
+    except OSError as error:  # which does not take the report from the reader
+        shown = _plain(str(error))
+    return found.runs, text(found, shown)
+
+
 def text(arrival: Arrival, listed: str) -> str:
-    """Return the report, with the first problems; `listed` names the file that holds all of them."""
-    count, told = len(arrival.problems), []
-    if count:
-        told = [f"{count} scan{'s' if count > 1 else ''} cannot be used{', the first' if count > SHOWN else ''}:"]
-        told += [f"  {split} {problem}" for split, _, problem in arrival.problems[:SHOWN]]
+    """Return the report, with the first of each kind of problem; `listed` names the file that holds all of them."""
+    kinds, told = {}, []
+    for split, number, problem in arrival.problems:  # alike are those that differ in numbers alone
+        kinds.setdefault((split, re.sub("[0-9]+", "#", problem)), []).append((number, problem))
+    if count := len(arrival.problems):
+        told = [f"{count} scan{'s' if count > 1 else ''} cannot be used:"]
+        for (split, _), alike in [*kinds.items()][:SHOWN]:
+            others = [f"case_{number}" for number, _ in alike[1:]]
+            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+            told.append(f"  {split} {alike[0][1]}" + (f"; so with {', '.join(others[:SHOWN])}{more}" if others else ""))
+        told += [f"  and {len(kinds) - SHOWN} other kinds of problems"] if len(kinds) > SHOWN else []
         told.append(f"  the whole list: {listed}")
     return "\n".join([*arrival.lines, *told, arrival.advice])
 
@@ -120,7 +148,8 @@ def _geometry(file: cases.CaseFiles) -> tuple[tuple[int, ...], np.ndarray]:
         if key == "4DPWI" or path == file.reference:
             continue
         shape, own = read_header(path, file.number)
-        if shape != first or not np.allclose(own, spacing, rtol=1e-3):
+        # In any order of axes: which of them points where is for `cases.load_case`, which turns them.
+        if sorted(shape) != sorted(first) or not np.allclose(np.sort(own), np.sort(spacing), rtol=1e-3):
             raise CaseError(
                 f"case_{file.number}: {path} has shape {shape} and spacing {own} mm, the CT {first} and {spacing}; "
                 "they must agree, replace the wrong one"
@@ -142,18 +171,19 @@ def _inside(root: Path) -> str:
 
 
 def _shape(root: Path, seen: dict[str, Look]) -> str:
-    """Name the layout by one of its scans."""
-    split = layouts.find_split(root, "TRAINING")
-    names = [path.name for look in seen.values() for file in look.files for path in file.files.values()]
+    """Name the layout by that of the training scans."""
+    split, files = layouts.find_split(root, "TRAINING"), seen["TRAINING"].files
+    names = [path.name for file in files for path in file.files.values()]
     if split.channels:
         named = "nnU-Net's layout"
-    elif any("CT" in file.ids for look in seen.values() for file in look.files):
+    elif not files:
+        named = "folders of scans"
+    elif any("CT" in file.ids for file in files):
         early = any(".MR_" in name for name in names)
         named = f"the challenge's file names{', those of its early release (MR_)' if early else ''}"
     else:
         named = "file names without image ids"
-    inside = os.path.relpath(split.folder, root)
-    return f"shape: {named}, such as {names[0] if names else 'none'}; training scans in {root / inside}"
+    return f"shape: {named}{f', such as {names[0]}' if names else ''}; training scans in {split.folder}"
 
 
 def _counts(seen: dict[str, Look]) -> list[str]:
@@ -189,12 +219,19 @@ def _gaps(seen: dict[str, Look]) -> list[str]:
                 + ("; the submission is not complete, Table 1 is not affected" if split == "TESTING" else "")
             )
     nameless = sum("MTT" not in file.ids for file in testing)
+    renamed = [file for file in testing if rows["TESTING", file.number] and "MTT" in file.ids]
+    renamed = sum(file.ids["MTT"] != int(rows["TESTING", file.number]["mtt_id"]) for file in renamed)
     if not testing:
         told.append("no testing scans here: no submission will be written; Table 1 is not affected")
     elif nameless:
         told.append(
             f"{nameless} testing scans have no image id in the name of their MTT file, by which the challenge knows "
             "them: no submission will be written; Table 1 is not affected"
+        )
+    if renamed:
+        told.append(
+            f"{renamed} testing scans have other image ids than those by which the challenge knows them: it would not "
+            "take the submission; Table 1 is not affected"
         )
     if own := sum(file.patient == f"Test_case_{file.number}" for file in testing):
         told.append(f"the patients of {own} testing scans are unknown: each scan counts as one, no result needs them")
@@ -224,19 +261,18 @@ def _hindrance(seen: dict[str, Look], settings: Settings) -> str:
         return f"none of the {len(training.problems)} training scans can be used, mend them as the first says"
     if bad and not settings.data.skip_bad_cases:
         return (
-            f"mend the {bad} scan{'s' if bad > 1 else ''} above, or set skip_bad_cases = true in [data] of "
+            f"mend the {f'{bad} scans' if bad > 1 else 'scan'} above, or set skip_bad_cases = true in [data] of "
             f"{settings.name}.toml to go on without"
         )
-    if (count := len(training.patients)) < settings.folds.count:
-        return (
-            f"{settings.folds.count} folds need as many patients, and the {len(training.files)} training scans that "
-            f"can be used are of {count}; add scans, or set count in [folds] of {settings.name}.toml to {count} at most"
-        )
+    try:
+        check_folds([file.patient for file in training.files], settings.folds.count)
+    except ValueError as error:
+        return f"{error} in {settings.name}.toml"
     return ""
 
 
 def _command(root, settings: Settings) -> str:
     usual = os.path.realpath(root) == os.path.realpath(ROOT / settings.data.folder)
-    if settings.name == "isles2018":
-        return "make isles2018" + ("" if usual else f" DATA={shlex.quote(str(root))}")
+    if settings.name in TARGETS:
+        return f"make {settings.name}" + ("" if usual else f" DATA={shlex.quote(str(root))}")
     return ("" if usual else f"STROKELIB_DATA={shlex.quote(str(root))} ") + f"python tools/run.py {settings.name}"

@@ -58,6 +58,8 @@ def read_header(path, number: int) -> tuple[tuple[int, ...], np.ndarray]:
         size = header.get_data_offset() + math.prod(sides) * header.get_data_dtype().itemsize
         if (held := _held(path, size)) < size:
             raise OSError(f"its header promises {size} bytes, it holds {held}")
+        if header.get_data_dtype().kind not in "iuf":
+            raise ValueError(f"it holds {header.get_data_dtype()}, expected real numbers")
     except Exception as error:
         raise CaseError(
             f"case_{number}: cannot read {path} ({error}); replace the file, or correct its header"

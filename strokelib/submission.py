@@ -111,7 +111,7 @@ def completeness(cases) -> str:
     known = {int(row["mtt_id"]) for (split, _), row in case_table().items() if split == "TESTING"}
     held = len(known & {case.ids.get("MTT") for case in cases})
     if not held:
-        return f"The submission is of other scans than the challenge's {TEST_CASES}."
+        return f"None of the ids in the submission is that of one of the challenge's {TEST_CASES} testing scans."
     whole = "complete" if held == TEST_CASES else "not complete"
     return f"The submission is {whole}: it holds {held} of the challenge's {TEST_CASES} testing scans."
 

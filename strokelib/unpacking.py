@@ -8,8 +8,10 @@ import hashlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import stat
+import sys
 import zipfile
 import zlib
 from collections import Counter
@@ -23,7 +25,7 @@ MD5 = {  # of the challenge's own archives; data/README.md repeats them
     "b6d16c456e173743e30a3fbdb3bd29a5": "ISLES2018_Training.zip",
     "932a493c105024942700fe589cd441a9": "ISLES2018_Testing.zip",
 }
-PARQUET = "pip install 'pyarrow==26.0.1'"
+PYARROW = "pyarrow==26.0.1"  # as the extra "parquet" in pyproject.toml
 _PART = ".unpacking.part"  # of a folder that is being filled
 _PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "WebP", b"II*\0": "TIFF"}
 _CASE_COLUMNS = ("case", "case_id", "caseid", "id", "name", "subject", "subject_id")
@@ -159,7 +161,8 @@ def _gb(size: int) -> str:
 def _unpack_parquet(tables: list[Path], folder: Path) -> Iterator[str]:
     shown = f"{len(tables)} parquet file{'s' if len(tables) > 1 else ''}"
     if importlib.util.find_spec("pyarrow") is None:
-        raise PackedError(f"{folder} holds {shown}, for which pyarrow is needed: {PARQUET}, and run this again")
+        install = f"{shlex.quote(sys.executable)} -m pip install {PYARROW}"
+        raise PackedError(f"{folder} holds {shown}, for which pyarrow is needed; run {install}, and then this again")
     yield f"{shown}: writing the NIfTI volumes in them as folders of scans into {folder}"
     pictures, rows, counts, people = set(), Counter(), Counter(), []
     with _filling(folder) as part:

@@ -337,7 +337,7 @@ SHAPES = (
         says=("patients.csv",),
     ),
     Shape(
-        18, "the same with patients.csv", renumbered_with_patients, patients=("TRAINING",), ids=False,
+        18, "the same with patients.csv", renumbered_with_patients, ids=False,
         says=("no submission will be written", "table 1 is not affected"),
     ),
     Shape(19, "nnU-Net", nnunet_whole, ids=False),

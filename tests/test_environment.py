@@ -57,10 +57,11 @@ def test_locks_do_not_overlap():
         (EXTRAS["workflow"], RUN),
         (EXTRAS["lab"], LAB),
         (EXTRAS["test"], TEST),
+        (EXTRAS["parquet"], TEST),  # so that the tests unpack such files
         (EXTRAS["bench"], BENCH),
         (EXTRAS["cluster"], CLUSTER),
     ],
-    ids=["project", "workflow", "lab", "test", "bench", "cluster"],
+    ids=["project", "workflow", "lab", "test", "parquet", "bench", "cluster"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):

@@ -453,12 +453,12 @@ def test_the_download_can_lie_elsewhere(monkeypatch):
 
 
 # As one writes a path, and where it leads from the repository's root.
-PATHS = {"/a/b": "/a/b", "~/b": "/my/home/b", "a/b": "{root}/a/b", "../b": "{root}/../b", "a b/ü": "{root}/a b/ü"}
+PATHS = {"/a/b": "/a/b", "~/b": "/my/house/b", "a/b": "{root}/a/b", "../b": "{root}/../b", "a b/ü": "{root}/a b/ü"}
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_leads_to_one_place_wherever_a_notebook_runs(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/my/home")
+    monkeypatch.setenv("HOME", "/my/house")
     expected = PATHS[path].format(root=runtime.ROOT)
     written = changed(tmp_path, {"data.source": "isles2018", "data.folder": path})
     for folder in (tmp_path, runtime.ROOT, runtime.ROOT / "notebooks"):
@@ -473,14 +473,14 @@ def test_a_path_leads_to_one_place_wherever_a_notebook_runs(path, tmp_path, monk
 
 
 def test_a_command_takes_paths_of_the_environment_from_where_it_is_given(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/my/home")
+    monkeypatch.setenv("HOME", "/my/house")
     monkeypatch.setenv("STROKELIB_DATA", "scans/../isles")
     monkeypatch.setenv("STROKELIB_RESULTS", "~/out")
     monkeypatch.chdir(tmp_path)
     place_environment()
     monkeypatch.chdir(runtime.ROOT / "notebooks")  # where its notebooks run
     settings = load_settings("isles2018")
-    assert (settings.data_root, str(settings.results)) == (tmp_path / "isles", "/my/home/out/isles2018")
+    assert (settings.data_root, str(settings.results)) == (tmp_path / "isles", "/my/house/out/isles2018")
     for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
         monkeypatch.setenv(name, "")
     place_environment()
