@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import this_copy  # noqa: F401, its code first
+import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run import portable, runtime
 from strokelib.run.digest import digest

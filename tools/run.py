@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import ahead  # noqa: F401, this copy of the project first
 import estimate
 import psutil
-import this_copy  # noqa: F401, its code first
 
 from strokelib.run.digest import digest
 from strokelib.run.notebook import time_left
@@ -131,7 +131,7 @@ def lock(settings: Settings):
     Its open file becomes the standard input of snakemake and of what that starts, so that the lock
     lasts as long as any of them lives, and no longer.
     """
-    import fcntl  # here, as Windows has none, which this_copy says
+    import fcntl  # here, as Windows has none, which ahead.py says
 
     settings.results.mkdir(parents=True, exist_ok=True)
     file = open(settings.results / ".lock", "w")  # noqa: SIM115, closed by the caller
