@@ -254,7 +254,7 @@ def run(name: str, settings: Settings, target: str = "") -> int:
     command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
     # Without a GPU, as many notebooks as there are cores.
     command += ["--resources", f"gpu={settings.compute.folds_at_once}"] if gpu_count else []
-    jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned["device"], settings))
+    jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned, settings))
     lines, last = queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
         clear(settings)

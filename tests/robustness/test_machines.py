@@ -189,6 +189,11 @@ def test_a_download_is_checked_first_and_named_to_all(makefile):
         text = f"import os, sys; print('{name}', os.environ['STROKELIB_DATA'], os.environ.get('FORCE'), *sys.argv[1:])"
         (makefile / "tools" / f"{name}.py").write_text(text)
     told = make(makefile, "isles2018", "DATA=/my scans", "FORCE=1")
-    assert told.stdout.splitlines()[-2:] == ["check_data /my scans 1", "run /my scans 1 isles2018"]
+    assert told.stdout.splitlines()[-2:] == ["check_data /my scans 1 /my scans isles2018", "run /my scans 1 isles2018"]
     told = make(makefile, "isles2018_small", STROKELIB_DATA="/elsewhere")
-    assert told.stdout.splitlines()[-2:] == ["check_data /elsewhere None", "run /elsewhere None isles2018_small"]
+    checked = "check_data /elsewhere None /elsewhere isles2018_small"
+    assert told.stdout.splitlines()[-2:] == [checked, "run /elsewhere None isles2018_small"]
+    told = make(makefile, "isles2018")
+    assert told.stdout.splitlines()[-2:] == ["check_data  None data/isles2018 isles2018", "run  None isles2018"]
+    (makefile / "tools" / "check_data.py").write_text("import sys; sys.exit(1)")
+    assert make(makefile, "isles2018").returncode != 0, "nothing is begun on data that cannot be used"
