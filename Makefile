@@ -17,7 +17,7 @@ demo study phantom: .venv/.run  ## the whole study, by configs/<name>.toml; goes
 
 isles2018 isles2018_small: export STROKELIB_DATA := $(or $(DATA),$(STROKELIB_DATA))
 isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folder); _small on a CPU
-	@$(PY) tools/check_data.py
+	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@
 
 sensitivity: SETTINGS = study

@@ -29,13 +29,13 @@ def load(tmp_path, content):
     return load_settings(path)
 
 
-@pytest.mark.parametrize("name", ["demo", "phantom", "isles2018"])
+@pytest.mark.parametrize("name", ["demo", "phantom", "isles2018", "isles2018_small"])
 def test_shipped_settings_load_and_name_their_folders(name, tmp_path, monkeypatch):
     settings = load_settings(name)
     monkeypatch.setattr(runtime, "ROOT", tmp_path)  # where no results lie
     assert settings.name == name
     assert settings.results == runtime.ROOT / "results" / name
-    assert settings.label == ("scans of isles2018" if name == "isles2018" else "synthetic cohort")
+    assert settings.label == ("scans of isles2018" if name.startswith("isles2018") else "synthetic cohort")
 
 
 @pytest.mark.parametrize("name", ["demo", "isles2018"])

@@ -9,8 +9,8 @@ import dataclasses
 import sys
 import time
 
+import ahead  # noqa: F401, this copy of the project first
 import numpy as np
-import this_copy  # noqa: F401, its code first
 
 from strokelib import cases, metrics, postprocess, preprocess, registration
 from strokelib.evaluation import agreement

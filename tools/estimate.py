@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import this_copy  # noqa: F401, its code first
+import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run import portable, runtime
 from strokelib.run.digest import digest
@@ -24,7 +24,7 @@ from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS, changes, weights
 
 SIDE = 64  # of the patches that are timed
-STEPS = 5  # timed one after the other; the median counts
+STEPS = 4  # timed one after the other; the median counts
 BRAIN_VOXELS = 20_000  # in a slice, by the demo's
 BOX = 7.5  # patches as large as what `inference.predict_slices` takes of a slice
 BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
@@ -32,7 +32,7 @@ BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
 BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "sensitivity": 50}
 ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
-DEMO_SLICES, STEP_S = 152, 0.75
+DEMO_SLICES, STEP_S = 142, 0.75
 LONG_S = 24 * 3600  # a CPU that needs longer is not begun on without being told to
 SMALL = {"isles2018": "isles2018_small", "synthetic": "study"}  # settings of hours, by data.source
 
@@ -87,15 +87,13 @@ def measure(settings: Settings) -> tuple[Speed, str]:
         training_steps.close()
     network = inference.make_network(row.network, len(images)).to(device)
     found = []
-    for passes in (1, settings.prediction.passes):
-        how = inference.Sweep(10 if device.type == "cpu" else 2, passes, settings.prediction.dropout, SIDE)
-        for _ in range(2):  # the first one lays out memory
-            began = clock()
-            inference.predict([network], images, brain, how, draw)
-            seconds = clock() - began
-        found.append(seconds * how.step**2 / brain.sum())
+    for passes in (1, 1, settings.prediction.passes):  # the first one lays out memory
+        how = inference.Sweep(16 if device.type == "cpu" else 2, passes, settings.prediction.dropout, SIDE)
+        began = clock()
+        inference.predict([network], images, brain, how, draw)
+        found.append((clock() - began) * how.step**2 / brain.sum())
     step = float(np.median(np.diff(times))) if len(times) > 1 else STEP_S
-    return Speed(step, *map(float, found)), device.type
+    return Speed(step, *map(float, found[1:])), device.type
 
 
 def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str, int]]:
@@ -170,16 +168,18 @@ def estimate(settings: Settings, name: str, gpus: int) -> dict:
     return found
 
 
-def at_once(device: str, settings: Settings) -> int:
-    """Count the notebooks that run at a time: as many as there are cores for their threads, or as share a GPU."""
-    return settings.compute.folds_at_once if device == "cuda" else max(1, (os.cpu_count() or 1) // settings.threads)
+def at_once(found: dict, settings: Settings) -> int:
+    """Count the notebooks that run at a time: as many as there are cores for their threads, or as share the GPUs."""
+    if found["device"] == "cuda":
+        return settings.compute.folds_at_once * max(1, found.get("gpus", 1))
+    return max(1, (os.cpu_count() or 1) // settings.threads)
 
 
 def total(found: dict, settings: Settings) -> float:
     """Add up an estimate, in seconds."""
     many = {rule: found["seconds"][rule] * count for rule, count in found["jobs"].items() if count > 1}
     alone = [found["seconds"][rule] for rule, count in found["jobs"].items() if count == 1]
-    return sum(alone) + sum(many.values()) / at_once(found["device"], settings)
+    return sum(alone) + sum(many.values()) / at_once(found, settings)
 
 
 def too_long(found: dict, settings: Settings) -> str:
@@ -189,7 +189,8 @@ def too_long(found: dict, settings: Settings) -> str:
     if any(settings.results.glob("*/fold*/network*.safetensors")):
         return ""
     small = load_settings(SMALL.get(settings.data.source, "study"))
-    instead = {"seconds": reckon(small, Speed(**found["speed"]))[0], "jobs": found["jobs"], "device": "cpu"}
+    seconds, jobs = reckon(small, Speed(**found["speed"]))
+    instead = {"seconds": seconds, "jobs": jobs, "device": "cpu"}
     here, there = (amount(total(each, how)) for each, how in ((found, settings), (instead, small)))
     return (
         f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "

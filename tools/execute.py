@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-import this_copy  # noqa: F401, its code first
+import ahead  # noqa: F401, this copy of the project first
 from papermill.cli import papermill
 
 TRIES = 3

@@ -29,10 +29,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import ahead  # noqa: F401, this copy of the project first
 import gpu_pieces
 import numpy as np
 import pandas as pd
-import this_copy  # noqa: F401, its code first
 import torch
 
 from strokelib import crossvalidation, inference, losses, metrics, patches, preprocess, steps, training

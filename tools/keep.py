@@ -11,7 +11,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-import this_copy  # noqa: F401, its code first
+import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import this_copy  # noqa: F401, its code first
+import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run.settings import load_settings
 

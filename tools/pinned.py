@@ -7,7 +7,7 @@ same bits on every x86-64 processor.
 import os
 import sys
 
-import this_copy  # noqa: F401, its code first
+import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run.portable import surroundings
 from strokelib.run.settings import load_settings, place_environment

@@ -26,11 +26,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import ahead  # noqa: F401, this copy of the project first
 import cluster
 import estimate
 import on_gpu
 import psutil
-import this_copy  # noqa: F401, its code first
 
 from strokelib.run.digest import digest
 from strokelib.run.notebook import time_left
@@ -145,7 +145,7 @@ def lock(settings: Settings):
     Its open file becomes the standard input of snakemake and of what that starts, so that the lock
     lasts as long as any of them lives, and no longer.
     """
-    import fcntl  # here, as Windows has none, which this_copy says
+    import fcntl  # here, as Windows has none, which ahead.py says
 
     settings.results.mkdir(parents=True, exist_ok=True)
     file = open(settings.results / ".lock", "w")  # noqa: SIM115, closed by the caller
@@ -271,7 +271,7 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
         reckoned = estimate.estimate(settings, name, gpu_count)
         if too_long := estimate.too_long(reckoned, settings):
             sys.exit(too_long)
-        jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned["device"], settings))
+        jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned, settings))
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
         cluster.clear(settings, profile)
         if profile:

@@ -1,4 +1,4 @@
-"""This copy of the project first: a tool imports this before strokelib, and all that it starts inherits it.
+"""This copy of the project ahead of others: a tool imports this first of all, and what it starts inherits it.
 
 A copied or moved folder brings its .venv along, which would import the code of the folder it was made in. A kernel is
 the one of this Python, whatever other kernels of the name python3 the user has. Where nothing may be written in the
