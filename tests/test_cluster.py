@@ -157,6 +157,36 @@ def test_a_profile_asks_for_its_packages(monkeypatch):
         cluster.find_profile("slurm")
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (None, ""),
+        ("SLURM-job '18' failed, SLURM status is: 'TIMEOUT'. Reason: x", "SLURM's job 18 ended as TIMEOUT, see 18.log"),
+        (
+            "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: gup\nsbatch: error: Batch "
+            "job submission failed'.\n    sbatch call:\n        sbatch --parsable",
+            "not submitted: sbatch: error: invalid partition: gup sbatch: error: Batch job submission failed",
+        ),
+        ("Job submission failed with exception: no\nmore", "Job submission failed with exception: no"),
+    ],
+)
+def test_what_slurm_says_of_a_failed_job_is_told_in_one_line(message, reason):
+    assert cluster.reason(message, ["18.log"]) == reason
+
+
+def test_the_last_failure_alone_counts_and_one_that_was_mended_does_not():
+    run = tool("run")
+    jobs, began = run.Jobs(), {"event": "job_info", "jobid": 3, "rule_name": "train", "log": ["a.ipynb"]}
+    for number, status in ((1, "FAILED"), (2, "TIMEOUT")):
+        words = f"SLURM-job '{number}' failed, SLURM status is: '{status}'."
+        run.follow(began, jobs)
+        run.follow({"event": "job_error", "jobid": 3, "log": ["a.ipynb", "b.log"], "rule_msg": words}, jobs)
+    assert jobs.failed == {"a.ipynb": "SLURM's job 2 ended as TIMEOUT, see b.log"} and not jobs.running
+    run.follow(began, jobs)
+    assert run.follow({"event": "job_finished", "job_id": 3}, jobs)[:2] == ("train", "a.ipynb")
+    assert jobs.failed == {}
+
+
 def test_on_a_cluster_the_profile_says_how_many_jobs_and_the_name_goes_with_them(settings):
     run = tool("run")
     words = run.command("tests/tiny.toml", settings, "sensitivity", PROFILE, 4)

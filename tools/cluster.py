@@ -19,6 +19,7 @@ from strokelib.run.settings import Settings
 
 CANCELLED_S = 120  # after so long a cancelled job should have left the queue
 ANSWER_S = 60  # of a command of SLURM
+FAILED = "ended as FAILED"  # a job whose notebook may tell more
 
 
 class ClusterError(Exception):
@@ -125,6 +126,15 @@ def end(settings: Settings) -> None:
     else:
         with contextlib.suppress(OSError):
             _note(settings).unlink()
+
+
+def reason(message: str | None, logs: list[str]) -> str:
+    """Shorten what the executor says of a failed job: how SLURM ended it, or why it did not take it; "" for nothing."""
+    ended = re.search(r"SLURM-job '(\w+)' failed, SLURM status is: '(\w+)'", message or "")
+    if ended:
+        return f"SLURM's job {ended[1]} ended as {ended[2]}, see {' '.join(logs)}"
+    refused = re.search(r"error message was '(.*?)'\.$", message or "", re.MULTILINE | re.DOTALL)
+    return f"not submitted: {' '.join(refused[1].split())}" if refused else (message or "").partition("\n")[0]
 
 
 def _note(settings: Settings) -> Path:
