@@ -27,7 +27,7 @@ class ClusterError(Exception):
 
 
 def find_profile(name: str) -> Path:
-    """Return the folder of a profile, by its name in profiles/ or its path.
+    """Return the folder of a profile for SLURM, by its name in profiles/ or its path.
 
     Raises
     ------
@@ -35,10 +35,15 @@ def find_profile(name: str) -> Path:
     """
     folders = [ROOT / "profiles" / name, Path(name).expanduser().resolve()]
     found = [folder for folder in folders if name and (folder / "config.yaml").is_file()]
-    if not found:
-        raise ClusterError(f"no profile {name!r}: it is a name in profiles/, as slurm, or a folder with a config.yaml")
+    if not found or not re.search(r"^executor: *slurm\b", (found[0] / "config.yaml").read_text(), re.MULTILINE):
+        raise ClusterError(
+            f"no profile {name!r} for SLURM: it is a name in profiles/, as slurm, or a folder with a config.yaml in "
+            "which executor is slurm"
+        )
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
-        raise ClusterError("snakemake-executor-plugin-slurm is not installed; `make cluster` installs it")
+        raise ClusterError(
+            "snakemake-executor-plugin-slurm is not installed: make cluster (pip install -r requirements-cluster.lock)"
+        )
     return found[0]
 
 
