@@ -1,6 +1,7 @@
 """tools/cluster.py without a cluster: squeue and scancel are scripts over a table of jobs. tests/slurm has one."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,7 @@ def queue(folder):
 
 
 PROFILE = ROOT / "profiles" / "slurm"
+SNAKEFILE = (ROOT / "Snakefile").read_text()
 
 
 def test_jobs_are_named_after_settings_and_results_folder_as_the_executor_allows(settings, tmp_path, monkeypatch):
@@ -146,15 +148,45 @@ def test_a_profile_is_found_by_name_or_folder(tmp_path, monkeypatch):
     (tmp_path / "mine" / "config.yaml").write_text("executor: slurm\n")
     assert cluster.find_profile("slurm") == PROFILE
     assert cluster.find_profile(str(tmp_path / "mine")) == tmp_path / "mine"
-    for name in ("slrum", "", str(tmp_path)):
-        with pytest.raises(cluster.ClusterError, match="it is a name in profiles/, as slurm"):
+    for name in ("slrum", "default", "", str(tmp_path)):
+        with pytest.raises(cluster.ClusterError, match=r"no profile '.*' for SLURM: it is a name in profiles/"):
             cluster.find_profile(name)
 
 
 def test_a_profile_asks_for_its_packages(monkeypatch):
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(cluster.ClusterError, match="`make cluster` installs it"):
+    with pytest.raises(cluster.ClusterError, match="is not installed: make cluster"):
         cluster.find_profile("slurm")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (None, ""),
+        ("SLURM-job '18' failed, SLURM status is: 'TIMEOUT'. Reason: x", "SLURM's job 18 ended as TIMEOUT, see 18.log"),
+        (
+            "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: gup\nsbatch: error: Batch "
+            "job submission failed'.\n    sbatch call:\n        sbatch --parsable",
+            "not submitted: sbatch: error: invalid partition: gup sbatch: error: Batch job submission failed",
+        ),
+        ("Job submission failed with exception: no\nmore", "Job submission failed with exception: no"),
+    ],
+)
+def test_what_slurm_says_of_a_failed_job_is_told_in_one_line(message, reason):
+    assert cluster.reason(message, ["18.log"]) == reason
+
+
+def test_the_last_failure_alone_counts_and_one_that_was_mended_does_not():
+    run = tool("run")
+    jobs, began = run.Jobs(), {"event": "job_info", "jobid": 3, "rule_name": "train", "log": ["a.ipynb"]}
+    for number, status in ((1, "FAILED"), (2, "TIMEOUT")):
+        words = f"SLURM-job '{number}' failed, SLURM status is: '{status}'."
+        run.follow(began, jobs)
+        run.follow({"event": "job_error", "jobid": 3, "log": ["a.ipynb", "b.log"], "rule_msg": words}, jobs)
+    assert jobs.failed == {"a.ipynb": "SLURM's job 2 ended as TIMEOUT, see b.log"} and not jobs.running
+    run.follow(began, jobs)
+    assert run.follow({"event": "job_finished", "job_id": 3}, jobs)[:2] == ("train", "a.ipynb")
+    assert jobs.failed == {}
 
 
 def test_on_a_cluster_the_profile_says_how_many_jobs_and_the_name_goes_with_them(settings):
@@ -173,3 +205,16 @@ def test_the_front_door_names_a_profile_that_it_does_not_know(tmp_path):
     assert told.returncode == 1 and "no profile 'slrum'" in told.stderr and len(told.stderr.splitlines()) == 1
     assert not (tmp_path / "results").exists()
 
+
+
+def test_every_rule_says_what_it_asks_of_a_cluster_and_the_readme_of_the_profile_repeats_it():
+    rules = re.findall(r"^rule (\w+):.*?(?=^rule |\Z)", SNAKEFILE, re.MULTILINE | re.DOTALL)
+    asked = re.findall(
+        r"^rule (\w+):(?:(?!^rule ).)*?resources: (?:gpu=GPU, )?mem_mb=gigabytes\((\d+)\), runtime=hours\((\d+)\)",
+        SNAKEFILE,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert len(rules) == 12 and [name for name, *_ in asked] == rules
+    table = (PROFILE / "README.md").read_text()
+    for name, memory, hours in asked:
+        assert re.search(rf"^\| {name} \|.*\| {memory} GiB \| {hours} h \|$", table, re.MULTILINE), name

@@ -19,6 +19,7 @@ from strokelib.run.settings import Settings
 
 CANCELLED_S = 120  # after so long a cancelled job should have left the queue
 ANSWER_S = 60  # of a command of SLURM
+FAILED = "ended as FAILED"  # a job whose notebook may tell more
 
 
 class ClusterError(Exception):
@@ -26,7 +27,7 @@ class ClusterError(Exception):
 
 
 def find_profile(name: str) -> Path:
-    """Return the folder of a profile, by its name in profiles/ or its path.
+    """Return the folder of a profile for SLURM, by its name in profiles/ or its path.
 
     Raises
     ------
@@ -34,10 +35,15 @@ def find_profile(name: str) -> Path:
     """
     folders = [ROOT / "profiles" / name, Path(name).expanduser().resolve()]
     found = [folder for folder in folders if name and (folder / "config.yaml").is_file()]
-    if not found:
-        raise ClusterError(f"no profile {name!r}: it is a name in profiles/, as slurm, or a folder with a config.yaml")
+    if not found or not re.search(r"^executor: *slurm\b", (found[0] / "config.yaml").read_text(), re.MULTILINE):
+        raise ClusterError(
+            f"no profile {name!r} for SLURM: it is a name in profiles/, as slurm, or a folder with a config.yaml in "
+            "which executor is slurm"
+        )
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
-        raise ClusterError("snakemake-executor-plugin-slurm is not installed; `make cluster` installs it")
+        raise ClusterError(
+            "snakemake-executor-plugin-slurm is not installed: make cluster (pip install -r requirements-cluster.lock)"
+        )
     return found[0]
 
 
@@ -125,6 +131,15 @@ def end(settings: Settings) -> None:
     else:
         with contextlib.suppress(OSError):
             _note(settings).unlink()
+
+
+def reason(message: str | None, logs: list[str]) -> str:
+    """Shorten what the executor says of a failed job: how SLURM ended it, or why it did not take it; "" for nothing."""
+    ended = re.search(r"SLURM-job '(\w+)' failed, SLURM status is: '(\w+)'", message or "")
+    if ended:
+        return f"SLURM's job {ended[1]} ended as {ended[2]}, see {' '.join(logs)}"
+    refused = re.search(r"error message was '(.*?)'\.$", message or "", re.MULTILINE | re.DOTALL)
+    return f"not submitted: {' '.join(refused[1].split())}" if refused else (message or "").partition("\n")[0]
 
 
 def _note(settings: Settings) -> Path:

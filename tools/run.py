@@ -50,7 +50,7 @@ class Jobs:
     planned: dict[str, int] = field(default_factory=dict)  # by rule
     running: dict[int, tuple] = field(default_factory=dict)  # by job id: rule, notebook, start
     seconds: dict[str, list] = field(default_factory=dict)  # by rule, of the finished ones
-    failed: list[str] = field(default_factory=list)  # notebooks
+    failed: dict[str, str] = field(default_factory=dict)  # notebooks, and what the cluster said of them, if anything
     usual: dict[str, float] = field(default_factory=dict)  # seconds by rule, as they were reckoned
     at_once: float = 1.0  # notebooks, as far as one knows before any has finished
 
@@ -64,11 +64,11 @@ def follow(told: dict, jobs: Jobs):
         jobs.running[told["jobid"]] = (told["rule_name"], notebook, time.monotonic())
     elif told["event"] == "job_error":
         jobs.running.pop(told["jobid"], None)
-        if notebook and notebook not in jobs.failed:
-            jobs.failed.append(notebook)
+        if notebook:
+            jobs.failed[notebook] = cluster.reason(told["rule_msg"], told["log"][1:])
     elif told["event"] == "job_finished":
         rule, notebook, began = jobs.running.pop(told["job_id"])
-        jobs.failed = [name for name in jobs.failed if name != notebook]  # it was tried again
+        jobs.failed.pop(notebook, None)  # it was tried again
         jobs.seconds.setdefault(rule, []).append(time.monotonic() - began)
         return rule, notebook, jobs.seconds[rule][-1]
     return None
@@ -300,11 +300,12 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
                 rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if left else ""
                 print(f"{sum(jobs.planned.values())} jobs to run{rest}", flush=True)
             elif len(jobs.failed) > failed:
-                print(f"   failed   {short(jobs.failed[-1], settings)}; what does not need it goes on", flush=True)
+                print(f"   failed   {short([*jobs.failed][-1], settings)}; what does not need it goes on", flush=True)
             elif time.monotonic() - last > QUIET_S:
                 say_running(jobs, elapsed, settings)
                 last = time.monotonic()
         code = child.wait()
+        at_end.close()  # before a failure is told, which takes its time
         if code == 0:
             if jobs.seconds:
                 write_manifest(settings, gpu_count, time.monotonic() - began, target, profile)
@@ -386,8 +387,9 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
         say_scans(settings)  # else they were printed when notebook 01 ended
     log = settings.results / "snakemake.log"
     error, killed = last_error(log), f"ended from outside, see {short_path(log)}"
-    for notebook in reversed(jobs.failed):
-        print(f"failed: {notebook}: {first_error(notebook) or error or killed}")
+    for notebook, reason in reversed(jobs.failed.items()):
+        its_own = "" if reason and cluster.FAILED not in reason else first_error(notebook)
+        print(f"failed: {notebook}: {its_own or reason or error or killed}")
     if code < 0:
         print("stopped; the same command goes on from here")
     elif not jobs.failed:

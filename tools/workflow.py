@@ -22,7 +22,7 @@ TOLD = {  # what is said of each kind of event
     LogEvent.RUN_INFO: ("stats",),  # number of jobs by rule
     LogEvent.JOB_INFO: ("jobid", "rule_name", "log"),  # a job begins
     LogEvent.JOB_FINISHED: ("job_id",),
-    LogEvent.JOB_ERROR: ("jobid", "log"),
+    LogEvent.JOB_ERROR: ("jobid", "log", "rule_msg"),  # and why, on a cluster, with the log of the job there
 }
 EVENTS = os.fdopen(os.dup(1), "w", buffering=1)  # closed in what is started, so that it ends with this process
 os.dup2(2, 1)

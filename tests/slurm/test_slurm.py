@@ -32,7 +32,8 @@ def missing():
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
 RUN = ("tools/run.py", TINY, "--profile", "slurm")
-FOLDS = 8 + 4  # networks and predictions of Table 1, and two more of each of two variants by another seed
+TRAINED = 6 + 4  # networks of Table 1, and those of two variants by another seed
+FOLDS = TRAINED + 2  # and rt_sm_uf, predicted with those of rt_sm
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,18 @@ def project(tmp_path_factory):
     profile = folder / "profiles" / "slurm" / "config.yaml"
     edited(profile, "seconds-before-status-checks: 20", "seconds-before-status-checks: 3")
     edited(profile, "latency-wait: 60", "latency-wait: 5")
-    return folder
+    if "= loopback\n" in subprocess.check_output(["scontrol", "show", "config"], text=True):
+        edited(profile, "train: {slurm_partition: \"''\"}", "train: {slurm_partition: gpu}")
+    yield folder
+    for process in started(folder, "tools/run.py"):  # of a test that failed
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+def started(project, script):
+    """List the processes that run a script of tools/ in this project."""
+    found = psutil.process_iter(["cwd", "cmdline"])
+    return [p for p in found if p.info["cwd"] == str(project) and script in (p.info["cmdline"] or [])]
 
 
 def queued(project, states="pending,running,completing"):
@@ -56,24 +68,20 @@ def queued(project, states="pending,running,completing"):
 
 
 def begin(project):
-    """Start a run of which folds do not end, and wait until two of them run."""
+    """Start a run of which folds do not end, and wait until all were submitted and two of them run."""
     (project / "hold").touch()
     command = [sys.executable, *RUN]
     process = subprocess.Popen(
         command, cwd=project, env=surroundings(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    until(lambda: len(folds(project)) >= 2, process)
+    until(lambda: folds_wait(project), process)
     return process
 
 
-def folds(project):
-    return [comment for state, comment in queued(project).values() if state == "RUNNING" and "rule_train" in comment]
-
-
-def controlled(project):
-    """Tell whether a snakemake that submits jobs lives in this project."""
-    found = psutil.process_iter(["cwd", "cmdline"])
-    return any(p.info["cwd"] == str(project) and "tools/workflow.py" in (p.info["cmdline"] or []) for p in found)
+def folds_wait(project):
+    jobs = [*queued(project).values()]
+    running = sum(state == "RUNNING" for state, _ in jobs)
+    return len(jobs) == TRAINED and running >= 2 and all(comment.startswith("rule_train") for _, comment in jobs)
 
 
 def until(found, process=None):
@@ -110,7 +118,7 @@ def test_a_second_run_is_refused_while_the_first_lives_on_the_cluster_or_here(pr
 
 def test_a_lost_run_is_found_its_jobs_cancelled_and_gone_on_with_and_a_failed_fold_tried_again(project):
     lost = json.loads((project / "lost.json").read_text())
-    until(lambda: not controlled(project))
+    until(lambda: not started(project, "tools/workflow.py"))
     assert queued(project).keys() == lost.keys(), "its jobs are there, and it submits no more"
     told = subprocess.run(
         [sys.executable, *RUN[:2]], cwd=project, env=surroundings(project) | {"PATH": "/nowhere"}, capture_output=True,
@@ -125,10 +133,10 @@ def test_a_lost_run_is_found_its_jobs_cancelled_and_gone_on_with_and_a_failed_fo
     assert f"cancelled {len(lost)} jobs of a run that had been lost" in told.stdout
     assert "failed   rt/fold1/05_crossvalidation" in told.stdout and "failed:" not in told.stdout
     assert "Table 1, synthetic cohort" in told.stdout
-    started = (project / "started").read_text().splitlines()[len(before) :]
-    trained = [line for line in started if line.startswith("05")]
+    lines = (project / "started").read_text().splitlines()[len(before) :]
+    trained = [line for line in lines if line.startswith("05")]
     assert len(trained) == FOLDS + 1 and sum("rt/fold1" in line for line in trained) == 2, "none twice but the failed"
-    assert not [line for line in started if line.startswith(("01", "02"))], "what was done is not done again"
+    assert not [line for line in lines if line.startswith(("01", "02"))], "what was done is not done again"
     assert not (project / "results/tiny/.cluster").exists()
 
 
@@ -148,7 +156,7 @@ def test_the_rest_is_as_of_a_run_here(project):
 
 
 def test_a_fold_that_fails_for_good_is_named_last_with_its_error(project):
-    (project / "results/tiny/rt/fold0/predictions.csv").unlink()
+    shutil.rmtree(project / "results/tiny/rt/fold0")
     (project / "fail").write_text("rt/fold0")
     told = call(project, *RUN)
     (project / "fail").unlink()
@@ -156,3 +164,16 @@ def test_a_fold_that_fails_for_good_is_named_last_with_its_error(project):
     last = "failed: results/tiny/rt/fold0/05_crossvalidation.ipynb: RuntimeError: out of paper"
     assert told.stdout.splitlines()[-1] == last
     assert list((project / "results/tiny/slurm_logs").rglob("*.log")), "SLURM's own log of it"
+
+
+def test_a_partition_that_is_not_there_is_told_in_slurms_own_words(project):
+    for path in (project / "results/tiny").glob("04_model.*"):
+        path.unlink()
+    profile = project / "profiles/slurm/config.yaml"
+    edited(profile, "slurm_partition: \"''\"", "slurm_partition: nowhere")
+    told = call(project, *RUN)
+    edited(profile, "slurm_partition: nowhere", "slurm_partition: \"''\"")
+    last = told.stdout.splitlines()[-1]
+    assert told.returncode != 0
+    assert last.startswith("failed: results/tiny/04_model.ipynb: not submitted: sbatch: error: ")
+    assert "partition" in last
