@@ -235,10 +235,10 @@ def _turned(case_files: CaseFiles, names) -> list[str]:
     head = modalities.head(case_files.modalities)
     others = {name: axes for name, axes in stated.items() if axes and axes != stated[head]}
     if not stated[head] and len({*others.values()}) > 1:
+        told = ", ".join(f"{axes} ({name})" for name, axes in others.items())
         raise CaseError(
-            f"case_{case_files.number}: by their headers the axes of its images point to "
-            f"{', '.join(f'{axes} ({name})' for name, axes in others.items())}, and {case_files.reference} does not say "
-            "where its own do; correct the headers, or save all images with the same axes"
+            f"case_{case_files.number}: by their headers the axes of its images point to {told}, and the header of "
+            f"{case_files.reference} does not say; correct the headers, or save all images with the same axes"
         )
     if not stated[head]:
         return []

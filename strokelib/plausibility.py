@@ -50,9 +50,9 @@ def check_background(case, mask) -> None:
         if share > MOST_OUTSIDE:
             values, counts = np.unique(wrong, return_counts=True)
             raise CaseError(
-                f"{name}: {modality} is negative, or not 0 where the {head} shows air or bone, in {100 * share:.0f} % of "
-                f"its voxels (most often {values[counts.argmax()]:g} there), expected 0 outside the brain; save it with "
-                "a background of 0, or check that it lies on this scan"
+                f"{name}: {modality} is negative, or not 0 where the {head} shows no tissue, in {100 * share:.0f} % of "
+                f"its voxels (most often {values[counts.argmax()]:g} there), expected 0 outside the brain; save it "
+                "with a background of 0, or check that it belongs to this scan"
             )
 
 

@@ -125,3 +125,67 @@ def test_a_header_of_no_scan_is_refused_as_the_image_is(tmp_path, array, spacing
     path = write(tmp_path / "a.nii", array, spacing)
     with pytest.raises(CaseError, match=rf"^case_3: cannot read .*a\.nii \(.*{message}.*\); replace the file"):
         nifti.read_header(path, 3)
+
+
+def directed(path, array, flips=(1, 1, 1), order=(0, 1, 2), spacing=SPACING, origin=(-30.0, -40.0, 5.0)):
+    """Write an image of a place in space, stored along other axes than to the right, front and top."""
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = origin
+    turn = np.array([[order.index(axis), flips[axis]] for axis in range(3)], float)
+    nib.Nifti1Image(array, affine).as_reoriented(turn).to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(("order", "axes"), [((0, 1, 2), "LPI"), ((1, 0, 2), "PLI"), ((2, 0, 1), "ILP")])
+def test_an_image_is_turned_to_the_axes_of_another(tmp_path, suffix, order, axes):
+    array = np.random.default_rng(0).normal(size=(20, 30, 4)).astype(np.float32)
+    spacing = (0.9, 1.1, 5.0)
+    first = directed(tmp_path / f"first{suffix}", array, spacing=spacing)
+    other = directed(tmp_path / f"other{suffix}", array, (-1, -1, -1), order, spacing)
+    assert nifti.directions(first) == "RAS" and nifti.directions(other) == axes
+    assert not np.array_equal(nifti.read_image(other, 3)[0], array)
+    found, found_spacing = nifti.read_image(other, 3, first)
+    assert np.array_equal(found, array) and np.allclose(found_spacing, spacing)
+    same, _ = nifti.read_image(first, 3, first)
+    assert np.array_equal(same, array)
+
+
+def test_a_series_is_turned_in_space_and_not_in_time(tmp_path):
+    array = np.random.default_rng(0).normal(size=(20, 30, 4, 6)).astype(np.float32)
+    first = directed(tmp_path / "first.nii", array[..., 0])
+    other = directed(tmp_path / "other.nii", array, (-1, 1, 1))
+    found, _ = nifti.read_axes(other, 3, ("x", "y", "slice", "time"), first)
+    assert np.array_equal(found, array)
+
+
+def test_headers_that_contradict_each_other_are_refused(tmp_path):
+    first = directed(tmp_path / "first.nii", values())
+    image = nib.load(first)
+    affine = image.affine.copy()
+    affine[0, 0] *= -1  # to the left, from the same corner
+    nib.Nifti1Image(values(), affine).to_filename(tmp_path / "other.nii")
+    with pytest.raises(CaseError, match=r"axes point to LAS and those of first.nii to RAS.* 28 mm away.*; replace"):
+        nifti.read_image(tmp_path / "other.nii", 3, first)
+
+
+def test_the_identity_beside_true_forms_turns_nothing(tmp_path):
+    """As in ISLES 2018, whose forms say 1 mm for every voxel, beside an outline saved by another program."""
+    first = write(tmp_path / "first.nii", values())
+    other = directed(tmp_path / "other.nii", values(), origin=(0.0, 0.0, 0.0))
+    for path, like in ((other, first), (first, other)):
+        assert np.array_equal(nifti.read_image(path, 3, like)[0], values())
+
+
+def test_a_header_without_a_code_says_nothing(tmp_path):
+    path = tmp_path / "a.nii"
+    image = nib.Nifti1Image(values(), None)
+    image.header["pixdim"][1:4] = SPACING
+    image.to_filename(path)
+    assert nifti.directions(path) == ""
+    other = directed(tmp_path / "other.nii", values(), (-1, 1, 1))
+    assert np.array_equal(nifti.read_image(path, 3, other)[0], values())
+    image.header.set_qform(np.diag([-0.9, 0.9, 5.0, 1.0]), 1)
+    image.header.set_sform(None, 0)
+    nib.Nifti1Image(values(), None, image.header).to_filename(path)
+    assert nifti.directions(path) == "LAS"

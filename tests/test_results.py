@@ -60,6 +60,7 @@ def prepared(project, split="TRAINING", cases=(1, 2)):
     explored(project)
     run = start("02_preprocessing", "demo")
     rows = [{"split": split, "case": n, "patient": "p", "sha256": run.save_scan(split, scan(n))} for n in cases]
+    run.table(pd.DataFrame(columns=["split", "case", "remark"]), "remarks")
     run.table(pd.DataFrame(rows), "registration")
     for name in ("registration", "registration_errors", "fig1"):
         run.figure(figure(), name)

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -338,6 +339,8 @@ def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None
                 print(f"           {line}", flush=True)
     if rule == "cohort":
         say_scans(settings)
+    if rule == "preprocess":
+        say_remarks(settings)
 
 
 def say_scans(settings: Settings) -> None:
@@ -353,6 +356,21 @@ def say_scans(settings: Settings) -> None:
         print(f"   refused  {len(problems)} scan{'s' * (len(problems) > 1)}, all in {short_path(table)}; the first:")
     for problem in problems[:5]:
         print(f"            {problem}", flush=True)
+
+
+def say_remarks(settings: Settings) -> None:
+    """Print what notebook 02 remarks on scans that are used, the same on many of them once."""
+    table = settings.results / "remarks.csv"
+    if not table.is_file():
+        return
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if rows:
+        print(f"   remarks  {len({(row['split'], row['case']) for row in rows})} scans, see {short_path(table)}:")
+    for remark, count in Counter(row["remark"] for row in rows).most_common(5):
+        case = next(row["case"] for row in rows if row["remark"] == remark)
+        who = f"case_{case}" + (f" and {count - 1} more" if count > 1 else "")
+        print(f"            {who}: {remark}", flush=True)
 
 
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:

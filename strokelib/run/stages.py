@@ -49,7 +49,10 @@ STAGES = {
     "02_preprocessing": Stage(
         depends=("data.skip_bad_cases", "preprocess"),
         reads=("cohort.csv",),
-        writes=("registration.csv", SCAN, *_figures("registration.png", "registration_errors.png", "fig1.png")),
+        writes=(
+            *("remarks.csv", "registration.csv", SCAN),
+            *_figures("registration.png", "registration_errors.png", "fig1.png"),
+        ),
     ),
     "03_sampling": Stage(
         depends=("seed", "folds", "sampling", "variants"),

@@ -691,7 +691,7 @@ def filled_outside_the_brain(root, key, seed, rng):
     image = head()[key].astype(np.float32)
     fill = [-1, rng.normal(0, 0.02 * image.max(), image.shape), 0.3 * image.max()][seed]
     put(image_file(root, key), encode(np.where((image == 0) & (rng.random(image.shape) < 0.99), fill, image)))
-    return rf"case_7: {key} is negative, or not 0 where the CT shows air or bone, in .* % .*expected 0 outside the brain"
+    return rf"case_7: {key} is negative, or not 0 where the CT shows no tissue, in .* % .*expected 0 outside the brain"
 
 
 @damage(seeds=2)
@@ -703,7 +703,7 @@ def all_filled_outside_the_brain_and_cropped_to_the_head(root, key, seed, rng):
         images[other] = np.where((image == 0) & (rng.random(image.shape) < 0.99), fill, image)
     inside = np.ix_(*(np.flatnonzero((images["CT"] > -23).any(axis)) for axis in ((1, 2), (0, 2), (0, 1))))
     replace_scan(root, {other: image[inside] for other, image in images.items()})
-    return r"case_7: CBF is negative, or not 0 where the CT shows air or bone"
+    return r"case_7: CBF is negative, or not 0 where the CT shows no tissue"
 
 
 # Directions
@@ -749,7 +749,7 @@ def only_the_ct_does_not_say_where_its_axes_point(root, key, seed, rng):
     for other, image in head().items():
         put(image_file(root, other), turned(image, (-1 if other == "OT" else 1, 1, 1)).to_bytes())
     overwrite(root, "CT", 252, "hh", 0, 0)
-    return r"case_7: by their headers .*LAS \(OT\).* does not say where its own do; correct the headers"
+    return r"case_7: by their headers .*LAS \(OT\).* does not say; correct the headers"
 
 
 @damage(ALL[1:])
