@@ -24,8 +24,8 @@ def check_folds(patients, n_folds: int, problems=()) -> None:
         if len(problems):
             instead = f"{len(problems)} more cannot be used, mend these first: {problems[0]}"
         raise ValueError(
-            f"{n_folds} folds need as many patients, and the {len(patients)} training scans that can be used are of "
-            f"{people}; {instead}"
+            f"{n_folds} folds need as many patients, there are {people}; training scans that can be used: "
+            f"{len(patients)}; {instead}"
         )
 
 

@@ -75,7 +75,7 @@ def _file_names(cases, name) -> list[str]:
         raise ValueError("there are no testing scans, and a submission needs at least one case")
     nameless = [case for case in cases if "MTT" not in case.ids]
     if nameless:
-        case, others = nameless[0], f", nor have {len(nameless) - 1} others" if len(nameless) > 1 else ""
+        case, others = nameless[0], f", like {len(nameless)} of {len(cases)}"
         raise ValueError(
             f"case_{case.number} has no SMIR id in the name of its MTT file {case.files.get('MTT')}{others}; the "
             "challenge knows a case by that number"

@@ -94,6 +94,23 @@ def test_start_prints_provenance_that_does_not_change(capsys):
     assert "synthetic cohort" in first
 
 
+def test_who_looks_at_the_scans_does_not_repeat_what_they_were_last_time(project, monkeypatch, capsys):
+    monkeypatch.setenv("STROKELIB_DATA", "my scans")
+    settings = load_settings("isles2018")
+    settings.results.mkdir(parents=True)
+    (settings.results / "cohort.csv").write_text('case,cohort\n1,"ISLES 2018, 20 of 94 training scans"\n')
+    for notebook, said in (("01_data_exploration", "scans of my scans"), ("02_preprocessing", settings.label)):
+        start(notebook, "isles2018")
+        assert f", {said} | cpu" in capsys.readouterr().out
+    assert settings.label == "ISLES 2018, 20 of 94 training scans"
+
+
+def test_a_split_that_is_not_there_has_no_scans_and_is_looked_for_nowhere(project):
+    prepared(project)
+    run = start("07_leaderboard_submission", "demo")
+    assert run.raw_files("TESTING") == list(run.scans("TESTING")) == []
+
+
 def test_start_tells_apart_settings_that_differ_in_one_number(tmp_path, capsys):
     text = (runtime.ROOT / "configs" / "demo.toml").read_text()
     lines = []

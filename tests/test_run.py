@@ -7,6 +7,7 @@ import sys
 from test_settings import tool
 
 from strokelib.run.runtime import ROOT
+from strokelib.run.settings import load_settings
 
 SNAKEFILE = """
 rule all:
@@ -46,6 +47,34 @@ def test_table_1_stands_beside_the_kept_one_with_the_difference(tmp_path, capsys
         ["HD", "(mm)", "–", "31.6", "–"],
     ]
     assert lines[8].split() == ["DSC", "(%)", "48.8", "50.0", "-1.2"]
+
+
+def test_whose_scans_they_are_and_which_are_refused_is_printed(tmp_path, monkeypatch, capsys):
+    run, label = tool("run"), "ISLES 2018, 87 of 94 training scans, 7 bad cases left out"
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    for name, source in (("isles2018", label), ("demo", "synthetic cohort")):
+        settings = load_settings(name)
+        run.say_scans(settings)
+        assert capsys.readouterr().out == "", "notebook 01 has not run"
+        settings.results.mkdir()
+        (settings.results / "cohort.csv").write_text(f'case,cohort\n1,"{source}"\n')
+        (settings.results / "bad_cases.csv").write_text("split,case,problem,cohort\n")
+        run.say_scans(settings)
+        assert capsys.readouterr().out == (f"   scans    {label}\n" if name == "isles2018" else ""), "none is refused"
+    rows = [f'TRAINING,{n},"case_{n}: one, two",x' for n in range(7)]
+    (settings.results / "bad_cases.csv").write_text("\n".join(["split,case,problem,cohort", *rows]))
+    run.say_scans(settings)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"   refused  7 scans, all in {tmp_path}/demo/bad_cases.csv; the first:"
+    assert [line.strip() for line in lines[1:]] == [f"case_{n}: one, two" for n in range(5)]
+
+
+def test_the_kept_table_says_whose_scans_it_is_of(tmp_path, capsys):
+    for name, label in (("here", "ISLES 2018, 20 of 94 training scans"), ("kept", "ISLES 2018")):
+        line = f'rt,this run,0.5,0.4,0.6,40,"{label}"'
+        (tmp_path / f"{name}.csv").write_text(f"{HEAD.strip()},cohort\n{line}\n")
+    tool("run").compare_table(tmp_path / "here.csv", tmp_path / "kept.csv")
+    assert f"Beside the one kept in {tmp_path}/kept.csv, ISLES 2018: mean here" in capsys.readouterr().out
 
 
 def test_events_tell_what_is_planned_finished_and_failed(tmp_path):

@@ -290,9 +290,11 @@ def test_the_ends_of_the_ranges_are_allowed(change, tmp_path):
 )
 def test_what_notebook_09_cannot_try_is_refused_when_it_is_asked_for(change, part, tmp_path):
     settings = load_settings(changed(tmp_path, change))
-    for refuse in (lambda: check_sensitivity(settings), lambda: start("09_sensitivity", tmp_path / "mine.toml")):
+    with pytest.raises(SettingsError, match=part):
+        check_sensitivity(settings)
+    for notebook in (["09_sensitivity"], ["05_crossvalidation", "cpu", "patch_32", 0]):
         with pytest.raises(SettingsError, match=part):
-            refuse()
+            start(notebook[0], tmp_path / "mine.toml", *notebook[1:])
     for name in ("demo", "study", "phantom", "isles2018"):
         check_sensitivity(load_settings(name))
 

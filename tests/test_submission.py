@@ -105,7 +105,7 @@ def test_cases_need_their_own_mtt_id(tmp_path):
     nameless, twin = cases.copy(), cases.copy()
     nameless[1] = CaseFiles(2, "Test_02", "A", tmp_path, cases[1].files, {"CT": 5})
     twin[2] = CaseFiles(3, "Test_03", "A", tmp_path, cases[2].files, cases[0].ids)
-    with pytest.raises(ValueError, match=r"case_2 has no SMIR id .*none\.nii; the"):
+    with pytest.raises(ValueError, match=r"case_2 has no SMIR id .*none\.nii, like 1 of 3; the"):
         submission.write_submission(make_masks(), nameless, tmp_path / "out", "test")
     with pytest.raises(ValueError, match="case_1 and case_3 have the same MTT id"):
         submission.write_submission(make_masks(), twin, tmp_path / "out", "test")
@@ -118,8 +118,8 @@ def test_what_hinders_a_submission_is_one_sentence_before_any_mask_is_made(tmp_p
     assert submission.hindrance(cases) == ""
     for some, part in (
         ([], "there are no testing scans"),
-        (nameless, "case_1 has no SMIR id in the name of its MTT file .*, nor have 2 others"),
-        ([*cases[1:], nameless[0]], "case_1 has no SMIR id .*; the"),
+        (nameless, "case_1 has no SMIR id in the name of its MTT file .*, like 3 of 3; the"),
+        ([*cases[1:], nameless[0]], "case_1 has no SMIR id .*, like 1 of 3; the"),
         ([cases[0], again], "case_1 and case_9 have the same MTT id"),
     ):
         said = submission.hindrance(some)

@@ -313,7 +313,7 @@ def say_scans(settings: Settings) -> None:
     with open(table, newline="", encoding="utf-8") as file:
         problems = [row["problem"] for row in csv.DictReader(file)]
     if problems:
-        print(f"   refused  {len(problems)} scans, all of them in {short_path(table)}; the first:")
+        print(f"   refused  {len(problems)} scan{'s' * (len(problems) > 1)}, all in {short_path(table)}; the first:")
     for problem in problems[:5]:
         print(f"            {problem}", flush=True)
 

@@ -49,7 +49,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     loaded = load_settings(settings)
     if fold is not None:
         check_fold(loaded, fold)
-    if notebook == "09_sensitivity":
+    if notebook == "09_sensitivity" or variant in loaded.sensitivity.changes:
         check_sensitivity(loaded)
     place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)

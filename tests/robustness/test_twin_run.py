@@ -18,7 +18,7 @@ SETTINGS = "tests/twin.toml"
 SIDE = 64
 TRAINING = twin.scans("TRAINING", (34, 35, 36, 37, 38, 41, 42))  # five patients
 TESTING = twin.scans("TESTING", (1, 10, 11))
-LABEL = "ISLES 2018, 7 of 94 training scans"
+LABEL = "ISLES 2018, 7 of 94 training scans, 3 of 62 testing scans"
 
 
 def rows(path):
@@ -51,7 +51,7 @@ def downloads(project):
 
 @pytest.fixture(scope="module")
 def checked(project, downloads):
-    return call(project, "tools/check_data.py", downloads, SETTINGS)
+    return call(project, "tools/check_data.py", downloads, "--settings", SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_check_unpacks_the_zips_and_says_what_is_there(checked, downloads):
 
 def test_a_second_check_unpacks_nothing(checked, project, downloads):
     before = {path: path.stat().st_mtime_ns for path in downloads.rglob("*.nii")}
-    told = call(project, "tools/check_data.py", downloads, SETTINGS)
+    told = call(project, "tools/check_data.py", downloads, "--settings", SETTINGS)
     assert told.returncode == 0 and "unpacking" not in told.stdout
     assert before == {path: path.stat().st_mtime_ns for path in downloads.rglob("*.nii")}
 
