@@ -54,7 +54,7 @@ def look(root, settings: Settings) -> Arrival:
     settings : of the run: data.source, data.skip_bad_cases and folds.count are what counts here
     """
     root = Path(root).parent if Path(root).is_file() else Path(root)
-    named = "" if settings.name == TARGETS[0] else f" --settings {settings.name}"
+    named = "" if settings.name == TARGETS[0] else f" {settings.name}"
     again = f"python tools/check_data.py {shlex.quote(str(root))}{named}"
     try:
         splits = cases.splits_there(root, settings.data.source)

@@ -265,5 +265,11 @@ def test_other_sources_are_not_held_against_isles(copy):
 def test_the_command_is_that_of_the_settings(copy):
     small = arrival.look(copy, dataclasses.replace(SETTINGS, name="isles2018_small"))
     assert small.advice.endswith(f"make isles2018_small DATA='{copy}'")
+    image(copy, "TRAINING", 1, "CT").unlink()
+    small = arrival.look(copy, dataclasses.replace(SETTINGS, name="isles2018_small"))
+    assert small.advice.endswith(f"then run python tools/check_data.py '{copy}' isles2018_small")
+
+
+def test_settings_of_ones_own_run_by_their_name(copy):
     settings = dataclasses.replace(SETTINGS, name="mine")
     assert arrival.look(copy, settings).advice.endswith(f"STROKELIB_DATA='{copy}' python tools/run.py mine")
