@@ -1,8 +1,8 @@
 """Say what a folder of data holds and what its gaps cost: python tools/check_data.py [FOLDER] [SETTINGS]
 
 FOLDER is a copy of ISLES 2018, or a zip of it; by default STROKELIB_DATA, else what the settings (isles2018) name. Zips
-and parquet files in it are unpacked first. Names and headers are read, which takes seconds; the exit status is 0 if the study
-can run on it, and 1 if not.
+and parquet files in it are unpacked first. Names and headers are read, which takes seconds; the exit status is 0 if the
+study can run on it, and 1 if not.
 """
 
 import argparse
