@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Shape:
     scans: tuple[int, int] = (94, 62)  # training and testing scans that can be used afterwards
     patients: tuple[str, ...] = ("TRAINING", "TESTING")  # splits whose scans have the patients of the table of facts
     ids: bool = True  # each testing scan has the id that a submission calls it by
+    spacing: bool = True  # their voxels are as large as by the table
     says: tuple[str, ...] = ()  # words of the report, in small letters
     never: tuple[str, ...] = ()  # words that would be wrong
 
@@ -69,6 +71,17 @@ def outer(folder, target) -> Path:
     return target
 
 
+def folder_each(folder, target) -> Path:
+    """As two zips come to lie that were each unpacked into a folder of its own."""
+    for split, name in (("TRAINING", "ISLES2018_Training"), ("TESTING", "ISLES2018_Testing")):
+        same(folder / split, target / name / split)
+    return target
+
+
+def bare(folder, target) -> Path:
+    return same(folder / "TRAINING", target)
+
+
 def archive(folder, split, path) -> None:
     """Zip one split as a Mac does: with its own litter between the files."""
     with zipfile.ZipFile(path, "w") as file:
@@ -98,6 +111,13 @@ def one_zip(folder, target) -> Path:
         for source in sorted(folder.rglob("*.nii")):
             file.write(source, f"ISLES2018/{source.relative_to(folder)}")
     return path
+
+
+def zip_cut_short(folder, target) -> Path:
+    training_zip(folder, target)
+    (path,) = target.iterdir()
+    path.write_bytes(path.read_bytes()[:-1000])
+    return target
 
 
 def small_letters(folder, target) -> Path:
@@ -291,6 +311,23 @@ def cut_short(folder, target) -> Path:
     return target
 
 
+def voxels_of_1_mm(folder, target) -> Path:
+    """As a program saves them that goes by the affine."""
+    for _, _, _, source in images(folder):
+        content = bytearray(source.read_bytes())
+        content[80:92] = struct.pack("<3f", 1, 1, 1)
+        path = target / source.relative_to(folder)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    return target
+
+
+def two_copies(folder, target) -> Path:
+    for name in ("first", "second"):
+        same(folder, target / name)
+    return target
+
+
 def other_data(folder, target) -> Path:
     """Scans of another study in the layout of this one."""
     for scan in twin.scans("TRAINING", range(1, 13)) + twin.scans("TESTING", range(1, 7)):
@@ -318,40 +355,48 @@ def something_else(folder, target) -> Path:
 SHAPES = (
     Shape(1, "whole folder", same, says=("94 training", "62 testing")),
     Shape(2, "outer folder", outer, says=("94 training", "62 testing")),
-    Shape(3, "both zips, with what a Mac adds", zips, says=("94 training", "62 testing", "zip", "md5")),
-    Shape(4, "the training zip alone", training_zip, scans=(94, 0), says=("no testing scans",)),
-    Shape(5, "one zip of both splits", one_zip, says=("94 training", "62 testing")),
-    Shape(6, "small letters", small_letters),
-    Shape(7, ".nii.gz", compressed),
-    Shape(8, ".NII", capitals),
-    Shape(9, "links", links),
-    Shape(10, "path with spaces", spaces),
-    Shape(11, "path beyond ASCII", other_letters),
-    Shape(12, "without json", without_json),
-    Shape(13, "MR_ names of the early release", early_release, ids=False),
-    Shape(14, "names without ids", plain_names, ids=False),
-    Shape(15, "flat files without ids", flat, ids=False),
-    Shape(16, "folders training_N and testing_N", numbered_words),
+    Shape(3, "a folder for each split", folder_each, says=("94 training", "62 testing")),
+    Shape(4, "cases without a folder around them", bare, scans=(94, 0), says=("no testing scans",)),
+    Shape(5, "both zips, with what a Mac adds", zips, says=("94 training", "62 testing", "zip", "md5")),
+    Shape(6, "the training zip alone", training_zip, scans=(94, 0), says=("no testing scans",)),
+    Shape(7, "one zip of both splits", one_zip, says=("94 training", "62 testing")),
+    Shape(8, "a zip cut short", zip_cut_short, status=1, scans=NOTHING, says=("isles2018_training.zip",)),
+    Shape(9, "small letters", small_letters),
+    Shape(10, ".nii.gz", compressed),
+    Shape(11, ".NII", capitals),
+    Shape(12, "links", links),
+    Shape(13, "path with spaces", spaces),
+    Shape(14, "path beyond ASCII", other_letters),
+    Shape(15, "without json", without_json),
+    Shape(16, "MR_ names of the early release", early_release, ids=False),
+    Shape(17, "names without ids", plain_names, ids=False),
+    Shape(18, "flat files without ids", flat, ids=False),
+    Shape(19, "folders training_N and testing_N", numbered_words),
     Shape(
-        17, "names without ids, renumbered", renumbered, status=1, scans=(0, 62), patients=(), ids=False,
+        20, "names without ids, renumbered", renumbered, status=1, scans=(0, 62), patients=(), ids=False,
         says=("patients.csv",),
     ),
     Shape(
-        18, "the same with patients.csv", renumbered_with_patients, ids=False,
+        21, "the same with patients.csv", renumbered_with_patients, ids=False,
         says=("no submission will be written", "table 1 is not affected"),
     ),
-    Shape(19, "nnU-Net", nnunet_whole, ids=False),
-    Shape(20, "nnU-Net of old in an outer folder", nnunet_of_old, ids=False),
-    Shape(21, "nnU-Net, training alone", nnunet_training, scans=(94, 0), says=("no testing scans",)),
-    Shape(22, "nnU-Net without dataset.json", nnunet_unexplained, status=1, scans=NOTHING, says=("dataset.json",)),
-    Shape(23, "parquet of NIfTI", parquet_nifti, ids=False),
-    Shape(24, "parquet of gzip in structs with paths", parquet_gzip),
-    Shape(25, "parquet of pictures", parquet_pictures, status=1, scans=NOTHING, says=("pictures",)),
-    Shape(26, "training split alone", training_alone, scans=(94, 0), says=("no testing scans",)),
-    Shape(27, "20 training scans", some_training, scans=(20, 62), says=("20 of 94 training scans",)),
-    Shape(28, "10 testing scans", some_testing, scans=(94, 10), says=("10 of 62 testing scans", "not complete")),
-    Shape(29, "one scan cut short", cut_short, status=1, scans=(93, 62), says=("case_7",)),
-    Shape(30, "another study in this layout", other_data, scans=(12, 6), ids=False, says=("not isles 2018",)),
-    Shape(31, "an empty folder", empty, status=1, scans=NOTHING),
-    Shape(32, "something else", something_else, status=1, scans=NOTHING),
+    Shape(22, "nnU-Net", nnunet_whole, ids=False),
+    Shape(23, "nnU-Net of old in an outer folder", nnunet_of_old, ids=False),
+    Shape(24, "nnU-Net, training alone", nnunet_training, scans=(94, 0), says=("no testing scans",)),
+    Shape(25, "nnU-Net without dataset.json", nnunet_unexplained, status=1, scans=NOTHING, says=("dataset.json",)),
+    Shape(26, "parquet of NIfTI", parquet_nifti, ids=False),
+    Shape(27, "parquet of gzip in structs with paths", parquet_gzip),
+    Shape(28, "parquet of pictures", parquet_pictures, status=1, scans=NOTHING, says=("pictures",)),
+    Shape(29, "training split alone", training_alone, scans=(94, 0), says=("no testing scans",)),
+    Shape(30, "20 training scans", some_training, scans=(20, 62), says=("20 of 94 training scans",)),
+    Shape(31, "10 testing scans", some_testing, scans=(94, 10), says=("10 of 62 testing scans", "not complete")),
+    Shape(32, "one scan cut short", cut_short, status=1, scans=(93, 62), says=("case_7",)),
+    Shape(
+        33, "voxels of 1 mm", voxels_of_1_mm, spacing=False,
+        says=("volumes in ml and distances in mm will be others",),
+    ),
+    Shape(34, "two copies", two_copies, status=1, scans=NOTHING, says=("first", "second")),
+    Shape(35, "another study in this layout", other_data, scans=(12, 6), ids=False, says=("not isles 2018",)),
+    Shape(36, "an empty folder", empty, status=1, scans=NOTHING),
+    Shape(37, "something else", something_else, status=1, scans=NOTHING),
 )  # fmt: skip

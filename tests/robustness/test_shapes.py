@@ -87,7 +87,8 @@ def test_shape(shape, whole, drawn, tmp_path):
                 expected = images.get(modality)
                 assert (there is None) == (expected is None), (files.number, key)
                 assert there is None or np.array_equal(there, expected.astype(there.dtype)), (files.number, key)
-            assert np.allclose(case.spacing, scan.spacing) and scan.split == split
+            assert scan.split == split
+            assert np.allclose(case.spacing, scan.spacing) == shape.spacing
             assert split not in shape.patients or files.patient == case.patient == scan.name
             if split == "TESTING":
                 assert (files.ids.get("MTT") == scan.ids["CT_MTT"]) == shape.ids
