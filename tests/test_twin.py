@@ -117,6 +117,13 @@ def test_no_check_fires(folder):
     assert bad.empty, bad.problem.tolist()
 
 
+def test_nothing_is_remarked_on(folder):
+    plausibility = pytest.importorskip("strokelib.plausibility")
+    for split in ("TRAINING", "TESTING"):
+        for case in map(load_case, find_cases(folder, split)):
+            assert plausibility.remarks(case, preprocess.check_case(case)) == [], (split, case.number)
+
+
 def test_the_raw_series_comes_with_a_scan_where_it_is_asked_for(tmp_path):
     which = twin.scans("TESTING", [30])
     (files,) = find_cases(twin.write(tmp_path, which, series=True), "TESTING")
