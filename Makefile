@@ -5,7 +5,7 @@ PY := .venv/bin/python
 own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 isles2018_small sensitivity keep test test-all lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 isles2018_small sensitivity cluster keep test test-all lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -22,6 +22,8 @@ isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folde
 sensitivity: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
+
+cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
 keep: SETTINGS = study
 keep: .venv/.run  ## publish a finished run in figures/SETTINGS, to be committed (SETTINGS=study)
@@ -67,7 +69,7 @@ install = PIP_USER=0 $(PY) -m pip install -q --disable-pip-version-check --no-co
 	@touch $@
 
 .venv/.bench: .venv/.test
-.venv/.test .venv/.lab .venv/.bench: .venv/.%: requirements-%.lock .venv/.run
+.venv/.test .venv/.lab .venv/.bench .venv/.cluster: .venv/.%: requirements-%.lock .venv/.run
 	@$(install) -r $<
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@

@@ -27,11 +27,24 @@ ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling",
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"]
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
 PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
-RUN = (
-    f"{PINNED}{shlex.quote(sys.executable)} tools/execute.py {{input.notebook}}"
-    " {log.notebook} --cwd notebooks -k python3 --no-progress-bar --no-log-output"
-    " -r settings " + shlex.quote(NAME).replace("{", "{{").replace("}", "}}")
+PYTHON, SETTINGS = (shlex.quote(word).replace("{", "{{").replace("}", "}}") for word in (sys.executable, NAME))
+EXECUTE = (
+    f"{PYTHON} tools/execute.py {{input.notebook}} {{log.notebook}} --cwd notebooks -k python3"
+    f" --no-progress-bar --no-log-output -r settings {SETTINGS}"
 )
+RUN = PINNED + EXECUTE
+RUN_ON_GPU = f"{PINNED}{PYTHON} tools/on_gpu.py {SETTINGS} {EXECUTE}"
+GPU = 0 if S.compute.portable else 1  # portable bits come from the CPU
+
+
+def gigabytes(number):
+    """Memory that a job asks of a cluster, as profiles/slurm/README.md tells; twice as much when it is tried again."""
+    return lambda wildcards, attempt: 1024 * number * attempt
+
+
+def hours(number):
+    """Time that a job asks of a cluster, likewise."""
+    return lambda wildcards, attempt: 60 * number * attempt
 
 
 def source(name):
@@ -86,7 +99,8 @@ rule html:
     input: EXECUTED, BETWEEN
     output: [name.replace(".ipynb", ".html") for name in EXECUTED]
     params: notebooks=EXECUTED
-    shell: f"{shlex.quote(sys.executable)} -m nbconvert --to html {{params.notebooks}}"
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
+    shell: f"{PYTHON} -m nbconvert --to html {{params.notebooks}}"
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
@@ -94,6 +108,7 @@ rule cohort:
     log: notebook=f"{OUT}/01_data_exploration.ipynb"
     params: code=code("01_data_exploration"), scans=scans()
     threads: S.cohort.jobs
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule preprocess:
@@ -102,6 +117,7 @@ rule preprocess:
     log: notebook=f"{OUT}/02_preprocessing.ipynb"
     params: code=code("02_preprocessing"), scans=scans()
     threads: S.threads
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule sampling:
@@ -110,6 +126,7 @@ rule sampling:
     log: notebook=f"{OUT}/03_sampling.ipynb"
     params: code=code("03_sampling")
     threads: S.threads
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule model:
@@ -118,6 +135,7 @@ rule model:
     log: notebook=f"{OUT}/04_model.ipynb"
     params: code=code("04_model")
     threads: S.threads
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule train:
@@ -127,8 +145,8 @@ rule train:
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(TRAINED)
     threads: S.threads
-    resources: gpu=1, mem_mb=24000, runtime="12h"
-    shell: RUN + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
+    resources: gpu=GPU, mem_mb=gigabytes(8), runtime=hours(6)
+    shell: RUN_ON_GPU + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule predict:
     """Variants that differ at prediction alone, and use the networks of another."""
@@ -140,8 +158,8 @@ rule predict:
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(name for name in (*VARIANTS, *changes(S)) if name not in TRAINED)
     threads: S.threads
-    resources: gpu=1, mem_mb=24000, runtime="12h"
-    shell: RUN + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
+    resources: gpu=GPU, mem_mb=gigabytes(8), runtime=hours(6)
+    shell: RUN_ON_GPU + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule ablations:
     input: reads("06_ablations", [*VARIANTS, *SEEDED]), notebook=source("06_ablations")
@@ -149,7 +167,7 @@ rule ablations:
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
     threads: S.threads
-    resources: mem_mb=16000, runtime="4h"
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule leaderboard:
@@ -158,8 +176,8 @@ rule leaderboard:
     log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
     params: code=code("07_leaderboard_submission")
     threads: S.threads
-    resources: gpu=1, mem_mb=24000, runtime="12h"
-    shell: RUN
+    resources: gpu=GPU, mem_mb=gigabytes(8), runtime=hours(6)
+    shell: RUN_ON_GPU
 
 rule errors:
     input: reads("08_errors_and_uncertainty", VARIANTS), notebook=source("08_errors_and_uncertainty")
@@ -167,7 +185,7 @@ rule errors:
     log: notebook=f"{OUT}/08_errors_and_uncertainty.ipynb"
     params: code=code("08_errors_and_uncertainty")
     threads: S.threads
-    resources: mem_mb=16000, runtime="4h"
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule overview:
@@ -175,6 +193,7 @@ rule overview:
     output: touch(f"{OUT}/overview.done")
     log: notebook=f"{OUT}/00_overview.ipynb"
     params: code=code("00_overview")
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN
 
 rule sensitivity:
@@ -184,5 +203,5 @@ rule sensitivity:
     log: notebook=f"{OUT}/09_sensitivity.ipynb"
     params: code=code("09_sensitivity")
     threads: S.threads
-    resources: mem_mb=16000, runtime="4h"
-    shell: RUN + f" && {shlex.quote(sys.executable)} -m nbconvert --to html {{log.notebook}}"
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"

@@ -20,7 +20,9 @@ def lock(name):
     return {canonicalize_name(pin.name): pin.specifier for pin in pins}
 
 
-RUN, LAB, TEST, BENCH = (lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench"))
+RUN, LAB, TEST, BENCH, CLUSTER = (
+    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-cluster")
+)
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -32,15 +34,20 @@ def exact(specifier):
     return only.version
 
 
-@pytest.mark.parametrize("pins", [RUN, LAB, TEST, BENCH], ids=["run", "lab", "test", "bench"])
-def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins):
-    assert len(pins) > 10
+@pytest.mark.parametrize(
+    ("pins", "least"),
+    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (CLUSTER, 2)],
+    ids=["run", "lab", "test", "bench", "cluster"],
+)
+def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, least):
+    assert len(pins) >= least
     for name, specifier in pins.items():
         assert "+" not in exact(specifier), name
 
 
 def test_locks_do_not_overlap():
-    assert len(RUN | LAB | TEST | BENCH) == len(RUN) + len(LAB) + len(TEST) + len(BENCH)
+    locks = (RUN, LAB, TEST, BENCH, CLUSTER)
+    assert len(RUN | LAB | TEST | BENCH | CLUSTER) == sum(map(len, locks))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +58,9 @@ def test_locks_do_not_overlap():
         (EXTRAS["lab"], LAB),
         (EXTRAS["test"], TEST),
         (EXTRAS["bench"], BENCH),
+        (EXTRAS["cluster"], CLUSTER),
     ],
-    ids=["project", "workflow", "lab", "test", "bench"],
+    ids=["project", "workflow", "lab", "test", "bench", "cluster"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):

@@ -64,7 +64,7 @@ def test_events_tell_what_is_planned_finished_and_failed(tmp_path):
     assert told.returncode == 1
     assert jobs.planned == {"all": 1, "cohort": 1, "model": 1, "train": 1}
     assert [(rule, notebook) for rule, notebook, _ in finished] == [("cohort", "01.ipynb")]
-    assert jobs.failed == ["04.ipynb"] and jobs.running == {}
+    assert jobs.failed == {"04.ipynb": ""} and jobs.running == {}
     assert jobs.seconds.keys() == {"cohort"} and 0 < jobs.seconds["cohort"][0] < 60
     (tmp_path / "snakemake.log").write_text(told.stderr)
     assert "of a notebook" in told.stderr, "what jobs print is kept in the log"

@@ -1,10 +1,13 @@
 """Run the workflow for one settings file: python tools/run.py demo; or one target of it: ... study sensitivity
 
+With --profile slurm every notebook is a job of a SLURM cluster, as profiles/slurm says, and all else is the same.
+
 Prints a line for every notebook that finishes, with the time left, then Table 1, beside the kept one where there is
 one, and the figures.
 When something fails, the last line names the notebook that holds the error.
 """
 
+import argparse
 import contextlib
 import errno
 import json
@@ -13,7 +16,6 @@ import platform
 import queue
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +26,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
+import cluster
 import estimate
+import on_gpu
 import psutil
 
 from strokelib.run.digest import digest
@@ -45,7 +49,7 @@ class Jobs:
     planned: dict[str, int] = field(default_factory=dict)  # by rule
     running: dict[int, tuple] = field(default_factory=dict)  # by job id: rule, notebook, start
     seconds: dict[str, list] = field(default_factory=dict)  # by rule, of the finished ones
-    failed: list[str] = field(default_factory=list)  # notebooks
+    failed: dict[str, str] = field(default_factory=dict)  # notebooks, and what the cluster said of them, if anything
     usual: dict[str, float] = field(default_factory=dict)  # seconds by rule, as they were reckoned
     at_once: float = 1.0  # notebooks, as far as one knows before any has finished
 
@@ -59,10 +63,11 @@ def follow(told: dict, jobs: Jobs):
         jobs.running[told["jobid"]] = (told["rule_name"], notebook, time.monotonic())
     elif told["event"] == "job_error":
         jobs.running.pop(told["jobid"], None)
-        if notebook and notebook not in jobs.failed:
-            jobs.failed.append(notebook)
+        if notebook:
+            jobs.failed[notebook] = cluster.reason(told["rule_msg"], told["log"][1:])
     elif told["event"] == "job_finished":
         rule, notebook, began = jobs.running.pop(told["job_id"])
+        jobs.failed.pop(notebook, None)  # it was tried again
         jobs.seconds.setdefault(rule, []).append(time.monotonic() - began)
         return rule, notebook, jobs.seconds[rule][-1]
     return None
@@ -120,6 +125,14 @@ def progress_line(notebook: str) -> str:
     return next((f": {text}" for text in reversed(texts) if text.endswith(" left")), "")
 
 
+def written_since(notebook: str, moment: float) -> bool:
+    """Tell whether papermill has begun to write a notebook; on a cluster a job may wait for long before."""
+    try:
+        return (ROOT / notebook).stat().st_mtime >= moment
+    except OSError:
+        return False
+
+
 def clock(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
@@ -144,14 +157,6 @@ def lock(settings: Settings):
             raise
         print(f"this disk has no locks: start no second run of {settings.name} before this one ends", flush=True)
     return file
-
-
-def gpus() -> int:
-    """Count CUDA devices without importing torch."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    return sum(line.startswith("GPU") for line in listed.stdout.splitlines())
 
 
 def stop(child: subprocess.Popen) -> None:
@@ -192,8 +197,8 @@ def _writes(number: int, path: Path) -> bool:
         return False
 
 
-def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str) -> None:
-    """Record what made these results: commit, settings, versions, machine."""
+def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str, profile: Path | None) -> None:
+    """Record what made these results: commit, settings, versions, this machine, and the profile of a cluster."""
     packages = ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake")
     facts = {
         "settings": settings.name,
@@ -207,6 +212,7 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
         "processor": processor(),
         "cpus": os.cpu_count(),
         "gpus": gpu_count,
+        "profile": profile.name if profile else None,
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(elapsed_s),
     }
@@ -242,24 +248,34 @@ def compare_table(table: Path, kept: Path) -> None:
             print(f"    {METRICS[name].column:<16} {number(here, 1):>7} {number(there, 1):>7} {difference:>7}")
 
 
-def run(name: str, settings: Settings, target: str = "") -> int:
+def command(name: str, settings: Settings, target: str, profile: Path | None, gpu_count: int) -> list[str]:
+    """Return the call of snakemake: on a cluster its profile says how many jobs, here cores and GPUs do."""
+    words = [sys.executable, "tools/workflow.py", *([target] if target else [])]
+    words += ["--nolock", "--rerun-incomplete", "--nocolor", "--config", f"settings={name}"]
+    if profile:
+        return words + cluster.options(profile, settings)
+    # Without a GPU, as many notebooks as there are cores; with some, tools/on_gpu.py hands them out.
+    words += ["--resources", f"gpu={gpu_count * settings.compute.folds_at_once}"] if gpu_count else []
+    return [*words, "--cores", str(os.cpu_count())]
+
+
+def run(name: str, settings: Settings, target: str = "", profile: Path | None = None) -> int:
     """Run snakemake under the lock, following its jobs; return its exit code."""
     began = time.monotonic()
-    gpu_count = gpus()
-    reckoned = estimate.estimate(settings, name, gpu_count)
+    gpu_count = len(on_gpu.gpus())
+    reckoned = estimate.UNKNOWN if profile else estimate.estimate(settings, name, gpu_count)
     if too_long := estimate.too_long(reckoned, settings):
         sys.exit(too_long)
-    command = [sys.executable, "tools/workflow.py", *([target] if target else [])]
-    command += ["--nolock", "--rerun-incomplete", "--nocolor"]
-    command += ["--cores", str(os.cpu_count()), "--config", f"settings={name}"]
-    # Without a GPU, as many notebooks as there are cores.
-    command += ["--resources", f"gpu={settings.compute.folds_at_once}"] if gpu_count else []
+    called = command(name, settings, target, profile, gpu_count)
     jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned, settings))
     lines, last = queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
+        cluster.clear(settings, profile)
+        if profile:
+            at_end.callback(cluster.end, settings)
         clear(settings)
-        print(shlex.join(command), file=log, flush=True)
-        child = subprocess.Popen(command, cwd=ROOT, stdin=held, stdout=subprocess.PIPE, stderr=log, text=True)
+        print(shlex.join(called), file=log, flush=True)
+        child = subprocess.Popen(called, cwd=ROOT, stdin=held, stdout=subprocess.PIPE, stderr=log, text=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop(child))
         reader = threading.Thread(target=lambda: [*map(lines.put, child.stdout), lines.put(None)])
@@ -278,17 +294,18 @@ def run(name: str, settings: Settings, target: str = "") -> int:
                 last = time.monotonic()
             elif jobs.planned and not planned:
                 left = seconds_left(jobs, elapsed)
-                rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if left else ""
+                rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if jobs.usual else ""
                 print(f"{sum(jobs.planned.values())} jobs to run{rest}", flush=True)
             elif len(jobs.failed) > failed:
-                print(f"   failed   {short(jobs.failed[-1], settings)}; what does not need it goes on", flush=True)
+                print(f"   failed   {short([*jobs.failed][-1], settings)}; what does not need it goes on", flush=True)
             elif time.monotonic() - last > QUIET_S:
                 say_running(jobs, elapsed, settings)
                 last = time.monotonic()
         code = child.wait()
+        at_end.close()  # before a failure is told, which takes its time
         if code == 0:
             if jobs.seconds:
-                write_manifest(settings, gpu_count, time.monotonic() - began, target)
+                write_manifest(settings, gpu_count, time.monotonic() - began, target, profile)
             else:
                 print("nothing to do: all results are there and up to date")
             say_results(settings, target)
@@ -321,11 +338,10 @@ def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
     for _, notebook, began in list(jobs.running.values()):
         if notebook:
-            spent = clock(time.monotonic() - began)
-            print(
-                f"   running  {short(notebook, settings)} for {spent}{progress_line(notebook)}",
-                flush=True,
-            )
+            spent = time.monotonic() - began
+            state = "running" if written_since(notebook, time.time() - spent) else "waiting"
+            progress = progress_line(notebook) if state == "running" else ""
+            print(f"   {state}  {short(notebook, settings)} for {clock(spent)}{progress}", flush=True)
 
 
 def say_results(settings: Settings, target: str) -> None:
@@ -349,8 +365,9 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
     log = settings.results / "snakemake.log"
     error, killed = last_error(log), f"ended from outside, see {short_path(log)}"
-    for notebook in reversed(jobs.failed):
-        print(f"failed: {notebook}: {first_error(notebook) or error or killed}")
+    for notebook, reason in reversed(jobs.failed.items()):
+        its_own = "" if reason and cluster.FAILED not in reason else first_error(notebook)
+        print(f"failed: {notebook}: {its_own or reason or error or killed}")
     if code < 0:
         print("stopped; the same command goes on from here")
     elif not jobs.failed:
@@ -358,16 +375,24 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["sensitivity"]):
-        sys.exit("usage: python tools/run.py SETTINGS [sensitivity]; SETTINGS is a name in configs/ or a .toml file")
-    name = sys.argv[1]
+    usage = "python tools/run.py SETTINGS [sensitivity] [--profile slurm]; SETTINGS: a name in configs/ or a .toml file"
+    parser = argparse.ArgumentParser(usage=usage, add_help=False)
+    parser.error = lambda _: sys.exit(f"usage: {usage}")
+    parser.add_argument("settings")
+    parser.add_argument("target", nargs="?", default="", choices=["", "sensitivity"])
+    parser.add_argument("--profile")
+    told = parser.parse_args()
     try:
-        settings = load_settings(name)
+        settings = load_settings(told.settings)
         check_results(settings)
-    except (ValueError, OSError) as error:
+        profile = cluster.find_profile(told.profile) if told.profile is not None else None
+    except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")
+    name = str(Path(told.settings).resolve()) if told.settings.endswith(".toml") else told.settings
     try:
-        return run(str(Path(name).resolve()) if name.endswith(".toml") else name, settings, *sys.argv[2:])
+        return run(name, settings, told.target, profile)
+    except cluster.ClusterError as error:
+        sys.exit(f"stopped: {error}")
     except OSError as error:
         where = error.filename or settings.results
         sys.exit(f"stopped: cannot write {where} ({error.strerror}); mend that, and the same command goes on from here")
