@@ -6,11 +6,13 @@ A notebook runs again when a file it reads has changed, or its code, the strokel
 the settings they name; not when its prose has. Every executed notebook stays in results/, a failed
 one, too: it is the log.
 """
+import os
 import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)  # this copy's code, whatever .venv came with it
+from strokelib import cases
 from strokelib.run import portable, stages
 from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
@@ -77,8 +79,12 @@ def writes(name):
 
 def scans():
     """What lies in the data folder, so that a replaced scan counts; the synthetic cohort is notebook 01's own."""
-    found = [] if S.synthetic else sorted(S.data_root.glob("*/*/**/*"))
-    return digest([(str(p.relative_to(S.data_root)), p.lstat().st_size, p.lstat().st_mtime_ns) for p in found])
+    try:
+        found = [] if S.synthetic else cases.files_of(S.data_root, S.data.source)
+    except (OSError, ValueError):
+        found = []  # notebook 01 says what is wrong with the folder
+    facts = [(os.path.relpath(path, S.data_root), path.stat()) for path in found if path.exists()]
+    return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
 
 
 SEEDED = [name for name, change in changes(S).items() if change.key == "seed"]
@@ -130,7 +136,7 @@ rule sampling:
     shell: RUN
 
 rule model:
-    input: notebook=source("04_model")
+    input: f"{OUT}/cohort.csv", notebook=source("04_model")  # it depends on no scan and says whose scans these are
     output: writes("04_model")
     log: notebook=f"{OUT}/04_model.ipynb"
     params: code=code("04_model")

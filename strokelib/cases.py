@@ -1,24 +1,21 @@
-"""The ISLES 2018 layout: find, check, load and save scans; patients.
+"""The scans of a data set: find, check and load them.
 
-One reader serves the challenge's own download and the synthetic cohort, which is written in exactly its form.
+One reader serves all copies of the challenge's download (`layouts`) and the synthetic cohort, which is written in its
+form.
 """
 
-import csv
-import json
 import math
-import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from strokelib import modalities
-from strokelib.modalities import ISLES, MODALITIES, OUTLINE, SERIES
+from strokelib import layouts, modalities
+from strokelib.facts import case_table as case_table
+from strokelib.layouts import SPLITS
+from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError, read_axes, read_image
-from strokelib.run.runtime import ROOT
-
-SPLITS = ("TRAINING", "TESTING")
+from strokelib.patients import patients_of
 
 
 @dataclass(frozen=True)
@@ -118,107 +115,64 @@ def list_cases(root, split, numbers=None, source: str = "isles2018") -> tuple[li
     return LAYOUTS[source](root, split, numbers)
 
 
-def _list_isles(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
-    """List the scans of a folder as the challenge's download has it; see `list_cases`."""
-    # Released file lists write the folders in lower case, too.
-    folder = next((Path(root) / s for s in (split, split.lower()) if (Path(root) / s).is_dir()), None)
-    if folder is None:
-        raise FileNotFoundError(
-            f"no folder {split} in {root}; it should hold case_1, case_2, ... (data/README.md tells how to get "
-            "ISLES 2018; the synthetic cohort is made by notebook 01)"
-        )
-    named, alike = {}, {}  # alike: Case_7, "case 7 (copy)", which count only where there is no case_7
-    for path in sorted(folder.iterdir()):
-        if match := re.fullmatch(r"case_([0-9]+)", path.name):
-            named.setdefault(int(match[1]), []).append(path)
-        elif (match := re.match(r"case[^a-z0-9]*([0-9]+)", path.name, re.IGNORECASE)) and path.is_dir():
-            alike.setdefault(int(match[1]), []).append(path)
-    if not named and not alike:
-        raise FileNotFoundError(f"no case_N folder in {folder}")
-    found, problems = [], {}
-    for number in sorted({*named, *alike} if numbers is None else {int(n) for n in numbers}):
-        here = named.get(number) or alike.get(number, [])
+def splits_there(root, source: str = "isles2018") -> tuple[str, ...]:
+    """Name the splits that a folder holds: "TRAINING", "TESTING", both or none.
+
+    A copy with the training scans alone is a valid one. `find_cases` of a split that is not there raises
+    FileNotFoundError.
+
+    Parameters
+    ----------
+    root, source : as of `find_cases`
+    """
+    there = []
+    for split in SPLITS:
         try:
-            if len(here) != 1 or number not in named:
-                raise CaseError(
-                    f"case_{number} needs one folder case_{number} in {folder}, found "
-                    f"{', '.join(repr(p.name) for p in here) or 'none'}; rename or remove what is too many, or unpack "
-                    "the download again"
-                )
-            found.append(_case_files(number, here[0], split))
+            LAYOUTS[source](root, split, [])
+        except FileNotFoundError:
+            continue
+        there.append(split)
+    return tuple(there)
+
+
+def files_of(root, source: str = "isles2018") -> list[Path]:
+    """List all files that the scans are read from, links followed, so that a change of one of them is noticed.
+
+    Parameters
+    ----------
+    root, source : as of `find_cases`
+    """
+    if LAYOUTS[source] is not _list_isles:
+        return layouts.files_in(Path(root), depth=6)
+    splits = [layouts.find_split(root, split) for split in splits_there(root, source)]
+    folders = [folder for split in splits for folder in (split.folder, split.labels) if folder]
+    found = {path for folder in folders for path in layouts.files_in(folder, depth=6)}
+    for place in {Path(root), *(split.folder.parent for split in splits)}:
+        found |= {path for name in ("patients.csv", "dataset.json") if (path := place / name).is_file()}
+    return sorted(found)
+
+
+def _list_isles(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
+    """List the scans of a copy of ISLES 2018, in any of the `layouts`; see `list_cases`."""
+    place = layouts.find_split(root, split)
+    scans, problems = [], {}
+    for number in sorted({*place.places, *place.alike} if numbers is None else {int(n) for n in numbers}):
+        try:
+            scans.append(layouts.read_scan(place, number))
         except CaseError as error:
             problems[number] = str(error)
-    return found, problems
+    patients, found = patients_of(root, place, scans), []
+    for scan in scans:
+        told = patients[scan.number]
+        if isinstance(told, CaseError):
+            problems[scan.number] = str(told)
+        else:
+            found.append(CaseFiles(scan.number, *told, scan.folder, scan.files, scan.ids))
+    return found, dict(sorted(problems.items()))
 
 
 # How each source's folder is laid out: a function as `_list_isles`.
 LAYOUTS = {"synthetic": _list_isles, "isles2018": _list_isles}
-
-
-def _case_files(number: int, folder: Path, split: str) -> CaseFiles:
-    try:
-        list(folder.iterdir())
-    except OSError as error:
-        raise CaseError(
-            f"case_{number}: {folder} is no folder that can be opened ({error.strerror}); replace it"
-        ) from error
-    # Of a Mac come .DS_Store and, for every file, a ._ file of the same name.
-    inside = [p for p in sorted(folder.rglob("*")) if not re.search(r"(^|/)\.", p.relative_to(folder).as_posix())]
-    images = [p for p in inside if p.name.endswith((".nii", ".nii.gz")) and not p.is_dir()]
-    files, ids, missing = {}, {}, []
-    marks = {name: MODALITIES[name].mark for name in ISLES} | {"OT": OUTLINE, "4DPWI": SERIES}
-    for key, mark in marks.items():
-        if key == "OT" and split == "TESTING":
-            continue  # where there is one, it is for scoring alone
-        found = [p for p in images if mark in p.name]
-        if len(found) > 1:
-            names = ", ".join(str(p.relative_to(folder)) for p in found)
-            raise CaseError(f"case_{number} has {len(found)} {key} images in {folder}: {names}; keep one")
-        if found:
-            files[key] = found[0]
-            digits = re.search(r"\.(\d+)\.nii(\.gz)?$", found[0].name)
-            if digits:
-                ids[key] = int(digits[1])
-        elif key in ISLES or (key == "OT" and split == "TRAINING"):
-            missing.append(key)
-    if missing:
-        raise CaseError(
-            f"case_{number} has no {', no '.join(missing)} image in {folder} (looked for "
-            f"{', '.join(f'*{marks[key]}*.nii' for key in missing)} and .nii.gz); rename the file, or unpack the "
-            "download again"
-        )
-    descriptions = [p for p in inside if p.suffix == ".json" and p.is_file()]
-    patient, slab = _patient(number, folder, split, ids, descriptions)
-    return CaseFiles(number, patient, slab, folder, files, ids)
-
-
-def _patient(number, folder, split, ids, descriptions) -> tuple[str, str]:
-    """Read patient and slab from the SMIR json beside an image, else from the table of facts by image id."""
-    for path in descriptions:
-        try:
-            description = str(json.loads(path.read_text()).get("description", ""))
-        except (OSError, ValueError, AttributeError, RecursionError):
-            continue  # the images do not depend on it, and the table may know the patient
-        match = re.search(r"(Train|Test)(?:ing)?_(\d+)_([A-Z])\b", description)
-        if match:
-            return f"{match[1]}_{match[2]}", match[3]
-    row = case_table().get((split, ids.get("CT")))
-    if row is None:
-        raise CaseError(
-            f"the patient of case_{number} is unknown: no json in {folder} has a description like "
-            f"'ISLES 2018 - TRAIN - Train_01_A - CT', and CT image {ids.get('CT')} is not in "
-            "data/isles18_cases.csv. Folds need the patient: add such a json beside the CT"
-        )
-    return f"{'Train' if split == 'TRAINING' else 'Test'}_{int(row['patient']):02d}", row["slab"]
-
-
-@cache
-def case_table() -> dict[tuple[str, int], dict[str, str]]:
-    """Read data/isles18_cases.csv, the facts of the real data set, keyed by (split, CT image id)."""
-    with open(ROOT / "data" / "isles18_cases.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    split = {"train": "TRAINING", "test": "TESTING"}
-    return {(split[row["split"]], int(row["ct_id"])): row for row in rows}
 
 
 def load_case(case_files: CaseFiles) -> Case:

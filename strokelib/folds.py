@@ -5,6 +5,30 @@ import numpy as np
 from strokelib.run.runtime import rng
 
 
+def check_folds(patients, n_folds: int, problems=()) -> None:
+    """Refuse more folds than there are patients, as soon as these are known and not after hours.
+
+    Parameters
+    ----------
+    patients : sequence, the patient of each training scan
+    n_folds : int
+    problems : list of str, what is wrong with training scans that cannot be used, which are then what to mend
+
+    Raises
+    ------
+    ValueError : fewer patients than folds.
+    """
+    people = len({*patients})
+    if people < n_folds:
+        instead = "add scans or lower folds.count"
+        if len(problems):
+            instead = f"{len(problems)} more cannot be used, mend these first: {problems[0]}"
+        raise ValueError(
+            f"{n_folds} folds need as many patients, and the {len(patients)} training scans that can be used are of "
+            f"{people}; {instead}"
+        )
+
+
 def assign_folds(patients, n_folds: int, scheme: str = "contiguous", seed: int = 0, slices=None):
     """Give every scan a fold such that no patient is in two.
 
@@ -30,8 +54,7 @@ def assign_folds(patients, n_folds: int, scheme: str = "contiguous", seed: int =
     patients = list(patients)
     names = list(dict.fromkeys(patients))
     scans = np.array([patients.count(name) for name in names])
-    if len(names) < n_folds:
-        raise ValueError(f"{n_folds} folds need as many patients, there are {len(names)}; lower folds.count")
+    check_folds(patients, n_folds)
     if scheme == "contiguous":
         fold_of = _deal_in_order(scans, n_folds)
     elif scheme == "balanced":

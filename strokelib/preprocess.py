@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib import modalities, registration
-from strokelib.cases import SPLITS, case_table, list_cases, load_case
+from strokelib.cases import SPLITS, list_cases, load_case, splits_there
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.run import runtime
@@ -79,34 +79,28 @@ def brain_mask(maps) -> np.ndarray:
 def check_cases(root, source: str = "isles2018") -> tuple[dict[str, list], pd.DataFrame]:
     """Read every scan and tell those that can be used from those that cannot.
 
-    Training scans of another size in plane than most are among the latter, since they share one tensor. So is every
-    case without a folder: of those of ISLES 2018 where these are its scans, else of the numbers up to the last, where
-    most are there.
+    Training scans of another size in plane than most are among the latter, since they share one tensor. A scan that is
+    not there is no bad one: a copy may hold some scans, or one split, and what is made from it says so.
 
     Parameters
     ----------
-    root : path of the folder that holds TRAINING/ and TESTING/
+    root : path of the folder that holds TRAINING/, and TESTING/ if there are testing scans
     source : data.source of the settings, a name in cases.LAYOUTS
 
     Returns
     -------
-    list of cases.CaseFiles by split, in numeric order; and the bad cases, a frame with a row for each: split, case
-    and problem, the message of the error with which `cases.load_case` or `check_case` refuses it.
+    list of cases.CaseFiles by split, in numeric order, an empty one for a split that is not there; and the bad cases,
+    a frame with a row for each: split, case and problem, the message of the error with which `cases.load_case` or
+    `check_case` refuses it.
 
     Raises
     ------
-    FileNotFoundError : no such folder, or no case_N folder in it.
+    FileNotFoundError : no folder of training scans, or no case_N folder in it.
     """
     usable, rows = {}, []
     for split in SPLITS:
-        found, problems = list_cases(root, split, source=source)
-        known = {key: int(row["case"]) for key, row in case_table().items() if key[0] == split}
-        numbers = {*problems, *(files.number for files in found)}
-        if any((split, files.ids.get("CT")) in known for files in found):  # then all of them must be there
-            numbers |= {*known.values()}
-        elif max(numbers) < 2 * len(numbers):  # else they are a choice, or no counting
-            numbers |= {*range(1, max(numbers))}
-        found, problems = list_cases(root, split, numbers, source)
+        there = split == "TRAINING" or split in splits_there(root, source)
+        found, problems = list_cases(root, split, source=source) if there else ([], {})
         sides = {}
         for files in found:
             try:

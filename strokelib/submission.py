@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib.evaluation.summary import mean_interval, paper_table, summarize
+from strokelib.facts import case_table
 from strokelib.metrics import volume_ml
 from strokelib.nifti import save_map
 from strokelib.run.runtime import write_whole
@@ -71,17 +72,48 @@ def _file_names(cases, name) -> list[str]:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
         raise ValueError(f"the name of a submission takes letters, digits, _ and - only, got {name!r}")
     if not cases:
-        raise ValueError("a submission needs at least one case")
+        raise ValueError("there are no testing scans, and a submission needs at least one case")
+    nameless = [case for case in cases if "MTT" not in case.ids]
+    if nameless:
+        case, others = nameless[0], f", nor have {len(nameless) - 1} others" if len(nameless) > 1 else ""
+        raise ValueError(
+            f"case_{case.number} has no SMIR id in the name of its MTT file {case.files.get('MTT')}{others}; the "
+            "challenge knows a case by that number"
+        )
     first = {}
     for case in cases:
-        if "MTT" not in case.ids:
-            raise ValueError(
-                f"case_{case.number} has no SMIR id in the name of its MTT file {case.files.get('MTT')}; the challenge "
-                "knows a case by that number"
-            )
         if (other := first.setdefault(case.ids["MTT"], case)) is not case:
             raise ValueError(f"case_{other.number} and case_{case.number} have the same MTT id {case.ids['MTT']}")
     return [f"SMIR.{name}.{case.ids['MTT']}.nii" for case in cases]
+
+
+def hindrance(cases) -> str:
+    """Say in a sentence why `write_submission` would refuse these cases, whatever their masks; nothing if it would not.
+
+    Parameters
+    ----------
+    cases : sequence of cases.CaseFiles
+    """
+    try:
+        _file_names(cases, "name")
+    except ValueError as error:
+        return f"No submission is written, which does not affect Table 1: {error}."
+    return ""
+
+
+def completeness(cases) -> str:
+    """Say in a sentence how many of the challenge's testing scans a submission of these cases holds.
+
+    Parameters
+    ----------
+    cases : sequence of cases.CaseFiles, told by the SMIR id of their MTT
+    """
+    known = {int(row["mtt_id"]) for (split, _), row in case_table().items() if split == "TESTING"}
+    held = len(known & {case.ids.get("MTT") for case in cases})
+    if not held:
+        return f"None of the ids in the submission is that of one of the challenge's {TEST_CASES} testing scans."
+    whole = "complete" if held == TEST_CASES else "not complete"
+    return f"The submission is {whole}: it holds {held} of the challenge's {TEST_CASES} testing scans."
 
 
 def _checked(mask, case) -> np.ndarray:
@@ -94,7 +126,7 @@ def _checked(mask, case) -> np.ndarray:
 
 
 def check_submission(path, cases) -> pd.DataFrame:
-    """Open a submission as the challenge would, and verify all of it.
+    """Open a submission as the challenge would, and verify all of it; `completeness` says whether it is all of them.
 
     Parameters
     ----------
@@ -157,7 +189,7 @@ def _check_file(case, file, data) -> dict:
     require(mask.shape == ct.get_data_shape()[:3], f"has shape {mask.shape}, the CT {ct.get_data_shape()}")
     require(header.get_slope_inter() in ((1, 0), (None, None)), "has a scale factor, expected none")
     for field in ("pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z"):
-        same = np.array_equal(header[field], ct[field])
+        same = np.array_equal(header[field], ct[field], equal_nan=True)  # in places that a header leaves unused
         require(same, f"has {field} {header[field]}, the CT {ct[field]}; it must have the CT's header")
     row = {"case": case.number, "file": file, "lesion_voxels": int(np.count_nonzero(mask))}
     return row | {"volume_ml": volume_ml(mask, ct.get_zooms()[:3])}

@@ -121,11 +121,16 @@ def test_the_patient_comes_from_the_table_by_image_id(tmp_path):
     assert (found.patient, found.slab) == ("Train_01", "B")
 
 
-def test_the_table_holds_94_and_62_scans_of_63_and_40_patients():
-    table = cases.case_table()
-    for split, scans, patients in (("TRAINING", 94, 63), ("TESTING", 62, 40)):
-        rows = [row for (s, _), row in table.items() if s == split]
-        assert (len(rows), len({row["patient"] for row in rows})) == (scans, patients)
+def test_a_folder_holds_one_split_or_both_or_none(tmp_path):
+    assert cases.splits_there(tmp_path) == () and cases.splits_there(tmp_path / "gone") == ()
+    write_case(tmp_path, 1)
+    assert cases.splits_there(tmp_path) == ("TRAINING",)
+    (tmp_path / "TESTING").mkdir()
+    assert cases.splits_there(tmp_path) == ("TRAINING",)
+    with pytest.raises(FileNotFoundError):
+        cases.find_cases(tmp_path, "TESTING")
+    write_case(tmp_path, 1, "TESTING", description="ISLES 2018 - TEST - Test_01_A - CT")
+    assert cases.splits_there(tmp_path) == cases.splits_there(tmp_path, "synthetic") == cases.SPLITS
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,19 @@ def test_contiguous_folds_of_the_real_cases_move_58_to_its_patient():
 def test_small_cohorts_fill_every_fold_or_say_why_not():
     assert folds.assign_folds(list("abc"), 3).tolist() == [0, 1, 2]
     assert folds.assign_folds(list("aaaaab"), 2).tolist() == [0] * 5 + [1]
-    with pytest.raises(ValueError, match=r"there are 2; lower folds.count"):
+    with pytest.raises(ValueError, match=r"^3 folds .* the 3 training .* are of 2; add scans or lower folds.count$"):
         folds.assign_folds(list("aab"), 3)
     with pytest.raises(ValueError, match="scheme must be"):
         folds.assign_folds(list("abc"), 3, "random")
+
+
+def test_where_scans_are_refused_these_are_what_to_mend():
+    problems = ["case_4 has no CBF image", *[f"case_{n}: cannot read it" for n in range(5, 95)]]
+    folds.check_folds(list("abc"), 3, problems)
+    for patients, people in (([], 0), (list("aab"), 2)):
+        said = rf"are of {people}; 91 more cannot be used, mend these first: case_4 has no CBF image$"
+        with pytest.raises(ValueError, match=said):
+            folds.check_folds(patients, 3, problems)
 
 
 def test_the_inner_split_shares_no_patient():

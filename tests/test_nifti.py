@@ -1,3 +1,5 @@
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -79,3 +81,47 @@ def test_a_saved_map_keeps_the_header(tmp_path):
     assert np.array_equal(nifti.read_image(path, 3)[0], probability)
     with pytest.raises(ValueError, match="cannot take the header"):
         nifti.save_map(path, probability[:-1], ct, np.float32)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".NII", ".NII.GZ"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_header_is_read_without_the_voxels(tmp_path, monkeypatch, suffix, kind):
+    path = write(tmp_path / f"a{suffix.lower()}", values(), kind=kind).rename(tmp_path / f"b{suffix}")
+    expected = nifti.read_image(path, 3)
+    monkeypatch.setattr(nifti, "_MOST_BYTES", 0)
+    monkeypatch.setattr(nifti, "_HEADER_BYTES", 600)  # a Nifti-2 header takes 540
+    shape, spacing = nifti.read_header(path, 3)
+    assert shape == expected[0].shape == SHAPE and np.array_equal(spacing, expected[1])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_header_that_promises_more_than_there_is_is_refused(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", values())
+    whole = path.read_bytes()
+    for left in (len(whole) - 1, len(whole) // 2, 300, 3, 0):
+        path.write_bytes(whole[:left])
+        with pytest.raises(CaseError, match=rf"^case_3: cannot read .*a{suffix} .*; replace the file"):
+            nifti.read_header(path, 3)
+
+
+def test_gzip_in_several_parts_is_read_to_its_end(tmp_path):
+    whole = write(tmp_path / "a.nii", values()).read_bytes()
+    for more in (b"", b"something behind the data"):
+        parts = [whole[:1000], whole[1000:] + more, b""]  # an empty one comes last where bgzip wrote it
+        (tmp_path / "a.nii.gz").write_bytes(b"".join(map(gzip.compress, parts)))
+        assert nifti.read_header(tmp_path / "a.nii.gz", 3)[0] == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("array", "spacing", "message"),
+    [
+        (values(np.complex64), SPACING, "complex64, expected real numbers"),
+        (values()[..., 0], SPACING, "2-D"),
+        (values(), (0.0, 0.9, 5.0), "spacing"),
+        (values(), (900.0, 900.0, 5000.0), "expected 0.1 to 30"),
+    ],
+)
+def test_a_header_of_no_scan_is_refused_as_the_image_is(tmp_path, array, spacing, message):
+    path = write(tmp_path / "a.nii", array, spacing)
+    with pytest.raises(CaseError, match=rf"^case_3: cannot read .*a\.nii \(.*{message}.*\); replace the file"):
+        nifti.read_header(path, 3)

@@ -14,7 +14,8 @@ import pytest
 from strokelib.run import runtime
 from strokelib.run.checks import SettingsError
 from strokelib.run.digest import digest
-from strokelib.run.settings import Settings, check_fold, load_settings
+from strokelib.run.results import start
+from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings, place_environment
 from strokelib.run.variants import VARIANTS, WEIGHTS, changes, method, weights
 
 
@@ -34,17 +35,23 @@ def test_shipped_settings_load_and_name_their_folders(name, tmp_path, monkeypatc
     monkeypatch.setattr(runtime, "ROOT", tmp_path)  # where no results lie
     assert settings.name == name
     assert settings.results == runtime.ROOT / "results" / name
-    assert settings.label == ("ISLES 2018" if name.startswith("isles2018") else "synthetic cohort")
+    assert settings.label == ("scans of isles2018" if name.startswith("isles2018") else "synthetic cohort")
 
 
-@pytest.mark.parametrize(("count", "end"), [(0, ""), (1, ", 1 bad case left out"), (2, ", 2 bad cases left out")])
-def test_the_label_counts_the_cases_left_out(count, end, tmp_path, monkeypatch):
-    settings = load_settings("isles2018")
+@pytest.mark.parametrize("name", ["demo", "isles2018"])
+def test_the_label_is_what_notebook_01_found_the_scans_to_be(name, tmp_path, monkeypatch):
+    settings = load_settings(name)
     monkeypatch.setattr(runtime, "ROOT", tmp_path)
     settings.results.mkdir(parents=True)
-    rows = ["split,number,problem", *(f'TRAINING,{n},"one, two"' for n in range(count))]
-    (settings.results / "bad_cases.csv").write_text("\n".join(rows) + "\n")
-    assert settings.label == "ISLES 2018" + end
+    table = settings.results / "cohort.csv"
+    for content, label in (
+        ('split,case,cohort\nTRAINING,1,"ISLES 2018, 20 of 94 training scans"\nTRAINING,2,other\n', None),
+        ("split,case,cohort\n", settings.source),
+        ("split,case\nTRAINING,1\n", settings.source),
+        ("", settings.source),
+    ):
+        table.write_text(content)
+        assert settings.label == (label or "ISLES 2018, 20 of 94 training scans")
 
 
 def test_phantom_and_isles2018_hold_the_papers_numbers():
@@ -140,7 +147,7 @@ IMPOSSIBLE = {
         ("patch_33",): "got 'patch_33'; did you mean 'patch_32'?",
         ("no_elastic", "no_elastic"): "a value twice",
     },
-    "sensitivity.folds": {0: ">= 1", 4: "at most folds.count, 3, got 4"},
+    "sensitivity.folds": {0: ">= 1"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
 # What is of the wrong type wherever it stands; TOML's true is no 1, and nan is no number.
@@ -264,11 +271,30 @@ def test_a_name_that_makes_no_plain_folder_is_refused(stem, tmp_path):
         {"postprocess.thresholds": [0.001, 0.999], "postprocess.min_lesion_voxels": [1]},
         {"data.source": "isles2018", "folds.count": 30},
         {"cohort.training_patients": 3, "folds.inner_split": True},
+        {"prediction.step": 40, "sensitivity.changes": ["patch_16"]},
+        {"folds.count": 2, "sensitivity.folds": 3},
     ],
     ids=str,
 )
 def test_the_ends_of_the_ranges_are_allowed(change, tmp_path):
     assert load_settings(changed(tmp_path, change)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"prediction.step": 40, "sensitivity.changes": ["rate_40", "patch_32"]}, "'patch_32', whose patches of 32"),
+        ({"folds.count": 2, "sensitivity.folds": 3}, "sensitivity.folds must be at most folds.count, 2, got 3"),
+    ],
+    ids=str,
+)
+def test_what_notebook_09_cannot_try_is_refused_when_it_is_asked_for(change, part, tmp_path):
+    settings = load_settings(changed(tmp_path, change))
+    for refuse in (lambda: check_sensitivity(settings), lambda: start("09_sensitivity", tmp_path / "mine.toml")):
+        with pytest.raises(SettingsError, match=part):
+            refuse()
+    for name in ("demo", "study", "phantom", "isles2018"):
+        check_sensitivity(load_settings(name))
 
 
 def test_an_inner_split_needs_a_second_patient_to_train_on(tmp_path):
@@ -328,17 +354,19 @@ def test_the_front_door_refuses_every_bad_file_before_it_makes_anything(tmp_path
         (["none.toml"], "no settings file none.toml"),
         ([""], "no settings file"),
         (["."], "no settings file"),
+        (["gaps.toml", "sensitivity"], "holds 'patch_16', whose patches of 16 leave gaps at a prediction.step of 40"),
         ([], "usage: python tools/run.py SETTINGS"),
         (["demo", "phantom"], "usage: python tools/run.py SETTINGS"),
     ],
 )
 def test_the_command_line_prints_one_line_and_no_traceback(arguments, part, tmp_path):
+    changed(tmp_path, {"prediction.step": 40, "sensitivity.changes": ["patch_16"]}).rename(tmp_path / "gaps.toml")
     changed(tmp_path, {"folds.count": 1})
     command = [sys.executable, str(runtime.ROOT / "tools" / "run.py"), *arguments]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert told.returncode == 1 and told.stdout == ""
     assert part in told.stderr and len(told.stderr.splitlines()) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["gaps.toml", "mine.toml"]
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -422,3 +450,45 @@ def test_the_download_can_lie_elsewhere(monkeypatch):
     monkeypatch.setenv("STROKELIB_DATA", "/elsewhere")
     assert str(load_settings("isles2018").data_root) == "/elsewhere"
     assert load_settings("demo").data_root == runtime.ROOT / "data/synthetic/demo"
+
+
+# As one writes a path, and where it leads from the repository's root.
+PATHS = {"/a/b": "/a/b", "~/b": "/my/house/b", "a/b": "{root}/a/b", "../b": "{root}/../b", "a b/ü": "{root}/a b/ü"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_leads_to_one_place_wherever_a_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/my/house")
+    expected = PATHS[path].format(root=runtime.ROOT)
+    written = changed(tmp_path, {"data.source": "isles2018", "data.folder": path})
+    for folder in (tmp_path, runtime.ROOT, runtime.ROOT / "notebooks"):
+        monkeypatch.chdir(folder)
+        for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
+            monkeypatch.delenv(name, raising=False)
+        assert str(load_settings(written).data_root) == expected
+        monkeypatch.setenv("STROKELIB_DATA", path)
+        monkeypatch.setenv("STROKELIB_RESULTS", path)
+        assert str(load_settings("isles2018").data_root) == expected
+        assert str(load_settings("isles2018").results) == f"{expected}/isles2018"
+
+
+def test_a_command_takes_paths_of_the_environment_from_where_it_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/my/house")
+    monkeypatch.setenv("STROKELIB_DATA", "scans/../isles")
+    monkeypatch.setenv("STROKELIB_RESULTS", "~/out")
+    monkeypatch.chdir(tmp_path)
+    place_environment()
+    monkeypatch.chdir(runtime.ROOT / "notebooks")  # where its notebooks run
+    settings = load_settings("isles2018")
+    assert (settings.data_root, str(settings.results)) == (tmp_path / "isles", "/my/house/out/isles2018")
+    for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
+        monkeypatch.setenv(name, "")
+    place_environment()
+    assert load_settings("isles2018").data_root == runtime.ROOT / "data/isles2018", "nothing is named"
+
+
+@pytest.mark.parametrize("folder", ["/x/Stroke scans", "/x/Stroke scans/", "/x/y/../Stroke scans", "/x/Stroke scans/."])
+def test_scans_go_by_the_name_of_their_folder_until_they_were_looked_at(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("STROKELIB_DATA", folder)
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    assert load_settings("isles2018").label == "scans of Stroke scans"

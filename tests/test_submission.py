@@ -1,3 +1,4 @@
+import re
 import zipfile
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import pytest
 from strokelib import submission
 from strokelib.cases import CaseFiles
 from strokelib.evaluation.summary import paper_table
+from strokelib.facts import case_table
 from strokelib.metrics import case_metrics
 from strokelib.nifti import save_map
 
@@ -103,10 +105,52 @@ def test_cases_need_their_own_mtt_id(tmp_path):
     nameless, twin = cases.copy(), cases.copy()
     nameless[1] = CaseFiles(2, "Test_02", "A", tmp_path, cases[1].files, {"CT": 5})
     twin[2] = CaseFiles(3, "Test_03", "A", tmp_path, cases[2].files, cases[0].ids)
-    with pytest.raises(ValueError, match="case_2 has no SMIR id"):
+    with pytest.raises(ValueError, match=r"case_2 has no SMIR id .*none\.nii; the"):
         submission.write_submission(make_masks(), nameless, tmp_path / "out", "test")
     with pytest.raises(ValueError, match="case_1 and case_3 have the same MTT id"):
         submission.write_submission(make_masks(), twin, tmp_path / "out", "test")
+
+
+def test_what_hinders_a_submission_is_one_sentence_before_any_mask_is_made(tmp_path):
+    cases = make_cases(tmp_path)
+    nameless = [CaseFiles(n, f"Test_{n:02d}", "A", tmp_path, cases[0].files, {}) for n in (1, 2, 3)]
+    again = CaseFiles(9, "Test_09", "A", tmp_path, {}, cases[0].ids)
+    assert submission.hindrance(cases) == ""
+    for some, part in (
+        ([], "there are no testing scans"),
+        (nameless, "case_1 has no SMIR id in the name of its MTT file .*, nor have 2 others"),
+        ([*cases[1:], nameless[0]], "case_1 has no SMIR id .*; the"),
+        ([cases[0], again], "case_1 and case_9 have the same MTT id"),
+    ):
+        said = submission.hindrance(some)
+        assert re.fullmatch(rf"No submission is written, which does not affect Table 1: {part}.*\.", said), said
+        with pytest.raises(ValueError, match=re.escape(said.split(": ", 1)[1].rstrip("."))):
+            submission.write_submission([], some, tmp_path / "out", "test")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_submission_of_some_of_the_challenges_scans_is_not_complete(tmp_path):
+    known = [int(row["mtt_id"]) for (split, _), row in case_table().items() if split == "TESTING"]
+    whole = [CaseFiles(n, f"Test_{n:02d}", "A", tmp_path, {}, {"MTT": mtt}) for n, mtt in enumerate(known, 1)]
+    assert submission.completeness(whole) == (
+        "The submission is complete: it holds 62 of the challenge's 62 testing scans."
+    )
+    other = CaseFiles(7, "Test_07", "A", tmp_path, {}, {"MTT": 7})
+    for some, count in ((whole[:10], 10), (whole[1:], 61), ([*whole[:10], other], 10)):
+        said = f"The submission is not complete: it holds {count} of the challenge's 62 testing scans."
+        assert submission.completeness(some) == said
+    assert submission.completeness([other]).startswith("None of the ids in the submission is that of one of the chall")
+
+
+def test_what_a_header_leaves_unused_may_hold_anything(tmp_path):
+    cases, masks = make_cases(tmp_path), make_masks()
+    image = nib.load(cases[1].files["CT"])
+    data = np.asanyarray(image.dataobj).copy()
+    image.header["pixdim"][5:] = np.nan
+    nib.Nifti1Image(data, None, image.header).to_filename(cases[1].files["CT"])
+    assert np.isnan(nib.load(cases[1].files["CT"]).header["pixdim"][5:]).all()
+    path = submission.write_submission(masks, cases, tmp_path / "out", "test")
+    assert len(submission.check_submission(path, cases)) == 3
 
 
 def broken(path, change):

@@ -133,10 +133,13 @@ def test_the_headline_without_any_evidence():
 def test_in_short_tells_claims_and_testing_scans_where_they_could_be_scored():
     _, claims, _, table2, _ = run_of_a_study()
     claims, table2 = claims[claims["unit"] == "scan"], table2.assign(dsc_sd=0.3)
-    text = tables.in_short(claims, table2, "synthetic cohort")
+    text = tables.in_short(claims, table2, "synthetic cohort", 40)
     assert text.startswith("Of nine claims 7 hold, 2 come out opposite and none is inconclusive (synthetic cohort). ")
     assert "40 of the synthetic cohort, the networks together reach DSC 0.47 ± 0.30" in text
-    assert tables.in_short(claims, table2.dropna(), "ISLES 2018").endswith("so they cannot be scored.")
+    unscored = tables.in_short(claims, table2.dropna(), "ISLES 2018", 62)
+    assert unscored.endswith("The 62 testing scans have been predicted; their truth is not at hand, so none is scored.")
+    none = tables.in_short(claims, table2.dropna(), "ISLES 2018, no testing scans", 0)
+    assert none.endswith("(ISLES 2018, no testing scans). There are no testing scans here.")
 
 
 def test_table1_as_text_prints_the_papers_strings():

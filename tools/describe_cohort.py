@@ -15,7 +15,7 @@ import numpy as np
 from strokelib import cases, metrics, postprocess, preprocess, registration
 from strokelib.evaluation import agreement
 from strokelib.phantom.cohort import make_cohort
-from strokelib.run.settings import load_settings
+from strokelib.run.settings import load_settings, place_environment
 
 
 def quartiles(values) -> str:
@@ -24,6 +24,7 @@ def quartiles(values) -> str:
 
 
 def main() -> None:
+    place_environment()
     settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom")
     root, cohort = settings.data_root, settings.cohort
     if len(sys.argv) > 2:

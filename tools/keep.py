@@ -15,7 +15,7 @@ import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole
-from strokelib.run.settings import Settings, load_settings
+from strokelib.run.settings import Settings, load_settings, place_environment
 
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "09_sensitivity")
 
@@ -89,6 +89,7 @@ def keep(settings: Settings) -> list[Path]:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python tools/keep.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
+    place_environment()
     try:
         for path in keep(load_settings(sys.argv[1])):
             print(f"wrote {path.name}")

@@ -10,12 +10,13 @@ import sys
 import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.run.portable import surroundings
-from strokelib.run.settings import load_settings
+from strokelib.run.settings import load_settings, place_environment
 
 
 def main() -> None:
     if len(sys.argv) < 3:
         sys.exit("usage: python tools/pinned.py SETTINGS COMMAND ...; SETTINGS is a name in configs/ or a .toml file")
+    place_environment()
     try:
         settings = load_settings(sys.argv[1])
     except (ValueError, OSError) as error:

@@ -9,6 +9,7 @@ When something fails, the last line names the notebook that holds the error.
 
 import argparse
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -37,7 +38,7 @@ from strokelib.run.private import check_results
 from strokelib.run.provenance import git, processor
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
-from strokelib.run.settings import Settings, load_settings
+from strokelib.run.settings import Settings, check_sensitivity, load_settings, place_environment
 
 QUIET_S = 60  # after so long without a line, say what is running
 
@@ -239,7 +240,8 @@ def compare_table(table: Path, kept: Path) -> None:
     from strokelib.vocabulary import COMPARED, METRICS, NAMES
 
     ours, theirs = (pd.read_csv(path).query("source == 'this run'").set_index("variant") for path in (table, kept))
-    print(f"\nBeside the one kept in {short_path(kept)}: mean here, mean there, difference")
+    whose = "".join(f", {label}" for label in dict.fromkeys(theirs.get("cohort", [])))
+    print(f"\nBeside the one kept in {short_path(kept)}{whose}: mean here, mean there, difference")
     for variant in [variant for variant in ours.index if variant in theirs.index]:
         print(f"  {NAMES[variant]}")
         for name in [name for name in COMPARED if f"{name}_mean" in theirs]:
@@ -333,6 +335,23 @@ def say_finished(done, jobs: Jobs, elapsed_s: float, settings: Settings) -> None
         for line in text.splitlines():
             if line.endswith("training begins anew"):  # hours of work, perhaps; see `training.replaced`
                 print(f"           {line}", flush=True)
+    if rule == "cohort":
+        say_scans(settings)
+
+
+def say_scans(settings: Settings) -> None:
+    """Print whose scans notebook 01 found, where they are not all of a cohort, and those that cannot be used."""
+    if settings.label != settings.source:
+        print(f"   scans    {settings.label}")
+    table = settings.results / "bad_cases.csv"
+    if not table.is_file():
+        return
+    with open(table, newline="", encoding="utf-8") as file:
+        problems = [row["problem"] for row in csv.DictReader(file)]
+    if problems:
+        print(f"   refused  {len(problems)} scans, all of them in {short_path(table)}; the first:")
+    for problem in problems[:5]:
+        print(f"            {problem}", flush=True)
 
 
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
@@ -363,6 +382,8 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
     if there:
         convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
+    if "cohort" not in jobs.seconds and any(name.endswith("02_preprocessing.ipynb") for name in jobs.failed):
+        say_scans(settings)  # else they were printed when notebook 01 ended
     log = settings.results / "snakemake.log"
     error, killed = last_error(log), f"ended from outside, see {short_path(log)}"
     for notebook, reason in reversed(jobs.failed.items()):
@@ -382,9 +403,12 @@ def main() -> int:
     parser.add_argument("target", nargs="?", default="", choices=["", "sensitivity"])
     parser.add_argument("--profile")
     told = parser.parse_args()
+    place_environment()
     try:
         settings = load_settings(told.settings)
         check_results(settings)
+        if told.target:
+            check_sensitivity(settings)
         profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")

@@ -298,7 +298,7 @@ def headline(table1, claims, seeds, table2, vote) -> tuple[str, str, str]:
     return levels, found, rest
 
 
-def in_short(claims, table2, cohort: str) -> str:
+def in_short(claims, table2, cohort: str, testing: int) -> str:
     """Say what became of the paper's claims in a run, and how its testing scans fared.
 
     Parameters
@@ -306,10 +306,13 @@ def in_short(claims, table2, cohort: str) -> str:
     claims : frame, tests_of_significance.csv: the rows of one unit
     table2 : frame, table2.csv, whose rows without a rank are the run's own; none where no truth is known
     cohort : whose numbers these are
+    testing : how many testing scans there are
     """
     text, ours = f"Of nine claims {verdicts(claims)} ({cohort}). ", table2[table2["rank"].isna()]
+    if not testing:
+        return text + "There are no testing scans here."
     if ours.empty:
-        return text + "The testing scans have been predicted; their truth is not public, so they cannot be scored."
+        return text + f"The {testing} testing scans have been predicted; their truth is not at hand, so none is scored."
     row = ours.iloc[0]
     return text + (
         f"On the testing scans, {row['n']:.0f} of the {cohort}, the networks together reach DSC "

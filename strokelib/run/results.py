@@ -23,7 +23,7 @@ from strokelib.run import portable, private, provenance, runtime, stages
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
 from strokelib.run.provenance import short
-from strokelib.run.settings import Settings, check_fold, load_settings
+from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
 
 
 def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold: int | None = None) -> "Run":
@@ -50,6 +50,8 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     loaded = load_settings(settings)
     if fold is not None:
         check_fold(loaded, fold)
+    if notebook == "09_sensitivity":
+        check_sensitivity(loaded)
     private.check_results(loaded)
     private.check_notebook(loaded, notebook, running(notebook))
     place = runtime.choose_device(device, loaded.compute.portable)
@@ -57,8 +59,10 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     show_figures_as_jpeg()
     known = provenance.facts(notebook, loaded, place, variant)
     contents = dataclasses.replace(loaded, name="")
+    # Who looks at the scans says what they are; what was said when they were looked at last may be of others.
+    label = loaded.source if "cohort.csv" in stages.STAGES[notebook].writes else loaded.label
     print(
-        f"settings {loaded.name} ({digest(contents)}), seed {loaded.seed}, {loaded.label} | "
+        f"settings {loaded.name} ({digest(contents)}), seed {loaded.seed}, {label} | "
         f"{place}, threads {loaded.threads} | python {platform.python_version()}, "
         f"torch {torch.__version__}, numpy {np.__version__}"
     )
@@ -133,8 +137,9 @@ class Run:
         """Find the scans as they came: those that notebook 02 could use, or that were found usable just now."""
         if split not in self.found:
             table = self.read("registration")
-            wanted = table.case[table.split == split]
-            files = cases.find_cases(self.settings.data_root, split, wanted, self.settings.data.source)
+            wanted = table.case[table.split == split].tolist()  # none of a split that is not there
+            where = self.settings.data_root, split, wanted, self.settings.data.source
+            files = cases.find_cases(*where) if wanted else []
             self.found[split] = {file.number: file for file in files}
         return list(self.found[split].values())
 

@@ -26,7 +26,7 @@ class Data(Section):
     """Where the scans lie."""
 
     source: Annotated[str, SOURCES]
-    folder: str  # holds TRAINING/ and TESTING/; relative to the repository root
+    folder: str  # holds TRAINING/ and TESTING/; see `placed`
     skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
     def __post_init__(self):
@@ -177,10 +177,8 @@ class Settings(Section):
             not self.compute.portable or self.threads == 1,
             f"compute.portable needs threads = 1, because sums depend on their number; got {self.threads}",
         )
-        count, patients = self.folds.count, self.cohort.training_patients
-        tried = self.sensitivity.folds
-        require(tried <= count, f"sensitivity.folds must be at most folds.count, {count}, got {tried}")
         if self.synthetic:
+            count, patients = self.folds.count, self.cohort.training_patients
             message = f"folds.count must be at most cohort.training_patients, {patients}, got {count}"
             require(count <= patients, message)
             message = f"folds.inner_split needs cohort.training_patients of 3 at least, got {patients}"
@@ -193,14 +191,13 @@ class Settings(Section):
     @property
     def data_root(self) -> Path:
         """Folder with TRAINING/ and TESTING/. STROKELIB_DATA says where a download of ISLES 2018 lies."""
-        elsewhere = os.environ.get("STROKELIB_DATA")
-        return Path(elsewhere) if elsewhere and not self.synthetic else runtime.ROOT / self.data.folder
+        elsewhere = "" if self.synthetic else os.environ.get("STROKELIB_DATA")
+        return placed(elsewhere or self.data.folder)
 
     @property
     def results(self) -> Path:
         """Folder of all that a run writes. STROKELIB_RESULTS says where such folders lie, such as on a scratch disk."""
-        elsewhere = os.environ.get("STROKELIB_RESULTS") or "results"
-        return runtime.ROOT / Path(elsewhere).expanduser() / self.name
+        return placed(os.environ.get("STROKELIB_RESULTS") or "results") / self.name
 
     @property
     def kept(self) -> Path:
@@ -209,19 +206,38 @@ class Settings(Section):
 
     @property
     def source(self) -> str:
-        """What the scans are."""
+        """What the scans are before any of them was looked at: those of a download may be anybody's."""
+        if self.data.source == "isles2018":
+            return f"scans of {os.path.basename(os.path.abspath(self.data_root))}"
         return SOURCES[self.data.source].label
 
     @property
     def label(self) -> str:
-        """What every figure and table made from these scans must say, that some are left out included."""
-        source = self.source
-        listed = self.results / "bad_cases.csv"  # of notebook 01
-        if not listed.is_file():
-            return source
-        with open(listed, newline="", encoding="utf-8") as file:
-            bad = len(list(csv.DictReader(file)))
-        return f"{source}, {bad} bad case{'s' if bad > 1 else ''} left out" if bad else source
+        """What every figure and table made from these scans must say, as notebook 01 wrote it into cohort.csv."""
+        table = self.results / "cohort.csv"
+        if not table.is_file():
+            return self.source
+        with open(table, newline="", encoding="utf-8", errors="replace") as file:
+            return next(csv.DictReader(file), {}).get("cohort") or self.source
+
+
+def placed(path: str) -> Path:
+    """Say where a path of the settings or of the environment leads: "~" is home, others start at the repository's root.
+
+    So workflow and notebooks, which run in folders of their own, mean the same place. A command in tools/ calls
+    `place_environment` first.
+    """
+    return runtime.ROOT / os.path.expanduser(path)
+
+
+def place_environment() -> None:
+    """Make paths of the environment absolute, for this process and all that it starts: they start where it was called.
+
+    Without it, as in a kernel that nobody's command started, they start at the repository's root; see `placed`.
+    """
+    for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
+        if os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
 
 
 def check_fold(settings: Settings, fold: int) -> None:
@@ -267,12 +283,15 @@ def _convert(hint, value, where: str):
     return value
 
 
-def _check_changes(settings: Settings) -> None:
-    """Refuse changes that cannot be tried; here, and not in Settings, which a change of one of them makes anew."""
-    require(
-        settings.seed not in settings.sensitivity.seeds,
-        f"sensitivity.seeds must be other than the study's own, {settings.seed}; leave it out",
-    )
+def check_sensitivity(settings: Settings) -> None:
+    """Refuse settings of notebook 09 that cannot be tried; here and not in Settings, because no other notebook asks.
+
+    Raises
+    ------
+    SettingsError : a change whose patches leave gaps at the step of prediction, or more folds than there are.
+    """
+    tried, count = settings.sensitivity.folds, settings.folds.count
+    require(tried <= count, f"sensitivity.folds must be at most folds.count, {count}, got {tried}")
     for name in settings.sensitivity.changes:
         change = CHANGES[name]
         side = change.value if change.key == "patch_size" else VARIANTS[change.variant].patch_size
@@ -306,7 +325,11 @@ def load_settings(name_or_path) -> Settings:
             "'.' only",
         )
         settings = _build(Settings, table | {"name": path.stem}, "")
-        _check_changes(settings)
+        # Not in Settings, which a change of the seed makes anew.
+        require(
+            settings.seed not in settings.sensitivity.seeds,
+            f"sensitivity.seeds must be other than the study's own, {settings.seed}; leave it out",
+        )
         return settings
     except SettingsError as error:
         raise SettingsError(f"{path.name}: {error}") from None

@@ -82,11 +82,11 @@ STAGES = {
     "07_leaderboard_submission": Stage(
         depends=("seed", "folds.count", "compute", "prediction", "variants"),
         reads=("registration.csv", SCAN, f"{FOLD}/network.safetensors", "choice.csv", "metrics.csv"),
-        writes=(
+        writes=_figures("table2.csv", "leaderboard.png"),
+        may_write=(  # where there are testing scans, these have image ids, and their truth is known
             *("test_maps/case_{case}.nii.gz", "submission/submission.zip"),
-            *_figures("test_map.png", "table2.csv", "leaderboard.png"),
+            *("test_metrics.csv", "test_metrics_single.csv", *_figures("test_map.png", "vote.csv")),
         ),
-        may_write=("test_metrics.csv", "test_metrics_single.csv", *_figures("vote.csv")),
     ),
     "08_errors_and_uncertainty": Stage(
         depends=("folds.count", "drawing", "variants"),

@@ -399,11 +399,16 @@ def rename_to_latin_1(path, mark):
     return path.with_name(os.fsdecode(name))
 
 
-@damage(seeds=6)
+@damage(seeds=5)
+def case_folder_in_other_spelling(root, key, seed, rng):
+    scan_folder(root).rename(root / "TRAINING" / ["Case_7", "case 7", "case-7", "CASE_007", "case7"][seed])
+    return SAME
+
+
+@damage(seeds=2)
 def case_folder_misnamed(root, key, seed, rng):
-    names = ["Case_7", "case 7", "case-7", "case_7 (1)", "CASE_007", "case7"]
-    scan_folder(root).rename(root / "TRAINING" / names[seed])
-    return r"case_7 needs one folder case_7 .*found '[cC].*7.*'; rename"
+    scan_folder(root).rename(root / "TRAINING" / ["case_7 (1)", "case_7 copy"][seed])
+    return r"case_7 needs one folder case_7 .*found 'case_7 .*'; rename"
 
 
 @damage()
@@ -799,7 +804,7 @@ def test_bad_cases_are_listed_together_and_lose_no_other(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     (path,) = folder.glob("case_4/*CT_CBV*/*.nii")
     put(path, encode((head()["CBV"] > 0).astype("<u2")))
-    (folder / "case_8").rename(folder / "Case 8")
+    (folder / "case_8").rename(folder / "case_8 (copy)")
     (folder / "case_9").write_text("")
     (path,) = (tmp_path / "TESTING").glob("case_2/*CT_MTT*/*.nii")
     put(path, encode(head((48, 64, 1))["MTT"] * np.nan))
@@ -814,8 +819,7 @@ def test_bad_cases_are_listed_together_and_lose_no_other(tmp_path):
         ("TRAINING", 3): r"cannot read .*CT_CBF.*holds 1000\)",
         ("TRAINING", 4): "CBV is constant over its brain mask",
         ("TRAINING", 5): r"\(40, 40\) voxels, those of most training scans \(64, 64\)",
-        ("TRAINING", 7): "found none",
-        ("TRAINING", 8): "found 'Case 8'; rename",
+        ("TRAINING", 8): r"found 'case_8 \(copy\)'; rename",
         ("TRAINING", 9): "is no folder that can be opened",
         ("TESTING", 2): "MTT.*NaN or infinite",
     }
@@ -849,11 +853,16 @@ def test_no_bad_case_is_an_empty_table(tmp_path):
     assert bad.empty and list(bad.columns) == ["split", "case", "problem"]
 
 
-def test_cases_that_the_download_lost_are_bad_cases(tmp_path):
-    """The image of case 2 tells that these are the scans of ISLES 2018, of which there are 94 and 62."""
+def test_scans_that_are_not_there_are_no_bad_cases(tmp_path):
+    """The image of case 2 tells that these are scans of ISLES 2018; a part of it, or one split, is a study, too."""
     write_scan(tmp_path, head((32, 32, 1)), 2, first_id=345569)
-    write_scan(tmp_path, head((32, 32, 1)), 7, split="TESTING")
+    write_scan(tmp_path, head((32, 32, 1)), 7)
     usable, bad = preprocess.check_cases(tmp_path)
-    assert [files.number for files in usable["TRAINING"]] == [2] and len(usable["TESTING"]) == 1
-    assert bad.case.tolist() == [1, *range(3, 95)] and set(bad.split) == {"TRAINING"}
-    assert bad.problem.str.contains(r"^case_\d+ needs one folder case_\d+ in .*TRAINING, found none; ").all()
+    assert {split: [files.number for files in found] for split, found in usable.items()} == {
+        "TRAINING": [2, 7],
+        "TESTING": [],
+    }
+    assert bad.empty
+    (tmp_path / "TRAINING").rename(tmp_path / "TESTING")
+    with pytest.raises(FileNotFoundError, match="no folder TRAINING"):
+        preprocess.check_cases(tmp_path)
