@@ -84,7 +84,7 @@ def test_results_of_patients_in_a_tracked_folder_are_refused_before_anything_is_
         [sys.executable, "tools/run.py", real], cwd=repository, env=around, capture_output=True, text=True, timeout=120
     )
     assert told.returncode == 1 and told.stdout == ""
-    assert told.stderr.startswith("figures/study/figures/fig1.png would show patients (ISLES 2018) where git does not")
+    assert told.stderr.startswith("figures/study/figures/fig1.png would show patients where git does not")
     assert "STROKELIB_RESULTS" in told.stderr and len(told.stderr.splitlines()) == 1
     assert "??" not in git(repository, "status", "--porcelain", "--", "figures"), "nothing new lies there"
     private.check_results(load_settings("demo"))
@@ -120,7 +120,7 @@ def test_patients_are_shown_in_an_ignored_notebook_alone(repository, real):
     assert ["begun" in "".join(o.get("text", "") for o in outputs) for outputs in told] == expected
     for (error,) in (outputs for outputs, may in zip(told, expected, strict=True) if not may):
         assert error.ename == "ValueError"
-        assert error.evalue.startswith("notebooks/04_model.ipynb would show patients (ISLES 2018) where git does not")
+        assert error.evalue.startswith("notebooks/04_model.ipynb would show patients where git does not")
         assert "copy notebooks/04_model.ipynb there and open the copy in JupyterLab" in error.evalue
 
 
@@ -159,6 +159,6 @@ def test_patients_are_not_published_whatever_the_settings_say_by_now(repository,
     (settings.results / "figures" / "06_ablations.manifest.json").write_text(json.dumps(made))
     (settings.results / "manifest.json").write_text("{}")
     before = {p: p.read_bytes() for p in settings.kept.iterdir()}
-    with pytest.raises(ValueError, match=r"figures/study/fig1\.png would show patients \(ISLES 2018\) .* in results/"):
+    with pytest.raises(ValueError, match=r"figures/study/fig1\.png would show patients .* in results/"):
         tool("keep").keep(settings)
     assert {p: p.read_bytes() for p in settings.kept.iterdir()} == before

@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+import ahead  # noqa: F401, this copy of the project first
+
 from strokelib import arrival, unpacking
 from strokelib.run.settings import Settings, load_settings
 

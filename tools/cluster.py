@@ -14,6 +14,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import ahead  # noqa: F401, this copy of the project first
+
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings
 

@@ -33,6 +33,7 @@ BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, 
 ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
 DEMO_SLICES, STEP_S = 142, 0.75
+UNKNOWN = {"seconds": {}, "jobs": {}, "device": "unknown", "speed": {}}  # as on a cluster, whose nodes differ
 LONG_S = 24 * 3600  # a CPU that needs longer is not begun on without being told to
 SMALL = {"isles2018": "isles2018_small", "synthetic": "study"}  # settings of hours, by data.source
 
@@ -161,7 +162,7 @@ def estimate(settings: Settings, name: str, gpus: int) -> dict:
     around = os.environ | portable.surroundings(settings)
     told = subprocess.run(command, cwd=runtime.ROOT, env=around, capture_output=True, text=True)
     if told.returncode:  # the notebooks will say what is wrong
-        return here | {"seconds": {}, "jobs": {}, "device": "unknown", "speed": {}}
+        return UNKNOWN
     found = here | json.loads(told.stdout)
     with contextlib.suppress(OSError):  # what cannot be written, the run itself will tell
         runtime.write_whole(file, lambda path: path.write_text(json.dumps(found, indent=1) + "\n"))

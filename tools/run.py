@@ -266,13 +266,12 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
     """Run snakemake under the lock, following its jobs; return its exit code."""
     began = time.monotonic()
     gpu_count = len(on_gpu.gpus())
+    reckoned = estimate.UNKNOWN if profile else estimate.estimate(settings, name, gpu_count)
+    if too_long := estimate.too_long(reckoned, settings):
+        sys.exit(too_long)
     called = command(name, settings, target, profile, gpu_count)
-    jobs, lines, last = Jobs(), queue.Queue(), began
-    if not profile:  # which has other machines than this
-        reckoned = estimate.estimate(settings, name, gpu_count)
-        if too_long := estimate.too_long(reckoned, settings):
-            sys.exit(too_long)
-        jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned, settings))
+    jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned, settings))
+    lines, last = queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
         cluster.clear(settings, profile)
         if profile:
@@ -298,7 +297,7 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
                 last = time.monotonic()
             elif jobs.planned and not planned:
                 left = seconds_left(jobs, elapsed)
-                rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if left else ""
+                rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if jobs.usual else ""
                 print(f"{sum(jobs.planned.values())} jobs to run{rest}", flush=True)
             elif len(jobs.failed) > failed:
                 print(f"   failed   {short([*jobs.failed][-1], settings)}; what does not need it goes on", flush=True)
@@ -425,10 +424,10 @@ def main() -> int:
     place_environment()
     try:
         settings = load_settings(told.settings)
-        profile = cluster.find_profile(told.profile) if told.profile is not None else None
+        check_results(settings)
         if told.target:
             check_sensitivity(settings)
-        check_results(settings)
+        profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")
     name = str(Path(told.settings).resolve()) if told.settings.endswith(".toml") else told.settings

@@ -38,7 +38,7 @@ def check_private(settings: Settings, path, instead: str) -> None:
     """
     if not settings.synthetic and is_tracked(path):
         raise ValueError(
-            f"{short(Path(path))} would show patients ({settings.source}) where git does not ignore it, so that it may "
+            f"{short(Path(path))} would show patients where git does not ignore it, so that it may "
             f"be published by a commit; {instead}"
         )
 

@@ -90,7 +90,7 @@ def test_a_home_that_nobody_may_write_in_is_not_needed(copied, around, tmp_path)
     before = sorted(home.rglob("*"))
     for folder in [home, *(path for path in before if path.is_dir())]:
         folder.chmod(0o555)
-    options = ["--cwd", "notebooks", "-k", "python3", "-r", "settings", TINY]
+    options = ["--cwd", "notebooks", "-k", "python3", "-r", "settings", copied / TINY]
     told = call(
         copied, around, "tools/execute.py", "notebooks/04_model.ipynb", "ran.ipynb", *options,
         preexec_fn=without_privilege,
