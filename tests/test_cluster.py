@@ -176,14 +176,16 @@ def test_what_slurm_says_of_a_failed_job_is_told_in_one_line(message, reason):
     assert cluster.reason(message, ["18.log"]) == reason
 
 
-def test_the_last_failure_alone_counts_and_one_that_was_mended_does_not():
+def test_each_try_of_a_failed_job_is_told_and_one_that_was_mended_is_not():
     run = tool("run")
     jobs, began = run.Jobs(), {"event": "job_info", "jobid": 3, "rule_name": "train", "log": ["a.ipynb"]}
     for number, status in ((1, "FAILED"), (2, "TIMEOUT")):
         words = f"SLURM-job '{number}' failed, SLURM status is: '{status}'."
         run.follow(began, jobs)
         run.follow({"event": "job_error", "jobid": 3, "log": ["a.ipynb", "b.log"], "rule_msg": words}, jobs)
-    assert jobs.failed == {"a.ipynb": "SLURM's job 2 ended as TIMEOUT, see b.log"} and not jobs.running
+    ended = "SLURM's job {} ended as {}, see b.log"
+    assert jobs.failed == {"a.ipynb": f"{ended.format(1, 'FAILED')}; then {ended.format(2, 'TIMEOUT')}"}
+    assert not jobs.running
     run.follow(began, jobs)
     assert run.follow({"event": "job_finished", "job_id": 3}, jobs)[:2] == ("train", "a.ipynb")
     assert jobs.failed == {}

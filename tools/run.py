@@ -66,7 +66,8 @@ def follow(told: dict, jobs: Jobs):
     elif told["event"] == "job_error":
         jobs.running.pop(told["jobid"], None)
         if notebook:
-            jobs.failed[notebook] = cluster.reason(told["rule_msg"], told["log"][1:])
+            tries = [jobs.failed.get(notebook), cluster.reason(told["rule_msg"], told["log"][1:])]
+            jobs.failed[notebook] = "; then ".join(filter(None, tries))
     elif told["event"] == "job_finished":
         rule, notebook, began = jobs.running.pop(told["job_id"])
         jobs.failed.pop(notebook, None)  # it was tried again

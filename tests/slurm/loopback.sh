@@ -29,7 +29,6 @@ start() {
   # Pretended GPUs: SLURM hands them out and sets CUDA_VISIBLE_DEVICES; nothing can be computed on them.
   for n in 0 1; do [ -e "$folder/gpu$n" ] || mknod "$folder/gpu$n" c 1 3; done
   host=$(hostname -s)
-  memory=$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
   cat >"$folder/slurm.conf" <<CONF
 ClusterName=loopback
 SlurmctldHost=$host(127.0.0.1)
@@ -57,7 +56,7 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 KillWait=5
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=$memory Gres=gpu:2
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=200000 Gres=gpu:2
 PartitionName=short Nodes=ALL Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=ALL MaxTime=1-0
 CONF

@@ -1,6 +1,6 @@
 """A study on a real SLURM: a run that is stopped, one that is lost, a fold that fails once. README.md says how.
 
-The notebooks are pretended (tests/pretended.py), so that it takes a minute or two; all else is what a study runs.
+The notebooks are pretended (tests/pretended.py), so that it takes some minutes; all else is what a study runs.
 """
 
 import importlib.util
