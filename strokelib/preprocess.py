@@ -24,7 +24,7 @@ class Preprocessed:
 
     `images` (input, x, y, slice) float32: the modalities, then the mirrored ones in the same order,
     normalized, exactly 0 outside the brain. `mask` (x, y, slice) bool is the brain of the unmirrored
-    scan, `matrix`, `score` and `flip_score` are those of `registration.Alignment`.
+    scan, `matrix`, `score`, `flip_score` and `quality` are those of `registration.Alignment`.
     """
 
     images: np.ndarray
@@ -37,6 +37,7 @@ class Preprocessed:
     score: float
     flip_score: float
     modalities: tuple[str, ...] = modalities.ISLES  # provided; `images` holds the mirror image of each, too
+    quality: float = np.nan  # of the alignment; see `registration.doubt`
 
     @property
     def provided(self) -> np.ndarray:
@@ -216,6 +217,7 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
         score=alignment.score,
         flip_score=alignment.flip_score,
         modalities=case.modalities,
+        quality=alignment.quality,
     )
 
 
@@ -277,6 +279,7 @@ def load_preprocessed(path) -> Preprocessed:
         score=float(arrays["score"]),
         flip_score=float(arrays["flip_score"]),
         modalities=tuple(arrays["modalities"].tolist()),
+        quality=float(arrays["quality"]),
     )
 
 
