@@ -78,3 +78,21 @@ def test_a_rule_without_a_usual_time_counts_and_has_one():
     run = tool("run")
     jobs = run.Jobs(planned={"cohort": 1, "new": 2}, seconds={"new": [10.0]})
     assert run.seconds_left(jobs, 10.0, True) == 10.0 + 10.0 * run.USUAL_S["cohort"] / run.OTHER_S
+
+
+def test_remarks_are_printed_the_same_on_many_scans_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    run = tool("run")
+    settings = run.load_settings("demo")
+    run.say_remarks(settings)  # none written yet
+    settings.results.mkdir(parents=True)
+    table = settings.results / "remarks.csv"
+    table.write_text("split,case,remark,cohort\n")
+    run.say_remarks(settings)
+    assert capsys.readouterr().out == ""
+    rows = ["TRAINING,1,in minutes,x", "TRAINING,2,odd,x", "TRAINING,2,in minutes,x", "TESTING,1,in minutes,x"]
+    table.write_text("split,case,remark,cohort\n" + "\n".join(rows) + "\n")
+    run.say_remarks(settings)
+    first, *said = capsys.readouterr().out.splitlines()
+    assert first.startswith("   remarks  3 scans, see ") and first.endswith("remarks.csv:")
+    assert [line.strip() for line in said] == ["TRAINING case_1 and 2 more: in minutes", "TRAINING case_2: odd"]
