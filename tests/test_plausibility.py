@@ -126,3 +126,11 @@ def test_scores_do_not_need_a_size():
     for side in (64, 65, 96, 131):
         case = make_case(side=side)
         assert all(0.3 < score <= 1 for score in mirror_scores(case.head))
+
+
+def test_a_negative_background_is_seen_where_the_ct_shows_tissue_all_over():
+    """As of a scan cropped to the brain, with the scalp in the corners."""
+    case = change(make_case(), "CT", lambda ct: np.where((ct > 100) | (ct < 0), 45, ct))
+    check_case(case)
+    with pytest.raises(CaseError, match=r"case_7: Tmax is negative, .* \(most often -1 there\)"):
+        check_case(change(case, "Tmax", lambda tmax: np.where(tmax == 0, -1, tmax)))

@@ -158,3 +158,21 @@ def test_a_checkpoint_that_was_not_gone_on_from_is_said(tmp_path, monkeypatch, c
     jobs = run.Jobs(planned={"train": 1}, seconds={"train": [5.0]})
     run.say_finished(("train", str(notebook), 5.0), jobs, 5.0, settings)
     assert capsys.readouterr().out.splitlines()[1:] == [f"           {told}"]
+
+
+def test_remarks_are_printed_the_same_on_many_scans_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    run = tool("run")
+    settings = run.load_settings("demo")
+    run.say_remarks(settings)  # none written yet
+    settings.results.mkdir(parents=True)
+    table = settings.results / "remarks.csv"
+    table.write_text("split,case,remark,cohort\n")
+    run.say_remarks(settings)
+    assert capsys.readouterr().out == ""
+    rows = ["TRAINING,1,in minutes,x", "TRAINING,2,odd,x", "TRAINING,2,in minutes,x", "TESTING,1,in minutes,x"]
+    table.write_text("split,case,remark,cohort\n" + "\n".join(rows) + "\n")
+    run.say_remarks(settings)
+    first, *said = capsys.readouterr().out.splitlines()
+    assert first.startswith("   remarks  3 scans, see ") and first.endswith("remarks.csv:")
+    assert [line.strip() for line in said] == ["TRAINING case_1 and 2 more: in minutes", "TRAINING case_2: odd"]

@@ -368,9 +368,9 @@ def say_remarks(settings: Settings) -> None:
     if rows:
         print(f"   remarks  {len({(row['split'], row['case']) for row in rows})} scans, see {short_path(table)}:")
     for remark, count in Counter(row["remark"] for row in rows).most_common(5):
-        case = next(row["case"] for row in rows if row["remark"] == remark)
-        who = f"case_{case}" + (f" and {count - 1} more" if count > 1 else "")
-        print(f"            {who}: {remark}", flush=True)
+        first = next(row for row in rows if row["remark"] == remark)
+        more = f" and {count - 1} more" if count > 1 else ""
+        print(f"            {first['split']} case_{first['case']}{more}: {remark}", flush=True)
 
 
 def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
