@@ -54,7 +54,7 @@ def look(root, settings: Settings) -> Arrival:
     settings : of the run: data.source, data.skip_bad_cases and folds.count are what counts here
     """
     root = Path(root).parent if Path(root).is_file() else Path(root)
-    named = "" if settings.name == TARGETS[0] else f" --settings {settings.name}"
+    named = "" if settings.name == TARGETS[0] else f" {settings.name}"
     again = f"python tools/check_data.py {shlex.quote(str(root))}{named}"
     try:
         splits = cases.splits_there(root, settings.data.source)
@@ -66,7 +66,9 @@ def look(root, settings: Settings) -> Arrival:
         advice = "stopped: without training scans there is no Table 1; data/README.md tells how to get them; then run "
         return Arrival((_plain(f"found: no folder of training scans; {there}"),), (), False, _plain(advice + again))
     seen.setdefault("TESTING", Look([], {}, {}))
-    lines = [_shape(root, seen), *_counts(seen), *_gaps(seen)]
+    lines = _counts(seen)
+    if settings.data.source == "isles2018":
+        lines = [_shape(root, seen), *lines, *_gaps(seen)]
     problems = [(split, *pair) for split, look in seen.items() for pair in sorted(look.problems.items())]
     problems = tuple((split, number, _plain(problem)) for split, number, problem in problems)
     hindrance = _hindrance(seen, settings)

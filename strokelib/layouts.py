@@ -99,8 +99,8 @@ def find_split(root, split: str) -> Split:
     if empty:
         raise FileNotFoundError(f"no case_N folder in {empty}")
     raise FileNotFoundError(
-        f"no folder {split} in {root}; it should hold case_1, case_2, ... (data/README.md tells how to get ISLES 2018; "
-        "the synthetic cohort is made by notebook 01)"
+        f"no folder {split} in {root}; it should hold case_1, case_2, ... (data/README.md tells how to get ISLES 2018, "
+        "and python tools/check_data.py unpacks it; the synthetic cohort is made by notebook 01)"
     )
 
 
@@ -162,7 +162,8 @@ def _cases(folder: Path) -> Iterator[Path]:
 def _is_bare(root: Path, split: str) -> bool:
     """Tell whether a folder holds cases of a split without a folder TRAINING or TESTING around them."""
     cases = sorted(_cases(root))
-    outlined = any(modality_of(path.name) == "OT" for case in cases[:3] for path in [case, *files_in(case)])
+    files = [path for case in cases[:3] for path in [case, *files_in(case)] if is_image(path.name)]
+    outlined = any(modality_of(path.name) == "OT" for path in files)
     return bool(cases) and (split_of(root.name) or ("TRAINING" if outlined else "TESTING")) == split
 
 

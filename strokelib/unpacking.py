@@ -59,25 +59,28 @@ def unpack(root) -> Iterator[str]:
     for path in [root] if root.is_file() else sorted(folder.glob("[!.]*")):
         if path.suffix.lower() == ".zip" and path.is_file():
             splits = _splits_of_zip(path)
-            if splits - there:
+            if splits - {*there}:
                 yield from _unpack_zip(path, folder, splits)
-                there |= splits
+                there |= dict.fromkeys(splits, folder)
+            elif splits and root.is_file():
+                lies = ", ".join(sorted(str(there[split]) for split in splits))
+                yield f"{path.name}: not unpacked, because {lies} is there; move it away to have it unpacked"
     if not there:
         tables = [root] if root.is_file() else files_in(root, _DEPTH)
         if tables := [path for path in tables if path.suffix.lower() == ".parquet"]:
             yield from _unpack_parquet(tables, folder)
 
 
-def _splits(folder: Path) -> set[str]:
-    there = set()
+def _splits(folder: Path) -> dict[str, Path]:
+    """Tell where the splits lie that a folder holds."""
+    there = {}
     for split in SPLITS:
         try:
-            find_split(folder, split)
+            there[split] = find_split(folder, split).folder
         except FileNotFoundError:
             continue
         except CaseError:
-            pass  # it is there, if not in order
-        there.add(split)
+            there[split] = folder  # if not in order
     return there
 
 
@@ -87,18 +90,13 @@ def _filling(folder: Path):
 
     Raises
     ------
-    PackedError : the disk is full or may not be written to, or a name is taken.
+    PackedError : the disk is full or may not be written to.
     """
     part = folder / _PART
     try:
         part.mkdir()
         yield part
-        names = sorted(path.name for path in part.iterdir())
-        if taken := [name for name in names if split_of(name) and (folder / name).exists()]:
-            raise PackedError(f"{folder / taken[0]} is there already; move it away, and run this again")
-        for name in names:
-            if not (folder / name).exists():  # such as the license, which is in both archives
-                os.replace(part / name, folder / name)
+        _move(part, folder)
     except OSError as error:
         raise PackedError(
             f"cannot write into {folder} ({error.strerror or error}); make room there, make it writable, or unpack "
@@ -106,6 +104,16 @@ def _filling(folder: Path):
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move what a folder holds into another, and leave what is there, such as the license of the first archive."""
+    for path in sorted(source.iterdir()):
+        there = target / path.name
+        if path.is_dir() and there.is_dir():
+            _move(path, there)
+        elif not there.exists():
+            os.replace(path, there)
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

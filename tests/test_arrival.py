@@ -257,8 +257,19 @@ def test_nnunets_layout_is_named(copy, tmp_path):
     assert found.runs and "nnU-Net's layout, such as isles_001_0000.nii" in found.lines[0]
 
 
+def test_other_sources_are_not_held_against_isles(copy):
+    found, said = look(copy, source="synthetic")
+    assert found.runs and "ISLES 2018" not in said and found.lines[0].startswith("6 training scans of 5 patients")
+
+
 def test_the_command_is_that_of_the_settings(copy):
     small = arrival.look(copy, dataclasses.replace(SETTINGS, name="isles2018_small"))
     assert small.advice.endswith(f"make isles2018_small DATA='{copy}'")
+    image(copy, "TRAINING", 1, "CT").unlink()
+    small = arrival.look(copy, dataclasses.replace(SETTINGS, name="isles2018_small"))
+    assert small.advice.endswith(f"then run python tools/check_data.py '{copy}' isles2018_small")
+
+
+def test_settings_of_ones_own_run_by_their_name(copy):
     settings = dataclasses.replace(SETTINGS, name="mine")
     assert arrival.look(copy, settings).advice.endswith(f"STROKELIB_DATA='{copy}' python tools/run.py mine")

@@ -64,5 +64,5 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path):
     (tmp_path / "ISLES2018_Training.zip").write_bytes(b"PK, and then the line was cut")
     told = check(tmp_path, cwd=tmp_path)
     assert told.returncode == 1 and told.stdout.startswith("stopped: ") and "no whole zip" in told.stdout
-    told = check(tmp_path, "--settings", "isles2019", cwd=tmp_path)
+    told = check(tmp_path, "isles2019", cwd=tmp_path)
     assert told.returncode == 1 and "no settings file" in told.stderr and "Traceback" not in told.stderr

@@ -141,6 +141,10 @@ def test_cases_may_lie_in_the_folder_itself(copy, tmp_path, split):
         assert len(find_cases(folder, split)) == 3
         with pytest.raises(FileNotFoundError):
             find_cases(folder, other)
+    for path in folder.rglob("*.OT.*.nii"):
+        path.unlink()
+    assert splits_there(folder) == ("TESTING",)
+    assert splits_there(folder.rename(tmp_path / split)) == (split,)
 
 
 @pytest.mark.parametrize("spelling", ["Case_{}", "case {}", "CASE-00{}", "training_{}", "case{}"])

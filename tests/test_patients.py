@@ -64,11 +64,15 @@ def test_numbers_are_believed_of_all_scans_or_of_none(copy):
     assert told(copy, numbers=[2, 3]) == EXPECTED[1:], "a scan that cannot be used says nothing about numbers"
 
 
-def test_what_json_or_id_tells_is_not_asked_of_the_number(copy):
+@pytest.mark.parametrize("how", ["json", "id"])
+def test_what_json_or_id_tells_is_not_asked_of_the_number(copy, how):
     nameless(copy)
     (copy / "TRAINING" / "case_1").rename(copy / "TRAINING" / "case_30")
     (path,) = (copy / "TRAINING" / "case_30").glob("*/ct.nii")
-    path.rename(path.with_name("SMIR.Brain.XX.O.CT.345562.nii"))
+    if how == "id":
+        path.rename(path.with_name("SMIR.Brain.XX.O.CT.345562.nii"))
+    else:
+        path.with_name("ct.json").write_text(json.dumps({"description": "ISLES 2018 - TRAIN - Train_01_A - CT"}))
     assert told(copy) == [*EXPECTED[1:], EXPECTED[0]]
 
 

@@ -1,8 +1,8 @@
-"""Say what a folder of data holds and what its gaps cost: python tools/check_data.py [FOLDER] [--settings NAME]
+"""Say what a folder of data holds and what its gaps cost: python tools/check_data.py [FOLDER] [SETTINGS]
 
 FOLDER is a copy of ISLES 2018, or a zip of it; by default STROKELIB_DATA, else what the settings (isles2018) name. Zips
-and parquet files are unpacked first. Names and headers are read, which takes seconds; the exit status is 0 if the study
-can run on it, and 1 if not.
+and parquet files in it are unpacked first. Names and headers are read, which takes seconds; the exit status is 0 if the
+study can run on it, and 1 if not.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def check(settings: Settings) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/check_data.py")
     parser.add_argument("folder", nargs="?", help="a copy of ISLES 2018, or a zip of it")
-    parser.add_argument("--settings", default="isles2018", help="a name in configs/ or a .toml file (isles2018)")
+    parser.add_argument("settings", nargs="?", default="isles2018", help="a name in configs/ or a .toml file")
     given = parser.parse_args()
     if given.folder:  # as a path of the shell, which knows nothing of the repository's root
         os.environ["STROKELIB_DATA"] = str(Path(given.folder).expanduser().absolute())

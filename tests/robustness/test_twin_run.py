@@ -51,7 +51,7 @@ def downloads(project):
 
 @pytest.fixture(scope="module")
 def checked(project, downloads):
-    return call(project, "tools/check_data.py", downloads, "--settings", SETTINGS)
+    return call(project, "tools/check_data.py", downloads, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_check_unpacks_the_zips_and_says_what_is_there(checked, downloads):
 
 def test_a_second_check_unpacks_nothing(checked, project, downloads):
     before = {path: path.stat().st_mtime_ns for path in downloads.rglob("*.nii")}
-    told = call(project, "tools/check_data.py", downloads, "--settings", SETTINGS)
+    told = call(project, "tools/check_data.py", downloads, SETTINGS)
     assert told.returncode == 0 and "unpacking" not in told.stdout
     assert before == {path: path.stat().st_mtime_ns for path in downloads.rglob("*.nii")}
 
