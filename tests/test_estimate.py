@@ -59,7 +59,7 @@ def test_days_on_a_cpu_are_not_begun_and_hours_are_offered(estimate, name, small
     told = estimate.too_long(found(estimate, settings), settings)
     assert told.startswith(f"not begun: torch sees no GPU, and on this CPU {name} takes up to ")
     assert " days (a training step takes 0.70 s, " in told
-    assert re.search(rf"in up to \d+ (min|h): make {small}\. ", told)
+    assert re.search(rf"in up to [\d.]+ (min|h): make {small}\. ", told)
     assert told.endswith(f"make {name} FORCE=1")
     monkeypatch.setenv("FORCE", "1")
     assert estimate.too_long(found(estimate, settings), settings) == ""
