@@ -132,7 +132,7 @@ rule sampling:
     log: notebook=f"{OUT}/03_sampling.ipynb"
     params: code=code("03_sampling")
     threads: S.threads
-    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN
 
 rule model:
@@ -141,7 +141,7 @@ rule model:
     log: notebook=f"{OUT}/04_model.ipynb"
     params: code=code("04_model")
     threads: S.threads
-    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN
 
 rule train:
@@ -151,7 +151,7 @@ rule train:
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(TRAINED)
     threads: S.threads
-    resources: gpu=GPU, mem_mb=gigabytes(8), runtime=hours(6)
+    resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
     shell: RUN_ON_GPU + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule predict:
@@ -164,7 +164,7 @@ rule predict:
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(name for name in (*VARIANTS, *changes(S)) if name not in TRAINED)
     threads: S.threads
-    resources: gpu=GPU, mem_mb=gigabytes(8), runtime=hours(6)
+    resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
     shell: RUN_ON_GPU + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule ablations:
@@ -173,7 +173,7 @@ rule ablations:
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
     threads: S.threads
-    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN
 
 rule leaderboard:
@@ -182,7 +182,7 @@ rule leaderboard:
     log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
     params: code=code("07_leaderboard_submission")
     threads: S.threads
-    resources: gpu=GPU, mem_mb=gigabytes(8), runtime=hours(6)
+    resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
     shell: RUN_ON_GPU
 
 rule errors:
@@ -191,7 +191,7 @@ rule errors:
     log: notebook=f"{OUT}/08_errors_and_uncertainty.ipynb"
     params: code=code("08_errors_and_uncertainty")
     threads: S.threads
-    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN
 
 rule overview:
@@ -209,5 +209,5 @@ rule sensitivity:
     log: notebook=f"{OUT}/09_sensitivity.ipynb"
     params: code=code("09_sensitivity")
     threads: S.threads
-    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
