@@ -5,8 +5,8 @@ A room imports only from rooms named before it:
     run.runtime, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.digest, run.stages,
     run.provenance, run.notebook, nifti, cases, folds, phantom.perfusion, phantom.fields, phantom.anatomy,
     phantom.patient, phantom.pathology, phantom.scan, phantom.cohort, warp, registration, preprocess, stack,
-    run.results, patches, network, packed, losses, metrics, inference, optimizer, steps, training, crossvalidation, postprocess,
-    evaluation.gridsearch, evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables,
+    run.results, patches, network, packed, losses, metrics, inference, optimizer, steps, training, crossvalidation,
+    postprocess, evaluation.gridsearch, evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables,
     evaluation.agreement, submission, figures.style, figures.cohort, figures.comparisons, figures.network,
     figures.scans, figures.scores, figures.training
 """
