@@ -1,10 +1,10 @@
 """In-plane registration of the left-right flipped CT onto the CT: ours, SimpleITK and ANTs, with the error of each.
 
 Work: twelve synthetic scans of 256 x 256 x 8 voxels, each of another head, whose line of symmetry is known. Each method
-gets the CT in memory and returns a rigid transform in the plane. Ours correlates the tissue of all slices. The peers
-get the mean of the same windowed slices. SimpleITK climbs the correlation twice: at 1/4, 1/2 and full resolution with
-its own tolerance, by which it stops far from the top; and at 1/4 and 1/2, where ours stops, too, until its steps get
-small. ANTs runs its "Rigid" by correlation, and by the mutual information that is its default.
+gets the CT in memory and returns a rigid transform in the plane. Ours correlates the tissue of all slices. Peers get
+the mean of the windowed slices. SimpleITK climbs the correlation twice: at 1/4, 1/2 and full resolution with its own
+tolerance, by which it stops far from the top; and at 1/4 and 1/2, where ours stops, too, until its steps get small.
+ANTs runs its "Rigid" by correlation, and by the mutual information that is its default.
 
 Error: of the angle of that line in degrees, and of the distance to it in voxels, averaged over the brain. One transform
 serves all slices of a head that is also rolled, so the known line is averaged over slices. The heads are not quite

@@ -105,8 +105,8 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto", window=MODALITI
 def doubt(quality: float) -> str:
     """Say why an alignment is doubtful; "" where it is not.
 
-    On 116 synthetic scans of two slices, whole and with 5 to 25 % of the head cut off, alignments within 3 mm scored
-    0.34 and more, those that were 10 mm and more off at most 0.25.
+    Of 51 synthetic scans, none was found with less than 0.36; moved 10 mm off what was found, none had more than 0.25.
+    Ten millimeters are seen, then; five are not always.
     """
     if not quality < LEAST_SCORE:
         return ""
