@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from strokelib import layouts, modalities, units
-from strokelib.facts import case_table as case_table
 from strokelib.layouts import SPLITS
 from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError, directions, read_axes, read_image

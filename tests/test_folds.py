@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 
-from strokelib import cases, folds
+from strokelib import facts, folds
 
 
 def real_patients():
-    return [row["patient"] for (split, _), row in cases.case_table().items() if split == "TRAINING"]
+    return [row["patient"] for (split, _), row in facts.case_table().items() if split == "TRAINING"]
 
 
 @pytest.mark.parametrize("scheme", ["contiguous", "balanced"])
 @pytest.mark.parametrize("n_folds", [2, 3, 5])
 def test_no_patient_is_in_two_folds_and_none_is_empty(scheme, n_folds):
     patients = real_patients()
-    slices = [int(row["slices"]) for (split, _), row in cases.case_table().items() if split == "TRAINING"]
+    slices = [int(row["slices"]) for (split, _), row in facts.case_table().items() if split == "TRAINING"]
     found = folds.assign_folds(patients, n_folds, scheme, 1, slices)
     assert sorted(set(found.tolist())) == list(range(n_folds))
     for name in set(patients):
