@@ -118,11 +118,9 @@ def check_cases(root, source: str = "isles2018") -> tuple[dict[str, list], pd.Da
                         "the scan, or remove it"
                     )
         usable[split] = [files for files in found if files.number not in problems]
-        rows += [(split, number, problems[number]) for number in sorted(problems)]
-    bad = pd.DataFrame(rows, columns=["split", "case", "problem"])
-    # A file name may hold bytes that are no text, which neither a table nor a notebook can hold.
-    bad["problem"] = [text.encode(errors="replace").decode() for text in bad.problem]
-    return usable, bad
+        # A file name may hold bytes that are no text, which neither a table nor a notebook can hold.
+        rows += [(split, number, problems[number].encode(errors="replace").decode()) for number in sorted(problems)]
+    return usable, pd.DataFrame(rows, columns=["split", "case", "problem"])
 
 
 def check_case(case) -> np.ndarray:
