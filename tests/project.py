@@ -8,7 +8,7 @@ import sys
 from strokelib.run.runtime import ROOT
 
 TINY = "tests/tiny.toml"
-TIMEOUT_S = 900
+TIMEOUT_S = 2400  # of a whole tiny study on a machine that is busy with others
 
 
 def surroundings(folder):
