@@ -4,7 +4,6 @@ import csv
 import os
 import re
 import shlex
-import statistics
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,14 +131,8 @@ def _look(root, split: str, source: str) -> Look:
             geometry[file.number] = _geometry(file)
         except CaseError as error:
             problems[file.number] = str(error)
-    sides = {number: shape[:2] for number, (shape, _) in geometry.items()}
-    if split == "TRAINING" and sides:  # these share one tensor
-        most = statistics.mode(sides.values())
-        for number in [number for number, side in sides.items() if side != most]:
-            problems[number] = (
-                f"case_{number}: its slices have {sides[number]} voxels, those of most training scans {most}; resample "
-                "the scan, or remove it"
-            )
+    if split == "TRAINING":
+        problems |= cases.odd_sizes({number: shape[:2] for number, (shape, _) in geometry.items()})
     return Look([file for file in files if file.number not in problems], geometry, problems)
 
 
@@ -237,7 +230,11 @@ def _gaps(seen: dict[str, Look]) -> list[str]:
         )
     if own := sum(file.patient == f"Test_case_{file.number}" for file in testing):
         told.append(f"the patients of {own} testing scans are unknown: each scan counts as one, no result needs them")
-    changed = [key for key, row in rows.items() if row and not _agrees(row, *seen[key[0]].geometry[key[1]])]
+    changed = []
+    for (split, number), row in rows.items():
+        shape, spacing = seen[split].geometry[number]
+        if row and not facts.agrees(row, shape[2], spacing):
+            changed.append((split, number))
     if changed:
         (split, number), (shape, spacing) = changed[0], seen[changed[0][0]].geometry[changed[0][1]]
         row = rows[split, number]
@@ -249,11 +246,6 @@ def _gaps(seen: dict[str, Look]) -> list[str]:
     if not any("4DPWI" in file.files for look in seen.values() for file in look.files):
         told.append("no raw perfusion series: notebook 01 does not show them; nothing else uses them")
     return told
-
-
-def _agrees(row: dict, shape, spacing) -> bool:
-    told = [float(row["spacing_x_mm"]), float(row["spacing_z_mm"])]
-    return int(row["slices"]) == shape[2] and np.allclose([spacing[0], spacing[2]], told, rtol=1e-3)
 
 
 def _hindrance(seen: dict[str, Look], settings: Settings) -> str:

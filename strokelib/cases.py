@@ -5,6 +5,7 @@ form.
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +117,26 @@ def list_cases(root, split, numbers=None, source: str = "isles2018") -> tuple[li
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     return LAYOUTS[source](root, split, numbers)
+
+
+def odd_sizes(sides: dict[int, tuple[int, int]]) -> dict[int, str]:
+    """Say what is wrong with scans of another size in plane than most; training scans share one tensor.
+
+    Parameters
+    ----------
+    sides : voxels along x and y by case
+
+    Returns
+    -------
+    the problem by case, of those alone that have one.
+    """
+    most = statistics.mode(sides.values()) if sides else None
+    return {
+        number: f"case_{number}: its slices have {side} voxels, those of most training scans {most}; resample the "
+        "scan, or remove it"
+        for number, side in sides.items()
+        if side != most
+    }
 
 
 def splits_there(root, source: str = "isles2018") -> tuple[str, ...]:

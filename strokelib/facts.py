@@ -43,10 +43,13 @@ def isles_row(split: str, number: int, ct_id: int | None, slices: int, spacing) 
     if ct_id is not None and ct_id not in _EARLY_IDS:
         return case_table().get((split, ct_id))
     row = _by_number().get((split, number))
-    if row is None or int(row["slices"]) != slices:
-        return None
+    return row if row and agrees(row, slices, spacing) else None
+
+
+def agrees(row: dict[str, str], slices: int, spacing) -> bool:
+    """Tell whether a scan has the slices and the spacing (3,) in mm of a row of the table."""
     told = [float(row["spacing_x_mm"]), float(row["spacing_z_mm"])]
-    return row if np.allclose([spacing[0], spacing[2]], told, rtol=1e-3) else None
+    return int(row["slices"]) == slices and np.allclose([spacing[0], spacing[2]], told, rtol=1e-3)
 
 
 def is_isles(split: str, number: int, ct_id: int | None, slices: int, spacing) -> bool:

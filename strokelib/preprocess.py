@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib import modalities, plausibility, registration
-from strokelib.cases import SPLITS, list_cases, load_case, splits_there
+from strokelib.cases import SPLITS, list_cases, load_case, odd_sizes, splits_there
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.run import runtime
@@ -109,14 +108,8 @@ def check_cases(root, source: str = "isles2018") -> tuple[dict[str, list], pd.Da
                 sides[files.number] = check_case(case).shape[:2]
             except CaseError as error:
                 problems[files.number] = str(error)
-        if split == "TRAINING" and sides:
-            most = statistics.mode(sides.values())
-            for number, side in sides.items():
-                if side != most:
-                    problems[number] = (
-                        f"case_{number}: its slices have {side} voxels, those of most training scans {most}; resample "
-                        "the scan, or remove it"
-                    )
+        if split == "TRAINING":
+            problems |= odd_sizes(sides)
         usable[split] = [files for files in found if files.number not in problems]
         # A file name may hold bytes that are no text, which neither a table nor a notebook can hold.
         rows += [(split, number, problems[number].encode(errors="replace").decode()) for number in sorted(problems)]
