@@ -1,6 +1,7 @@
 """Before numpy, torch or matplotlib are imported: one thread a test process, and no window."""
 
 import os
+import shutil
 
 import pytest
 
@@ -55,3 +56,17 @@ def code(tmp_path, monkeypatch):
     digest.module_digest.cache_clear()
     yield write
     digest.module_digest.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with some scans of the twin of ISLES 2018, to be read alone."""
+    import twin
+
+    return twin.write(tmp_path_factory.mktemp("twin"), twin.scans(numbers=twin.SOME))
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """The same, for a test to change."""
+    return shutil.copytree(whole, tmp_path / "isles")

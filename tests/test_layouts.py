@@ -9,18 +9,7 @@ from strokelib import layouts
 from strokelib.cases import find_cases, list_cases, load_case, splits_there
 from strokelib.nifti import CaseError
 
-SOME = [1, 2, 3]
 PLAIN = {"CT": "ct", "CT_CBF": "cbf", "CT_CBV": "cbv", "CT_MTT": "mtt", "CT_Tmax": "tmax", "OT": "ot"}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return twin.write(tmp_path_factory.mktemp("twin"), twin.scans(numbers=SOME))
-
-
-@pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "isles")
 
 
 def images(root):
@@ -37,7 +26,7 @@ def renamed(root, name):
     return root
 
 
-def same_scans(root, whole, numbers=SOME):
+def same_scans(root, whole, numbers=twin.SOME):
     for split in layouts.SPLITS:
         found, expected = find_cases(root, split), find_cases(whole, split, numbers)
         assert [(f.number, f.patient, f.slab) for f in found] == [(f.number, f.patient, f.slab) for f in expected]

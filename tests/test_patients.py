@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import pytest
 import twin
@@ -8,18 +7,7 @@ from strokelib import facts
 from strokelib.cases import find_cases, list_cases
 from strokelib.nifti import CaseError
 
-SOME = [1, 2, 3]
 EXPECTED = [("Train_01", "A"), ("Train_01", "B"), ("Train_02", "A")]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return twin.write(tmp_path_factory.mktemp("twin"), twin.scans(numbers=SOME))
-
-
-@pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "isles")
 
 
 def without_json(root):
@@ -80,7 +68,7 @@ def foreign(copy):
     """Make scans of another study of it, as far as anybody can tell."""
     nameless(copy)
     for split in ("TRAINING", "TESTING"):
-        for number in SOME:
+        for number in twin.SOME:
             (copy / split / f"case_{number}").rename(copy / split / f"case_{number + 50}")
     return copy
 

@@ -19,6 +19,7 @@ TYPES = {
     "CT_Tmax": np.float64, "OT": np.uint8,
 }  # fmt: skip
 SIDE = 32  # voxels; the smallest that can be aligned with its mirror image
+SOME = [1, 2, 3]  # numbers of scans that are enough for many a test
 BACKGROUND = -23  # HU of the CT around the head; nothing is darker
 LONGEST = 40  # s; both times are cut off there
 
