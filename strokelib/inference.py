@@ -290,10 +290,10 @@ def read_facts(path) -> dict:
         return {}
 
 
-def save_network(path, network, facts: dict) -> Path:
-    """Save weights, with facts such as the digest of what they were trained from."""
+def save_network(path, network, facts: dict, weights: dict | None = None) -> Path:
+    """Save a network's weights, or others of its form, with facts such as the digest of what they were trained from."""
     own = {"in_channels": network.in_channels, "network": type(network).__module__.rpartition(".")[2]}
-    return save_tensors(path, network.state_dict(), own | facts)
+    return save_tensors(path, network.state_dict() if weights is None else weights, own | facts)
 
 
 def load_network(path, device="cpu") -> tuple:

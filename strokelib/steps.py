@@ -8,10 +8,7 @@ back, and nothing of it waits for the processor.
 import contextlib
 import functools
 import math
-import os
-import shutil
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -19,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from strokelib import losses, patches
+from strokelib.hardware import can_compile, multiplies_bf16
 from strokelib.network import Network
 from strokelib.packed import Packed, pack
 from strokelib.patches import PatchList
@@ -112,22 +110,35 @@ def forward_pass(network, recipe: Recipe):
 
     It takes images, labels and what `Network.draw_kept` drew.
     """
-    settings, variant, compute = recipe.training, recipe.variant, recipe.compute
+    settings, variant = recipe.training, recipe.variant
+    compiled, precision = means(recipe.compute, next(network.parameters()).device)
 
     def forward(images, labels, kept=None):
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=compute.precision == "bf16"):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits = network(images, kept=kept)
         logits = logits.float()
         loss = losses.training_loss(logits, labels, variant.loss, settings.gdl_weights)
         return loss, losses.error_sums(logits.detach(), labels)
 
-    return torch.compile(forward) if compute.compile else forward
+    return torch.compile(forward) if compiled else forward
+
+
+def means(compute: Compute, device) -> tuple[bool, str]:
+    """Return whether steps are compiled on a device, and in which precision they multiply: as asked, where it can.
+
+    Compiled steps need a compiler (see `can_compile`), else they are taken kernel by kernel: slower, the same up to
+    rounding. A CPU takes bf16 where it multiplies bf16 (AVX-512 BF16 or AMX), and float32 where it would convert back
+    and forth; "tf32" is a GPU's.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    exact = on_cpu and (compute.precision == "tf32" or not multiplies_bf16())
+    return compute.compile and can_compile(device), "float32" if exact else compute.precision
 
 
 def batches(stack: Resident, patch_set: PatchList, order, batch_size: int, variant: Variant, generator, elastic):
     """Cut the patches of `order` batch by batch; deform those that are repeats, unless generator is None.
 
-    What an epoch needs to know of its patches is brought to the device before the first batch.
+    What all of them need to know of their patches is brought to the device before the first batch.
     """
     corners = patches.on_device(patch_set.starts[order], stack.images.device)
     begins = range(0, len(order), batch_size)
@@ -144,18 +155,19 @@ def batches(stack: Resident, patch_set: PatchList, order, batch_size: int, varia
 
 
 def eager_steps(network, optimizer, recipe: Recipe, stack: Resident, patch_set: PatchList):
-    """Make the function that takes an epoch's steps one kernel after the other.
+    """Make the function that takes steps one kernel after the other.
 
     Returns
     -------
-    function of (order, epoch) : a generator that takes a step each time and yields the sum of the losses and of
-        `losses.error_sums` so far, both on the device, where nothing waits for them.
+    function of (order, part), the patches of some steps and the number of this part of the training : a generator that
+        takes a step each time and yields the sum of the losses and of `losses.error_sums` so far, both on the device,
+        where nothing waits for them.
     """
     forward, size = forward_pass(network, recipe), recipe.training.batch_size
 
-    def epoch_steps(order, epoch: int):
-        bend = rng(recipe.seed, "elastic", recipe.fold, epoch)
-        drop = torch.Generator(stack.images.device).manual_seed(_dropout_seed(recipe, epoch))
+    def take(order, part: int):
+        bend = rng(recipe.seed, "elastic", recipe.fold, part)
+        drop = torch.Generator(stack.images.device).manual_seed(_dropout_seed(recipe, part))
         loss_sum, sums = 0, 0
         for images, labels in batches(stack, patch_set, order, size, recipe.variant, bend, recipe.elastic):
             loss, errors = forward(images, labels, network.draw_kept(len(images), drop))
@@ -167,12 +179,12 @@ def eager_steps(network, optimizer, recipe: Recipe, stack: Resident, patch_set: 
                 sums = sums + errors
             yield loss_sum, sums
 
-    return epoch_steps
+    return take
 
 
-def _dropout_seed(recipe: Recipe, epoch: int) -> int:
-    """Seed what drops channels, anew every epoch, so that a resumed run is the same."""
-    return int(rng(recipe.seed, "dropout", recipe.fold, epoch).integers(2**62))
+def _dropout_seed(recipe: Recipe, part: int) -> int:
+    """Seed what drops channels, anew for every part, so that a resumed run is the same."""
+    return int(rng(recipe.seed, "dropout", recipe.fold, part).integers(2**62))
 
 
 def is_recorded(compute: Compute, device) -> bool:
@@ -181,7 +193,7 @@ def is_recorded(compute: Compute, device) -> bool:
 
 
 def recorded_steps(network, flat: Flat, optimizer, recipe: Recipe, stack: Resident, patch_set: PatchList):
-    """Make the function that takes an epoch's steps by playing back one recorded step.
+    """Make the function that takes steps by playing back one recorded step.
 
     Parameters
     ----------
@@ -191,7 +203,7 @@ def recorded_steps(network, flat: Flat, optimizer, recipe: Recipe, stack: Reside
 
     Returns
     -------
-    function of (order, epoch) : as that of `eager_steps`.
+    function of (order, part) : as that of `eager_steps`.
 
     The steps are those of `eager_steps` up to rounding and to other draws of the elastic fields. In precision bf16 the
     convolutions take weights and images rounded to it; batch normalization, loss and the optimizer stay float32.
@@ -220,7 +232,7 @@ def recorded_steps(network, flat: Flat, optimizer, recipe: Recipe, stack: Reside
             totals[1].add_(errors)
             number.add_(1)
 
-    def epoch_steps(order, epoch: int):
+    def take(order, part: int):
         nonlocal replay, rows
         deform = patch_set.deform[order].reshape(-1, size)
         most = int(deform.sum(axis=1).max())
@@ -229,20 +241,20 @@ def recorded_steps(network, flat: Flat, optimizer, recipe: Recipe, stack: Reside
         found = patch_set.starts[order].astype(np.int32), patch_set.deform[order]
         if not plan:
             plan.extend(torch.from_numpy(part).to(device) for part in found)
-        for part, values in zip(plan, found, strict=True):
-            part.copy_(torch.from_numpy(values))
+        for place, values in zip(plan, found, strict=True):
+            place[: len(values)].copy_(torch.from_numpy(values))  # the last part of a training may be shorter
         if replay is None or most > rows:
             rows = min(size, -(-most // ROWS_AT_ONCE) * ROWS_AT_ONCE)
             with _unchanged(network, optimizer):
                 replay = _record(step, generator, number)
         for counted in (number, *totals):
             counted.zero_()
-        generator.manual_seed(_dropout_seed(recipe, epoch))
+        generator.manual_seed(_dropout_seed(recipe, part))
         for _ in range(len(order)):
             replay()
             yield totals
 
-    return epoch_steps
+    return take
 
 
 def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
@@ -251,7 +263,7 @@ def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
     corners int32 (n, 3) are cut out of the stack; bend bool (n,) tells which of the first rows take the displacement
     field (rows, 2, side, side), None for none; masks are those of `Network.draw_kept`.
     """
-    function = _compiled_loss() if can_compile(stack.images.device) else _loss
+    function = _compiled_loss() if stack.images.is_cuda and can_compile(stack.images.device) else _loss
     # Exact float32 is not multiplied in blocks, and only the paper's network can be packed.
     packed = recipe.compute.precision != "float32" and isinstance(network, Network)
     module = Packed(network) if packed else network
@@ -293,12 +305,6 @@ def _compiled_loss():
     """Compile `_loss` once for all networks of a process; each new shape of patches takes half a minute, once."""
     torch._dynamo.config.recompile_limit = 64  # four variants, sides and numbers of rows in one process
     return torch.compile(_loss, dynamic=False)
-
-
-def can_compile(device) -> bool:
-    """Tell whether torch can compile for a GPU: with Triton and a C compiler, which builds Triton's launchers."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
-    return torch.device(device).type == "cuda" and find_spec("triton") is not None and bool(compiler)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from strokelib import losses, metrics
-from strokelib.inference import predict_slices, read_facts, save_network, save_tensors
+from strokelib import losses
+from strokelib.inference import read_facts, save_network, save_tensors
 from strokelib.network import make_network
 from strokelib.optimizer import make_optimizer
 from strokelib.patches import PatchList
@@ -20,11 +21,12 @@ from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest, module_digest
 from strokelib.run.runtime import gpu_memory, rng
 from strokelib.run.settings import Training
-from strokelib.run.variants import Variant
 from strokelib.stack import Resident
-from strokelib.steps import Flat, Recipe, batches, eager_steps, flatten, is_recorded, recorded_steps
+from strokelib.steps import Flat, Recipe, eager_steps, flatten, is_recorded, recorded_steps
+from strokelib.validation import MONITORS, measure_statistics, validate, validation_dsc
 
-VALIDATION_BATCHES = {"cpu": 1, "cuda": 16}  # passed through the network at a time
+# Modules whose code decides no weight: scans enter by their contents, and validation DSC is followed, no more.
+NO_WEIGHT = ("strokelib.preprocess", "strokelib.nifti", "strokelib.metrics", "strokelib.inference")
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ class Job:
     recipe: Recipe
     data: str  # digest of the preprocessed scans, the split and the sampling
 
+    def kept_file(self, kept: str) -> Path:
+        """Say where a network goes that is kept beside the final one; see `variants.kept_as`."""
+        return self.folder / f"{self.name}{kept}.safetensors"
+
     @property
     def network_file(self) -> Path:
-        return self.folder / f"{self.name}.safetensors"
+        return self.kept_file("")
 
     @property
     def checkpoint_file(self) -> Path:
@@ -48,8 +54,9 @@ class Job:
     def digest(self) -> str:
         """Say what the network depends on, part by part, each by its digest; `replaced` compares them."""
         recipe = self.recipe
+        modules = (f"strokelib.{name}" for name in ("training", recipe.variant.network))
         parts = {
-            "code": digest(*map(module_digest, ("strokelib.training", f"strokelib.{recipe.variant.network}"))),
+            "code": digest(*(module_digest(name, NO_WEIGHT) for name in modules)),
             "place": digest(self.name, recipe.fold),
             "seed": digest(recipe.seed),
             "variant": digest(recipe.variant),
@@ -66,7 +73,7 @@ class Sets:
 
     training: PatchList
     stopping: PatchList
-    evaluated: list[Preprocessed] = field(default_factory=list)  # whose DSC is followed from epoch to epoch (Fig. 3)
+    evaluated: list[Preprocessed] = field(default_factory=list)  # whose DSC is followed on the way (Fig. 3)
 
 
 @dataclass(eq=False)
@@ -76,8 +83,9 @@ class State:
     network: torch.nn.Module
     flat: Flat | None  # its parameters as one vector, where steps are recorded
     optimizer: torch.optim.Optimizer
-    history: list[dict]  # a row an epoch
-    best: dict | None  # weights of the best epoch so far
+    average: AveragedModel | None  # of its weights, where training.averaging asks for it
+    history: list[dict]  # a row a validation
+    best: dict[str, dict]  # by monitor, weights of the best validation so far
 
 
 def train_fold(job: Job, stack: Resident, sets: Sets, device="cpu", watch: Callable | None = None) -> None:
@@ -93,7 +101,7 @@ def train_fold(job: Job, stack: Resident, sets: Sets, device="cpu", watch: Calla
 
 
 def training_steps(job: Job, stack: Resident, sets: Sets, device="cpu") -> Iterator[tuple[int, int]]:
-    """Train one network, yielding (steps done, most steps there can be) as it goes.
+    """Train one network, yielding (updates done, most updates there can be) as it goes.
 
     Parameters
     ----------
@@ -102,24 +110,28 @@ def training_steps(job: Job, stack: Resident, sets: Sets, device="cpu") -> Itera
     sets : Sets
     device : torch device
 
-    Writes <name>.checkpoint.safetensors after every epoch and, at the end, <name>.safetensors with the weights of the
-    best epoch. A run that was killed resumes from its last whole epoch and ends with the same weights on the CPU; one
-    that has finished yields nothing. A checkpoint made from anything else is not continued but replaced.
+    Writes <name>.checkpoint.safetensors after every validation and, at the end, <name>.safetensors with the weights of
+    the best one, and <name>.<monitor>.safetensors with those that the other monitor would have kept; for each of
+    training.snapshots, <name>.at<updates>.safetensors and <name>.at<updates>.<monitor>.safetensors: what a training of
+    so many updates keeps. A run that was killed resumes from its last validation and ends with the same weights on the
+    CPU; one that has finished yields nothing. A checkpoint made from anything else is not continued but replaced.
 
     Raises
     ------
-    ValueError : an epoch that holds no batch.
+    ValueError : fewer patches than a batch, or fewer updates than networks.
     RuntimeError : the GPU's memory is too small.
 
     Source: Clèrigues et al. 2019, sec. 3.3 (Adadelta, batches of 64, early stopping with a patience of ten epochs,
-    weights of the best epoch). Our choice: elastic fields are drawn anew every epoch; the last, smaller batch of an
-    epoch is left out; validation DSC is taken on whole slices at a threshold of 0.5.
+    weights of the best epoch). Differs: batch normalization is measured before each validation (see
+    `measure_statistics`), and the stopping set may be a fixed part of all its patches. Our choice: elastic fields are
+    drawn anew for every pass; the last, smaller batch of a pass is left out; validation DSC is taken on whole slices
+    at a threshold of 0.5.
     """
     if is_finished(job):
         return
     with gpu_memory(
         f"to train on batches of {job.recipe.training.batch_size} patches with all scans in it; set "
-        "compute.folds_at_once = 1, which goes on from the last whole epoch, or begin again with "
+        "compute.folds_at_once = 1, which goes on from the last validation, or begin again with "
         "compute.resident = 'float16', a lower training.batch_size or device = 'cpu'"
     ):
         yield from _train(job, stack, sets, device)
@@ -134,7 +146,7 @@ def train_in_turn(trainings, device) -> Iterator[tuple[int, int]]:
     device : torch device; on CUDA each training has a stream of its own, so that their small kernels run side by side
 
     A training is the same as it is alone, up to the order of sums on a GPU. One that stops early leaves the others
-    more of the device; its steps to the last epoch allowed then count as done.
+    more of the device; its updates to the last one allowed then count as done.
     """
     on_gpu = torch.device(device).type == "cuda"
     streams = [torch.cuda.Stream() if on_gpu else None for _ in trainings]
@@ -153,38 +165,82 @@ def train_in_turn(trainings, device) -> Iterator[tuple[int, int]]:
                 yield tuple(map(sum, zip(*done, strict=True)))
 
 
+def most_updates(recipe: Recipe) -> int:
+    """Return how many updates a network takes at most: the networks of a cascade share those of their row."""
+    return recipe.training.max_updates // recipe.variant.networks
+
+
 def _train(job: Job, stack: Resident, sets: Sets, device):
     recipe, settings, count = job.recipe, job.recipe.training, len(sets.training)
-    state = _start(job, stack, device)
-    network, history = state.network, state.history
-    per_epoch = min(settings.patches_per_epoch or count, count)
-    steps = per_epoch // settings.batch_size
-    if steps == 0:
+    a_pass, most = count // settings.batch_size, most_updates(recipe)
+    if a_pass == 0:
         raise ValueError(
-            f"an epoch of {per_epoch} patches holds no batch of {settings.batch_size}; raise "
-            "sampling.patches_per_case or training.patches_per_epoch"
+            f"the {count} patches of this fold hold no batch of {settings.batch_size}; raise "
+            "sampling.patches_per_case or lower training.batch_size"
         )
+    if most == 0:
+        raise ValueError(f"training.max_updates must be at least the {recipe.variant.networks} networks of a cascade")
+    state = _start(job, stack, device)
     if state.flat is None:
-        epoch_steps = eager_steps(network, state.optimizer, recipe, stack, sets.training)
+        take = eager_steps(state.network, state.optimizer, recipe, stack, sets.training)
     else:
-        epoch_steps = recorded_steps(network, state.flat, state.optimizer, recipe, stack, sets.training)
-    watched = _watched(sets.stopping, count, per_epoch)
-    while not _finished(history, settings):
-        epoch = len(history) + 1
-        order = rng(recipe.seed, "order", recipe.fold, epoch).permutation(count)[: steps * settings.batch_size]
-        network.train()
-        for step, (loss_sum, sums) in enumerate(epoch_steps(order, epoch), start=1):  # noqa: B007, used after the loop
-            yield (epoch - 1) * steps + step, settings.max_epochs * steps
-        row = {"epoch": epoch, "loss": float(loss_sum) / steps, "accuracy": losses.monitored(sums)["accuracy"]}
-        row |= _validate(network, recipe, stack, sets.stopping, watched)
-        row["validation_dsc"] = _validation_dsc(network, sets.evaluated, recipe.variant)
-        row["best"] = _improves(row["monitored"], history, settings)
-        history.append(row)
-        if row["best"]:
-            state.best = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        take = recorded_steps(state.network, state.flat, state.optimizer, recipe, stack, sets.training)
+    while not _finished(state.history, settings, most):
+        done, number = state.history[-1]["updates"] if state.history else 0, len(state.history) + 1
+        until = min(done + (settings.validate_every or a_pass), most)
+        state.network.train()
+        for update, (loss_sum, sums) in enumerate(  # noqa: B007, used after the loop
+            take(_order(recipe, count, done, until), number), start=done + 1
+        ):
+            if state.average is not None:
+                state.average.update_parameters(state.network)
+            yield update, most
+        row = {"updates": until, "epochs": until / a_pass, "loss": float(loss_sum) / (until - done)}
+        row["accuracy"] = losses.monitored(sums)["accuracy"]
+        _judge(state, row, recipe, stack, sets)
+        if until in settings.snapshots and recipe.variant.networks == 1:
+            _keep(job, state, f".at{until}")
         _checkpoint(job, state)
-    network.load_state_dict(state.best)
-    save_network(job.network_file, network, {"digest": job.digest, "history": history})
+    for updates in settings.snapshots if recipe.variant.networks == 1 else ():
+        if updates > state.history[-1]["updates"]:  # it stopped before: more would have changed nothing
+            _keep(job, state, f".at{updates}")
+    _keep(job, state, "")
+
+
+def _order(recipe: Recipe, count: int, begin: int, end: int) -> np.ndarray:
+    """List the patches of some updates, (updates * batch,); all are taken once, in random order, before any again."""
+    size = recipe.training.batch_size
+    a_pass = count // size
+    parts = []
+    for number in range(begin // a_pass, (end - 1) // a_pass + 1):
+        order = rng(recipe.seed, "order", recipe.fold, number + 1).permutation(count)
+        first, last = max(begin - number * a_pass, 0), min(end - number * a_pass, a_pass)
+        parts.append(order[first * size : last * size])
+    return np.concatenate(parts)
+
+
+def _judge(state: State, row: dict, recipe: Recipe, stack: Resident, sets: Sets) -> None:
+    """Validate what training has come to, add a row to the history, and keep the weights where they are the best."""
+    network = state.network if state.average is None else state.average.module
+    measure_statistics(network, recipe, stack, sets.training)
+    row |= validate(network, recipe, stack, sets.stopping)
+    row["validation_dsc"] = validation_dsc(network, sets.evaluated, recipe.variant)
+    for monitor in MONITORS:
+        own = monitor == recipe.variant.monitor
+        flag = "best" if own else "other_best"
+        row[flag] = _improves(row[monitor], [(past[monitor], past[flag]) for past in state.history], recipe.training)
+        if row[flag]:
+            state.best[monitor] = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    state.history.append(row)
+
+
+def _keep(job: Job, state: State, kept: str) -> None:
+    """Write the best weights so far, by the variant's own monitor and, named after it, by the other."""
+    facts = {"digest": job.digest, "history": state.history}
+    # The final network comes last: it says that all is there.
+    for monitor in sorted(MONITORS, key=lambda name: name == job.recipe.variant.monitor):
+        name = kept if monitor == job.recipe.variant.monitor else f"{kept}.{monitor}"
+        save_network(job.kept_file(name), state.network, facts, state.best[monitor])
 
 
 def is_finished(job: Job) -> bool:
@@ -202,63 +258,17 @@ def replaced(job: Job) -> str:
     return f"{job.checkpoint_file.name} was made with other {', '.join(other)}: it is replaced, training begins anew"
 
 
-def _improves(value: float, history: list[dict], settings: Training) -> bool:
-    kept = [row["monitored"] for row in history if row["best"]]
+def _improves(value: float, past: list[tuple[float, bool]], settings: Training) -> bool:
+    """Tell whether a monitored value is better than the last that was kept, of earlier (value, was it kept?)."""
+    kept = [earlier for earlier, was_kept in past if was_kept]
     return not kept or value < kept[-1] - settings.min_improvement
 
 
-def _finished(history: list[dict], settings: Training) -> bool:
-    """Stop at the last epoch allowed, or after `patience` epochs in a row without an improvement."""
-    if len(history) >= settings.max_epochs:
+def _finished(history: list[dict], settings: Training, most: int) -> bool:
+    """Stop at the last update allowed, or after `patience` validations in a row without an improvement."""
+    if history and history[-1]["updates"] >= most:
         return True
     return len(history) > settings.patience and not any(r["best"] for r in history[-settings.patience :])
-
-
-def _watched(stopping_set: PatchList, n_training: int, per_epoch: int) -> np.ndarray:
-    """Choose which stopping patches to watch: all, or as many in proportion as an epoch takes of the training set."""
-    count = max(1, round(len(stopping_set) * per_epoch / n_training))
-    return np.floor(np.arange(count) * len(stopping_set) / count).astype(int)
-
-
-@torch.no_grad()
-def _validate(network, recipe: Recipe, stack, stopping_set, watched, batch_size: int = 64) -> dict[str, float]:
-    """Compute loss and monitored quantity of the watched patches; the loss by batches, as in training.
-
-    On a GPU in the precision of training, which there decides how long it takes.
-    """
-    variant, on_gpu = recipe.variant, stack.images.is_cuda
-
-    def loss_of(logits, labels):
-        return losses.training_loss(logits, labels, variant.loss, recipe.training.gdl_weights)
-
-    network.eval()
-    sums, loss_sum = 0, 0
-    at_once = batch_size * VALIDATION_BATCHES[stack.images.device.type]
-    # No generator: deformed repeats would measure the augmentation.
-    for images, labels in batches(stack, stopping_set, watched, at_once, variant, None, None):
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=on_gpu and recipe.compute.precision == "bf16"):
-            logits = network(images).float()
-        whole = len(images) // batch_size if at_once > batch_size else 0  # batches whose losses are computed together
-        if whole:
-            parts = (part[: whole * batch_size].unflatten(0, (whole, batch_size)) for part in (logits, labels))
-            loss_sum = loss_sum + torch.vmap(loss_of)(*parts).sum() * batch_size
-        if rest := len(images) - whole * batch_size:
-            loss_sum = loss_sum + loss_of(logits[-rest:], labels[-rest:]) * rest
-        sums = sums + losses.error_sums(logits, labels)
-    values = losses.monitored(sums)
-    return {
-        "validation_loss": float(loss_sum) / len(watched),
-        "validation_accuracy": values["accuracy"],
-        "monitored": values[variant.monitor],
-    }
-
-
-def _validation_dsc(network, evaluated, variant: Variant) -> float:
-    values = [
-        metrics.dsc(predict_slices([network], scan.inputs(variant.mirrored), scan.mask) > 0.5, scan.lesion)
-        for scan in evaluated
-    ]
-    return float(np.mean(values)) if values else float("nan")
 
 
 def _start(job: Job, stack: Resident, device) -> State:
@@ -271,17 +281,22 @@ def _start(job: Job, stack: Resident, device) -> State:
     flat = flatten(network) if is_recorded(recipe.compute, device) else None
     parameters = network.parameters() if flat is None else [flat.values]
     optimizer = make_optimizer(parameters, settings, recorded=flat is not None, portable=recipe.compute.portable)
-    state = State(network, flat, optimizer, history=[], best=None)
+    average = None
+    if settings.averaging:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+    state = State(network, flat, optimizer, average, history=[], best={})
     facts = read_facts(job.checkpoint_file)
     if facts.get("digest") != job.digest:
         return state
     tensors = load_file(job.checkpoint_file, device=str(device))
-    parts = {"network": {}, "best": {}, "optimizer": {}}
+    parts = {"network": {}, "average": {}, "optimizer": {}, **{monitor: {} for monitor in MONITORS}}
     for key, value in tensors.items():
         part, name = key.split("/", 1)
         parts[part][name] = value
     network.load_state_dict(parts["network"])
-    state.best, state.history = parts["best"], facts["history"]
+    if average is not None:
+        average.load_state_dict(parts["average"])
+    state.best, state.history = {monitor: parts[monitor] for monitor in MONITORS}, facts["history"]
     saved = optimizer.state_dict()
     saved["state"] = {}
     for key, value in parts["optimizer"].items():
@@ -293,18 +308,24 @@ def _start(job: Job, stack: Resident, device) -> State:
 
 def _checkpoint(job: Job, state: State) -> None:
     tensors = {f"network/{name}": value for name, value in state.network.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in state.best.items()}
+    if state.average is not None:
+        tensors |= {f"average/{name}": value for name, value in state.average.state_dict().items()}
+    for monitor, weights in state.best.items():
+        tensors |= {f"{monitor}/{name}": value for name, value in weights.items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
     save_tensors(job.checkpoint_file, tensors, {"digest": job.digest, "history": state.history})
 
 
 def read_history(network_file) -> pd.DataFrame:
-    """Read the epochs a network was trained for, as saved with its weights.
+    """Read how a network was trained, as saved with its weights.
 
     Returns
     -------
-    frame, a row an epoch : loss, accuracy, validation_loss, validation_accuracy, monitored, validation_dsc, best.
+    frame, a row a validation : updates so far, in epochs of the paper (all patches once), too; loss and accuracy of the
+    training patches since the one before; validation_loss, validation_accuracy, l1_error, dice, monitored (that of the
+    two which the variant stops on) of the stopping set; validation_dsc; best (was it kept?) and other_best (would it
+    have been by the other monitor?).
     """
     facts = read_facts(network_file)
     if "history" not in facts:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from strokelib import crossvalidation, inference, patches, preprocess, steps, training
+from strokelib import crossvalidation, inference, preprocess, steps, training, validation
 from strokelib.crossvalidation import Fold
 from strokelib.network import Network
 from strokelib.optimizer import make_optimizer
@@ -16,7 +16,8 @@ from strokelib.run.variants import VARIANTS
 from strokelib.stack import stack_scans
 from strokelib.steps import Recipe
 
-DEMO = dataclasses.replace(load_settings("demo"), compute=load_settings("study").compute)  # of any precision
+DEMO = load_settings("demo")
+DEMO = dataclasses.replace(DEMO, compute=dataclasses.replace(DEMO.compute, portable=False))  # of any precision
 ROW = dataclasses.replace(VARIANTS["rt"], patch_size=32)
 
 
@@ -51,7 +52,8 @@ def world():
 
 
 def job(folder, **changes):
-    base = {"batch_size": 16, "patches_per_epoch": 0, "max_epochs": 3, "patience": 10}
+    base = {"batch_size": 16, "max_updates": 24, "validate_every": 0, "stopping_batches": 0, "patience": 10}
+    base |= {"statistics_batches": 2, "snapshots": ()}
     settings = dataclasses.replace(DEMO.training, **base | changes)
     return training.Job("network", folder, Recipe(1, 0, ROW, settings, DEMO.compute, (2.5, 0.12)), "scans")
 
@@ -75,23 +77,22 @@ def trained(world, tmp_path_factory):
     return todo, train(world, todo)
 
 
-def test_it_learns_and_reports_every_epoch(trained):
+def test_it_learns_and_reports_every_validation(trained):
     todo, steps = trained
     assert steps[-1] == (24, 24) and [s for s, _ in steps] == list(range(1, 25))
     history = training.read_history(todo.network_file)
-    assert history.epoch.tolist() == [1, 2, 3]
+    assert history.updates.tolist() == [8, 16, 24] and history.epochs.tolist() == [1, 2, 3]
     assert history.loss.iloc[-1] < 0.6 * history.loss.iloc[0]
     assert history.validation_dsc.iloc[-1] > 0.5
     assert history.accuracy.between(0, 1).all() and history.best.iloc[0]
 
 
-def test_the_saved_weights_are_the_best_epochs(world, trained):
+def test_the_saved_weights_are_those_of_the_best_validation(world, trained):
     """Their monitored value, measured anew, is the least of the history."""
     _scans, stack, sets = world
     todo, _ = trained
     network, _ = inference.load_network(todo.network_file)
-    every = np.arange(len(sets.stopping))
-    value = training._validate(network, todo.recipe, stack, sets.stopping, every)["monitored"]
+    value = validation.validate(network, todo.recipe, stack, sets.stopping)["monitored"]
     history = training.read_history(todo.network_file)
     kept = history[history.best].monitored.iloc[-1]
     assert math.isclose(value, kept, rel_tol=1e-6) and kept <= history.monitored.min() + 1e-4
@@ -105,7 +106,7 @@ def test_the_same_job_gives_the_same_file(world, trained, tmp_path):
 
 @pytest.mark.parametrize("stop_after", [3, 8, 9, 20])
 def test_a_killed_run_resumes_to_the_same_file(world, trained, tmp_path, stop_after):
-    """8 steps make an epoch: killed in the first, right after its checkpoint, in the second and in the third."""
+    """8 updates to a validation: killed in the first, right after its checkpoint, in the second and in the third."""
     _scans, stack, sets = world
     todo = job(tmp_path)
     run = training.training_steps(todo, stack, sets)
@@ -114,7 +115,7 @@ def test_a_killed_run_resumes_to_the_same_file(world, trained, tmp_path, stop_af
     run.close()
     assert not todo.network_file.exists()
     done = train(world, todo)
-    assert done[0][0] == (stop_after - 1) // 8 * 8 + 1  # from the last whole epoch on
+    assert done[0][0] == (stop_after - 1) // 8 * 8 + 1  # from the last validation on
     assert todo.network_file.read_bytes() == trained[0].network_file.read_bytes()
 
 
@@ -153,7 +154,7 @@ def test_a_finished_job_trains_no_further(world, trained):
 
 def test_a_checkpoint_of_other_settings_is_not_continued(world, trained):
     todo, _ = trained
-    other = changed(todo, seed=2, training={"max_epochs": 1})
+    other = changed(todo, seed=2, training={"max_updates": 8})
     assert other.digest != todo.digest
     copy = dataclasses.replace(other, folder=todo.folder.parent / "other")
     copy.folder.mkdir()
@@ -173,7 +174,7 @@ def test_a_checkpoint_that_goes_on_or_is_not_there_is_not_called_replaced(traine
 def test_other_code_begins_training_anew_and_says_so(trained, monkeypatch):
     todo, _ = trained
     before = todo.digest
-    monkeypatch.setattr(training, "module_digest", lambda name: "of other code")
+    monkeypatch.setattr(training, "module_digest", lambda name, without: "of other code")
     assert todo.digest != before
     assert "was made with other code:" in training.replaced(todo)
 
@@ -194,7 +195,7 @@ def test_a_job_depends_on_the_code_of_its_own_network_and_of_no_other(code, tmp_
 
 def test_a_variant_trains_the_network_it_names(world, tmp_path, narrow):
     row = dataclasses.replace(ROW, network=narrow)
-    todo = changed(job(tmp_path, max_epochs=1), variant=row)
+    todo = changed(job(tmp_path, max_updates=8), variant=row)
     assert len(train(world, todo)) == 8
     network, facts = inference.load_network(todo.network_file)
     assert type(network).__module__ == f"strokelib.{narrow}" and facts["digest"] == todo.digest
@@ -202,20 +203,21 @@ def test_a_variant_trains_the_network_it_names(world, tmp_path, narrow):
 
 
 def test_a_damaged_checkpoint_is_not_continued(world, tmp_path):
-    todo = job(tmp_path, max_epochs=1)
+    todo = job(tmp_path, max_updates=8)
     todo.checkpoint_file.write_bytes(b"half a file")
     assert len(train(world, todo)) == 8 and todo.network_file.exists()
 
 
 def test_early_stopping_keeps_the_best_epoch():
-    settings = dataclasses.replace(load_settings("demo").training, patience=2, max_epochs=10)
-    history = []
+    settings, history = dataclasses.replace(load_settings("demo").training, patience=2), []
     for value in (0.5, 0.4, 0.39995, 0.45, 0.1):
-        if training._finished(history, settings):
+        if training._finished(history, settings, 50):
             break
-        history.append({"monitored": value, "best": training._improves(value, history, settings)})
-    # 0.39995 is no improvement of more than 1e-4, so two epochs without one end it before the 0.1.
+        best = training._improves(value, [(row["monitored"], row["best"]) for row in history], settings)
+        history.append({"updates": 5 * (len(history) + 1), "monitored": value, "best": best})
+    # 0.39995 is no improvement of more than 1e-4, so two validations without one end it before the 0.1.
     assert [row["best"] for row in history] == [True, True, False, False]
+    assert training._finished(history[:2], settings, 10) and not training._finished(history[:2], settings, 11)
 
 
 def test_elastic_copies_are_drawn_for_repeats_alone(world):
@@ -231,7 +233,8 @@ def test_elastic_copies_are_drawn_for_repeats_alone(world):
 
 
 @pytest.mark.parametrize("change", [{"precision": "bf16"}, {"resident": "float16"}])
-def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_path, change):
+def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_path, change, monkeypatch):
+    monkeypatch.setattr(steps, "multiplies_bf16", lambda: True)  # torch converts where the processor does not
     scans, _stack, sets = world
     exact, _ = trained
     todo = changed(dataclasses.replace(exact, folder=tmp_path), compute=change)
@@ -248,6 +251,7 @@ def test_faster_settings_learn_as_well_and_are_another_job(world, trained, tmp_p
 def test_a_compiled_step_is_the_same_step(world, tmp_path, monkeypatch):
     """Traced and differentiated as for any compiler, but run as it stands, which needs neither one nor a minute."""
     _scans, stack, sets = world
+    monkeypatch.setattr(steps, "can_compile", lambda device: True)
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: compiler(function, backend="aot_eager"))
     found = []
@@ -274,15 +278,116 @@ def test_the_number_of_folds_at_once_is_no_part_of_a_network(tmp_path):
     assert several.digest == todo.digest
 
 
-def test_fewer_patches_an_epoch_watch_a_share_of_the_stopping_set():
-    stop_set = patches.PatchList(np.zeros((100, 3), int), np.zeros(100, bool))
-    assert len(training._watched(stop_set, 400, 400)) == 100
-    few = training._watched(stop_set, 400, 100)
-    assert len(few) == 25 and len(set(few.tolist())) == 25 and few.max() < 100
+@pytest.mark.parametrize(("batches", "count"), [(0, 100), (1, 64), (2, 100)])
+def test_a_fixed_part_of_the_stopping_set_is_watched(batches, count):
+    settings = dataclasses.replace(DEMO.training, stopping_batches=batches)
+    found = validation.watched(100, settings)
+    assert len(set(found.tolist())) == count and found.min() == 0 and found.max() < 100
+    assert np.ptp(np.diff(found)) <= 1, "at regular steps"
+
+
+def test_the_networks_of_a_cascade_share_the_updates_of_their_row(world, tmp_path):
+    row = dataclasses.replace(ROW, networks=2)
+    assert train(world, changed(job(tmp_path), variant=row))[-1] == (12, 12)
+    with pytest.raises(ValueError, match="at least the 2 networks of a cascade"):
+        train(world, changed(job(tmp_path, max_updates=1), variant=row))
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 8), (0, 3), (3, 8), (5, 19), (8, 16), (23, 24)])
+def test_all_patches_are_taken_once_before_any_again(begin, end):
+    """In whatever parts the updates are asked for, they take the same patches."""
+    recipe = job(None).recipe
+    whole = training._order(recipe, 130, 0, 24).reshape(24, 16)
+    part = training._order(recipe, 130, begin, end)
+    assert np.array_equal(part.reshape(-1, 16), whole[begin:end])
+    for first in (0, 8, 16):
+        assert len(set(whole[first : first + 8].ravel().tolist())) == 128
+    assert not np.array_equal(whole[:8], whole[8:16])
+
+
+@pytest.fixture(scope="module")
+def passing(world, tmp_path_factory):
+    """A training that validates every five updates and keeps what it passes by."""
+    todo = job(tmp_path_factory.mktemp("passing"), validate_every=5, max_updates=22, snapshots=(5, 15))
+    train(world, todo)
+    return todo
+
+
+@pytest.mark.parametrize("updates", [5, 15])
+def test_a_snapshot_is_what_a_training_of_so_many_updates_keeps(world, passing, tmp_path, updates):
+    short = job(tmp_path, validate_every=5, max_updates=updates)
+    train(world, short)
+    for ours, theirs in ((f".at{updates}", ""), (f".at{updates}.dice", ".dice")):
+        found, alone = (inference.load_network(todo.kept_file(kept))[0].state_dict()
+                        for todo, kept in ((passing, ours), (short, theirs)))
+        assert all(torch.equal(found[name], alone[name]) for name in alone)
+    assert training.read_history(passing.network_file).updates.tolist() == [5, 10, 15, 20, 22]
+
+
+def test_a_training_that_stops_early_leaves_the_later_snapshots_too(world, tmp_path):
+    todo = job(tmp_path, validate_every=2, max_updates=22, snapshots=(4, 20), patience=1, min_improvement=9.0)
+    assert train(world, todo)[-1][0] == 4
+    last, kept = (inference.load_network(todo.kept_file(kept))[0].state_dict() for kept in ("", ".at20"))
+    assert all(torch.equal(last[name], kept[name]) for name in last)
+
+
+def test_the_other_monitor_would_have_kept_its_own_best(world, passing):
+    """Its value, measured anew on the weights kept by it, is the least that it took, to what counts as better."""
+    _scans, stack, sets = world
+    history = training.read_history(passing.network_file)
+    network, _ = inference.load_network(passing.kept_file(".dice"))
+    value = validation.validate(network, passing.recipe, stack, sets.stopping)["dice"]
+    assert value == pytest.approx(history[history.other_best].dice.iloc[-1], rel=1e-6)
+    assert value <= history.dice.min() + passing.recipe.training.min_improvement
+    assert np.array_equal(history.monitored, history.l1_error) and not np.array_equal(history.dice, history.l1_error)
+
+
+def test_batch_normalization_is_measured_on_training_patches(world):
+    """The first layer's statistics are the mean over the batches of what its input has, whatever was remembered."""
+    _scans, stack, sets = world
+    recipe = job(None, statistics_batches=3).recipe
+    torch.manual_seed(0)
+    network = Network(5)
+    layer, entered = network.encoder[0].before1[0], []
+    hook = layer.register_forward_hook(lambda module, inputs, output: entered.append(inputs[0].detach()))
+    layer.running_mean += 7
+    validation.measure_statistics(network, recipe, stack, sets.training)
+    hook.remove()
+    assert len(entered) == 3 and layer.momentum == 0.01
+    means = torch.stack([values.mean((0, 2, 3)) for values in entered])
+    spreads = torch.stack([values.var((0, 2, 3), unbiased=True) for values in entered])
+    assert torch.allclose(layer.running_mean, means.mean(0), atol=1e-6)
+    assert torch.allclose(layer.running_var, spreads.mean(0), rtol=1e-5)
+    again = {name: value.clone() for name, value in network.state_dict().items()}
+    validation.measure_statistics(network, recipe, stack, sets.training)
+    assert all(torch.equal(again[name], value) for name, value in network.state_dict().items()), "the same batches"
+
+
+def test_statistics_are_left_alone_where_none_are_asked_for(world):
+    _scans, stack, sets = world
+    network = Network(5)
+    validation.measure_statistics(network, job(None, statistics_batches=0).recipe, stack, sets.training)
+    assert float(network.encoder[0].before1[0].running_mean.abs().max()) == 0
+
+
+def test_averaged_weights_are_kept_and_resume(world, passing, tmp_path):
+    """They lie between the iterates; a killed run ends with the same ones."""
+    _scans, stack, sets = world
+    todo = job(tmp_path / "whole", validate_every=5, max_updates=15, averaging=0.5)
+    train(world, todo)
+    again = dataclasses.replace(todo, folder=tmp_path / "killed")
+    run = training.training_steps(again, stack, sets)
+    for _ in range(12):
+        next(run)
+    run.close()
+    train(world, again)
+    assert again.network_file.read_bytes() == todo.network_file.read_bytes()
+    ours, plain = (inference.load_network(j.kept_file(k))[0].state_dict() for j, k in ((todo, ""), (passing, ".at15")))
+    assert set(ours) == set(plain) and not torch.equal(ours["enter.weight"], plain["enter.weight"])
 
 
 def test_too_few_patches_for_a_batch_is_an_error(world, tmp_path):
-    with pytest.raises(ValueError, match="holds no batch of 500"):
+    with pytest.raises(ValueError, match="hold no batch of 500"):
         train(world, job(tmp_path, batch_size=500))
 
 
@@ -293,7 +398,7 @@ def test_history_of_an_untrained_network_is_an_error(tmp_path):
 
 def test_the_baselines_loss_and_monitor_are_used(world, tmp_path):
     row = dataclasses.replace(ROW, loss="cross_entropy", monitor="dice")
-    todo = changed(job(tmp_path, max_epochs=1), variant=row)
+    todo = changed(job(tmp_path, max_updates=8), variant=row)
     train(world, todo)
     row = training.read_history(todo.network_file).iloc[0]
     assert isinstance(row, pd.Series) and row.loss < 1.0  # cross-entropy alone; the sum with GDL starts above 1

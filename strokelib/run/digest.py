@@ -28,12 +28,17 @@ def digest(*items) -> str:
 
 
 @functools.cache
-def module_digest(name: str) -> str:
+def module_digest(name: str, without: tuple[str, ...] = ()) -> str:
     """Digest the code of a module, such as "strokelib.training", and of all modules of strokelib it uses.
+
+    Parameters
+    ----------
+    without : modules that decide nothing of what is digested, or whose products enter by their contents; what only
+        they use does not enter either
 
     Taken once a process: what runs is what was imported, whatever has been edited since.
     """
-    return digest(_used({name}))
+    return digest(_used({name}, without))
 
 
 def notebook_digest(path) -> str:
@@ -47,12 +52,12 @@ def cells(notebook: str) -> list[str]:
     return [_code("".join(c["source"])) for c in json.loads(notebook)["cells"] if c["cell_type"] == "code"]
 
 
-def _used(waiting: set[str]) -> dict[str, str]:
+def _used(waiting: set[str], without: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the code of these modules and of those that they import, by name, without those that declare values."""
     code = {}
     while waiting:
         name = waiting.pop()
-        if name not in code and name not in DECLARING and (path := _path(name)):
+        if name not in code and name not in (*DECLARING, *without) and (path := _path(name)):
             code[name] = _code(path.read_text(encoding="utf-8"))
             waiting |= _imports(code[name])
     return code

@@ -28,9 +28,11 @@ def surroundings(settings) -> dict[str, str]:
     """Return the environment variables that a process of these settings is started with, its pins included.
 
     Threads that wait sleep: by default they spin, for nothing where other programs want the cores. No number depends
-    on it. OpenMP reads it when torch loads.
+    on it. OpenMP reads it when torch loads. What torch compiles lies beside the results, for all processes to come.
     """
-    return {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "passive"} | pins(settings)
+    compiled = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(settings.results.parent / ".compiled")
+    shared = {"TORCHINDUCTOR_CACHE_DIR": compiled} if settings.compute.compile else {}
+    return {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "passive"} | shared | pins(settings)
 
 
 def missing(environment=os.environ) -> str:

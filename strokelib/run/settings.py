@@ -15,7 +15,7 @@ from typing import Annotated
 from strokelib.modalities import SOURCES
 from strokelib.run import runtime
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
-from strokelib.run.variants import CHANGES, VARIANTS
+from strokelib.run.variants import CHANGES, VARIANTS, method
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -73,23 +73,30 @@ class Sampling(Section):
 @dataclass(frozen=True)
 class Training(Section):
     batch_size: Annotated[int, "[2, inf)"]
-    patches_per_epoch: Annotated[int, "[0, inf)"]  # 0 takes the whole patch list every epoch, as the paper does
-    max_epochs: Annotated[int, "[1, inf)"]
-    patience: Annotated[int, "[1, inf)"]  # epochs without improvement before training stops
+    max_updates: Annotated[int, "[2, inf)"]  # of a row of Table 1 in a fold; the networks of a cascade share them
+    validate_every: Annotated[int, "[0, inf)"]  # updates; 0: when all patches have been seen, the paper's epoch
+    stopping_batches: Annotated[int, "[0, inf)"]  # of the stopping set, always the same; 0 takes all, as the paper does
+    patience: Annotated[int, "[1, inf)"]  # validations without improvement before training stops
     min_improvement: Annotated[float, "[0, inf)"]
     rho: Annotated[float, "(0, 1)"]  # Adadelta
     learning_rate: Annotated[float, "(0, inf)"]
-    batch_norm_momentum: Annotated[float, "(0, 1]"]  # of the running statistics that prediction uses
+    statistics_batches: Annotated[int, "[0, 1000]"]  # to measure batch normalization on; 0: as it remembers
+    batch_norm_momentum: Annotated[float, "(0, 1]"]  # of what it remembers from step to step
+    averaging: Annotated[float, "[0, 1)"]  # share of the old in a running average of the weights; 0 for none
     dropout: Annotated[float, "[0, 1)"]  # channel dropout in the three deepest encoder blocks
     gdl_weights: Annotated[str, ("volume", "squared")]  # 1/v or 1/v^2
+    snapshots: tuple[int, ...]  # updates at which single networks are kept, too, for the budget curve
 
     def __post_init__(self):
         super().__post_init__()
-        require(
-            self.patches_per_epoch == 0 or self.patches_per_epoch >= self.batch_size,
-            f"training.patches_per_epoch must be 0 (all patches) or at least training.batch_size, {self.batch_size}, "
-            f"got {self.patches_per_epoch}",
-        )
+        for count in self.snapshots:
+            every = self.validate_every
+            require(
+                every > 0 and count > 0 and count % every == 0,
+                f"each of training.snapshots must be a multiple of training.validate_every, {every}, got {count}",
+            )
+        rising = list(self.snapshots) == sorted({*self.snapshots})
+        require(rising, f"training.snapshots must rise from value to value, got {list(self.snapshots)}")
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,8 @@ class Compute(Section):
     """How the work is laid on the device; predictions are made with exact float32, but for "tf32"."""
 
     resident: Annotated[str, ("float32", "float16")]  # type of the scans in memory; the second takes half the size
-    precision: Annotated[str, ("float32", "tf32", "bf16")]  # of convolutions: tf32 on CUDA, bf16 in training only
-    compile: bool  # compile the training step; on CUDA it is recorded, too (see `steps`). Takes up to a minute
+    precision: Annotated[str, ("float32", "tf32", "bf16")]  # of convolutions in training, where it can: `steps.means`
+    compile: bool  # compile the training step, where it can; on CUDA it is recorded, too. Takes minutes, once
     folds_at_once: Annotated[int, "[1, 1024]"]  # notebooks that share one GPU
     portable: bool  # the same bits on every x86-64 processor with AVX2, on the CPU alone; see `run.portable`
 
@@ -129,7 +136,9 @@ class Postprocess(Section):
 class Sensitivity(Section):
     """What is trained or predicted once more, with one thing changed."""
 
-    seeds: tuple[int, ...]  # rt and rt_sm again in all folds, for notebook 06
+    seeds: tuple[int, ...]  # every row of Table 1 again in all folds, for notebook 11
+    updates: Annotated[int, "[2, inf)"]  # of what is trained with one thing changed, for notebooks 09, 10 and 12
+    inner: bool  # whether rt_sm is trained with inner folds, too, for notebook 10
     changes: tuple[str, ...]  # names in CHANGES, for notebook 09
     folds: Annotated[int, "[1, inf)"]  # in which the changes are tried: the first so many
 
@@ -143,6 +152,13 @@ class Sensitivity(Section):
         for name in ("seeds", "changes"):
             values = getattr(self, name)
             require(len(set(values)) == len(values), f"sensitivity.{name} names a value twice: {list(values)}")
+
+
+@dataclass(frozen=True)
+class Claims(Section):
+    """What is asked of a difference, named before any run."""
+
+    share: Annotated[float, "(0, 1]"]  # of the paper's difference, below which ours is called smaller
 
 
 @dataclass(frozen=True)
@@ -169,6 +185,7 @@ class Settings(Section):
     prediction: Prediction
     postprocess: Postprocess
     sensitivity: Sensitivity
+    claims: Claims
     drawing: Drawing
 
     def __post_init__(self):
@@ -293,12 +310,11 @@ def check_sensitivity(settings: Settings) -> None:
     tried, count = settings.sensitivity.folds, settings.folds.count
     require(tried <= count, f"sensitivity.folds must be at most folds.count, {count}, got {tried}")
     for name in settings.sensitivity.changes:
-        change = CHANGES[name]
-        side = change.value if change.key == "patch_size" else VARIANTS[change.variant].patch_size
+        row, made = method(name, settings)
         require(
-            settings.prediction.step <= side,
-            f"sensitivity.changes holds {name!r}, whose patches of {side} leave gaps at a prediction.step of "
-            f"{settings.prediction.step}; leave it out or take a smaller step",
+            made.prediction.step <= row.patch_size,
+            f"sensitivity.changes holds {name!r}, whose patches of {row.patch_size} leave gaps at a step of "
+            f"{made.prediction.step}; leave it out or take a smaller one",
         )
 
 
@@ -325,10 +341,18 @@ def load_settings(name_or_path) -> Settings:
             "'.' only",
         )
         settings = _build(Settings, table | {"name": path.stem}, "")
-        # Not in Settings, which a change of the seed makes anew.
+        # Not in Settings, which a change of seed or budget makes anew.
         require(
             settings.seed not in settings.sensitivity.seeds,
             f"sensitivity.seeds must be other than the study's own, {settings.seed}; leave it out",
+        )
+        most, passed, changed = settings.training.max_updates, settings.training.snapshots, settings.sensitivity.updates
+        below = f"each of training.snapshots must be below training.max_updates, {most}, got {list(passed)}"
+        require(not passed or passed[-1] < most, below)
+        require(
+            changed in (*passed, most),
+            "sensitivity.updates must be training.max_updates or one of training.snapshots, so that the rows of Table "
+            f"1 are there at this budget: one of {[*passed, most]}, got {changed}",
         )
         return settings
     except SettingsError as error:

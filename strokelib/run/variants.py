@@ -38,19 +38,19 @@ WEIGHTS = {"baseline": "baseline", "rt": "rt", "rt_sm": "rt_sm", "rt_sm_uf": "rt
 
 @dataclass(frozen=True)
 class Change:
-    """One departure from a row of Table 1, in one thing alone."""
+    """One departure from a row of Table 1, or from another change, in one thing alone."""
 
-    variant: str  # the row
-    key: str  # "patch_size" of the variant, "seed", or a key of the settings such as "training.gdl_weights"
+    variant: str  # what it departs from
+    key: str  # "patch_size" or another of the variant, "seed", or a key of the settings such as "training.gdl_weights"
     value: int | float | bool | str
 
 
-# What notebook 09 looks at: patch sides of the paper's section 3.1, the baseline's of 4.1, what else is said to matter
-# in training, and the overlap and dropout of prediction (section 5).
+# What notebook 09 looks at: patch sides of the paper's section 3.1, what else is said to matter in training, and the
+# overlap and dropout of prediction (section 5).
 CHANGES = {f"patch_{side}": Change("rt_sm", "patch_size", side) for side in (16, 32, 48, 80, 96)}
 CHANGES |= {
-    "baseline_64": Change("baseline", "patch_size", 64),
     "gdl_squared": Change("rt_sm", "training.gdl_weights", "squared"),
+    "averaged": Change("rt_sm", "training.averaging", 0.99),
     "no_offset": Change("rt_sm", "sampling.lesion_offset", False),
     "no_balance": Change("rt_sm", "sampling.balanced", False),
     "no_elastic": Change("rt_sm", "sampling.elastic_alpha", 0.0),
@@ -59,21 +59,89 @@ CHANGES |= {f"step_{step}": Change("rt_sm", "prediction.step", step) for step in
 CHANGES |= {f"passes_{n}": Change("rt_sm_uf", "prediction.passes", n) for n in (2, 5, 10)}
 CHANGES |= {f"rate_{n}": Change("rt_sm_uf", "prediction.dropout", n / 100) for n in (5, 20, 40)}
 
-SEEDED = ("rt", "rt_sm")  # what is trained with other seeds: the step whose gain depends on the training most
+# Notebook 12 takes RT apart: from the baseline one factor at a time, and from RT one factor back. The fourth factor,
+# what is monitored, is read from the same trainings: see `apart`.
+APART = {
+    "baseline_single": Change("baseline", "networks", 1),
+    "baseline_gdl": Change("baseline", "loss", "gdl_cross_entropy"),
+    "baseline_side64": Change("baseline", "patch_size", 64),
+    "rt_cascade": Change("rt", "networks", 2),
+    "rt_cross_entropy": Change("rt", "loss", "cross_entropy"),
+    "rt_side48": Change("rt", "patch_size", 48),
+}
+INNER = {"rt_sm_inner": Change("rt_sm", "folds.inner_split", True)}  # early stopping on scans that are not evaluated
+CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
+SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
+
+
+def apart(settings) -> dict[str, Change]:
+    """Return the cells of notebook 12 by name: both ends at the budget of single changes, the factors between them.
+
+    A name that ends in the other monitor, such as rt_cascade_by_dice, is what the same training would have kept by it.
+    """
+    ends = {at(row, settings.sensitivity.updates): row for row in ("baseline", "rt")}
+    cells = {name: Change(row, "training.max_updates", settings.sensitivity.updates) for name, row in ends.items()}
+    cells |= APART
+    monitors = {name: VARIANTS[change.variant].monitor for name, change in cells.items()}
+    other = {"l1_error": "dice", "dice": "l1_error"}
+    return cells | {f"{name}_by_{other[own]}": Change(name, "monitor", other[own]) for name, own in monitors.items()}
+
+
+def at(row: str, updates: int) -> str:
+    """Name what a row of Table 1 comes to with so many updates, such as rt_sm_at_750."""
+    return f"{row}_at_{updates}"
+
+
+def curve(settings) -> dict[str, Change]:
+    """Return the budget curve by name: single networks as they were on the way, for each of training.snapshots."""
+    key = "training.max_updates"
+    return {at(row, n): Change(row, key, n) for row in CURVE for n in settings.training.snapshots}
+
+
+def seeded(settings) -> dict[str, Change]:
+    """Return the rows of Table 1 with other seeds by name, such as rt_seed2019, for each of sensitivity.seeds."""
+    return {f"{row}_seed{n}": Change(row, "seed", n) for n in settings.sensitivity.seeds for row in VARIANTS}
 
 
 def changes(settings) -> dict[str, Change]:
-    """Return all changes by name: those of notebook 09, and another seed such as rt_seed2019 for each setting."""
-    seeds = {f"{row}_seed{n}": Change(row, "seed", n) for row in SEEDED for n in settings.sensitivity.seeds}
-    return CHANGES | seeds
+    """Return all changes by name: of notebooks 09 to 12."""
+    return CHANGES | INNER | curve(settings) | apart(settings) | seeded(settings)
 
 
 def weights(name: str, settings) -> str:
     """Name the variant or change whose trained networks a variant or change predicts with; often its own."""
     change = changes(settings).get(name)
-    if change and change.key.startswith("prediction."):
-        return WEIGHTS[change.variant]
-    return WEIGHTS.get(name, name)
+    if change is None:
+        return WEIGHTS.get(name, name)
+    if change.key == "seed":
+        return f"{WEIGHTS[change.variant]}_seed{change.value}"
+    same = change.key == "monitor" or change.key.startswith("prediction.")
+    return weights(change.variant, settings) if same or _on_the_way(change, settings) else name
+
+
+def kept_as(name: str, settings) -> str:
+    """Say what is added to the name of a network's file, as `training` keeps it: ".at750", ".dice", both or nothing."""
+    change = changes(settings).get(name)
+    if change is None:
+        return ""
+    before = kept_as(change.variant, settings)
+    if change.key == "monitor":
+        return f"{before}.{change.value}"
+    on_the_way = _on_the_way(change, settings) and change.value != settings.training.max_updates
+    return f"{before}.at{change.value}" if on_the_way else before
+
+
+def _on_the_way(change: Change, settings) -> bool:
+    """Tell whether a training passes by what a change of its budget would come to, and keeps it."""
+    passed = (*settings.training.snapshots, settings.training.max_updates)
+    return change.key == "training.max_updates" and change.variant in CURVE and change.value in passed
+
+
+def reference(name: str, settings) -> str:
+    """Name what a change of notebook 09 is held against: the row it departs from, at the same number of updates."""
+    row, updates = CHANGES[name].variant, settings.sensitivity.updates
+    trained = weights(name, settings) == name
+    return at(row, updates) if trained and updates in settings.training.snapshots else row
 
 
 def method(name: str, settings) -> tuple:
@@ -81,7 +149,10 @@ def method(name: str, settings) -> tuple:
 
     Returns
     -------
-    Variant, and the settings, one of which differs from those given where the name is that of a change.
+    Variant, and the settings, some of which differ from those given where the name is that of a change.
+
+    What is trained for a change takes sensitivity.updates. Its patches have a step of prediction in proportion to
+    their side, and so many a batch that their voxels stay as many: sides differ in side alone.
 
     Raises
     ------
@@ -94,11 +165,24 @@ def method(name: str, settings) -> tuple:
         names = [*VARIANTS, *known]
         raise SettingsError(f"unknown variant {name!r}; choose one of {', '.join(names)}{nearest(name, names)}")
     change = known[name]
-    row = VARIANTS[change.variant]
+    row, made = method(change.variant, settings)
     section, _, key = change.key.rpartition(".")
-    if section:
-        value = dataclasses.replace(getattr(settings, section), **{key: change.value})
-        return row, dataclasses.replace(settings, **{section: value})
-    if key == "seed":
-        return row, dataclasses.replace(settings, seed=change.value)
-    return dataclasses.replace(row, **{key: change.value}), settings
+    if key == "max_updates":
+        made = _with(made, section, max_updates=change.value, snapshots=())
+    elif section:
+        made = _with(made, section, **{key: change.value})
+    elif key == "seed":
+        made = dataclasses.replace(made, seed=change.value)
+    else:
+        row = dataclasses.replace(row, **{key: change.value})
+    if weights(name, settings) == name and key != "seed":
+        made = _with(made, "training", max_updates=settings.sensitivity.updates, snapshots=())
+    if row.patch_size != SIDE and key != "seed" and change.variant in VARIANTS:
+        batch = max(2, round(settings.training.batch_size * (SIDE / row.patch_size) ** 2))
+        made = _with(made, "training", batch_size=batch)
+        made = _with(made, "prediction", step=max(1, round(settings.prediction.step * row.patch_size / SIDE)))
+    return row, made
+
+
+def _with(settings, section: str, **values):
+    return dataclasses.replace(settings, **{section: dataclasses.replace(getattr(settings, section), **values)})
