@@ -5,12 +5,12 @@ PY := .venv/bin/python
 own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 isles2018_small sensitivity cluster keep test test-all lab report notebooks \
+.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart cluster keep test test-all lab report notebooks \
   bench clean
 .NOTPARALLEL:
 
 help:  ## this list
-	@sed -n 's/^\([a-z0-9_ ]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9_ -]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 demo study phantom: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
 	@$(PY) tools/run.py $@
@@ -20,9 +20,15 @@ isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folde
 	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@
 
-sensitivity: SETTINGS = study
+sensitivity seeds rt-apart: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
+
+seeds: .venv/.run  ## notebook 11: every row of Table 1 with other training seeds (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) seeds
+
+rt-apart: .venv/.run  ## notebook 12: RT taken apart, one factor at a time (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) rt_apart
 
 cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
@@ -44,8 +50,8 @@ report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS
 	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '0*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
-	@$(PY) tools/run.py demo sensitivity
-	for n in notebooks/0*.ipynb; do $(PY) tools/pinned.py demo $(PY) -m nbconvert --to notebook --execute \
+	@for target in sensitivity seeds rt_apart; do $(PY) tools/run.py demo $$target || exit 1; done
+	for n in notebooks/*.ipynb; do $(PY) tools/pinned.py demo $(PY) -m nbconvert --to notebook --execute \
 	  --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 
 bench: .venv/.bench  ## this project beside other tools on the same work, into figures/benchmarks

@@ -1,6 +1,6 @@
 """Which notebook makes which file. `make demo` runs it; alone: snakemake --config settings=phantom
 
-`make sensitivity` asks for the target of that name, which the rest does not need.
+`make sensitivity`, `make seeds` and `make rt-apart` ask for targets which the rest does not need.
 
 A notebook runs again when a file it reads has changed, or its code, the strokelib modules it uses or
 the settings they name; not when its prose has. Every executed notebook stays in results/, a failed
@@ -17,7 +17,7 @@ from strokelib.run import portable, stages
 from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import VARIANTS, changes, weights
+from strokelib.run.variants import VARIANTS, apart, changes, main_rows, reference, seeded, weights
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
 if NAME.endswith(".toml"):
@@ -26,7 +26,7 @@ S = load_settings(NAME)
 OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS says
 FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
-ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"]
+ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "10_trust"]
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
 PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
 PYTHON, SETTINGS = (shlex.quote(word).replace("{", "{{").replace("}", "}}") for word in (sys.executable, NAME))
@@ -87,15 +87,17 @@ def scans():
     return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts])
 
 
-SEEDED = [name for name, change in changes(S).items() if change.key == "seed"]
-TRAINED = [name for name in (*VARIANTS, *changes(S)) if weights(name, S) == name]
+ROWS = main_rows(S)
+NAMES = [*dict.fromkeys((*VARIANTS, *changes(S)))]
+TRAINED = [name for name in NAMES if weights(name, S) == name]
 # Asked for by name, so that one that goes missing is made again although what came of it is still there.
 BETWEEN = [path for name in ONCE if name != "00_overview" for path in writes(name)]
-BETWEEN += reads("06_ablations", [*VARIANTS, *SEEDED])
-BETWEEN += expand(f"{FOLD}/network.safetensors", variant=[v for v in (*VARIANTS, *SEEDED) if v in TRAINED],
+BETWEEN += reads("10_trust", ROWS)
+BETWEEN += expand(f"{FOLD}/network.safetensors", variant=[name for name in ROWS if name in TRAINED],
     fold=range(S.folds.count))
+COMPARED = [*dict.fromkeys((*VARIANTS, *S.sensitivity.changes, *(reference(c, S) for c in S.sensitivity.changes)))]
 EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE]
-EXECUTED += expand(f"{FOLD}/05_crossvalidation.ipynb", variant=[*VARIANTS, *SEEDED], fold=range(S.folds.count))
+EXECUTED += expand(f"{FOLD}/05_crossvalidation.ipynb", variant=ROWS, fold=range(S.folds.count))
 
 
 wildcard_constraints:
@@ -162,13 +164,13 @@ rule predict:
     output: writes("05_crossvalidation")
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
     params: code=code("05_crossvalidation")
-    wildcard_constraints: variant="|".join(name for name in (*VARIANTS, *changes(S)) if name not in TRAINED)
+    wildcard_constraints: variant="|".join(name for name in NAMES if name not in TRAINED)
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
     shell: RUN_ON_GPU + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule ablations:
-    input: reads("06_ablations", [*VARIANTS, *SEEDED]), notebook=source("06_ablations")
+    input: reads("06_ablations", VARIANTS), notebook=source("06_ablations")
     output: writes("06_ablations")
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
@@ -202,9 +204,35 @@ rule overview:
     resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN
 
+rule trust:
+    input: reads("10_trust", ROWS), notebook=source("10_trust")
+    output: writes("10_trust")
+    log: notebook=f"{OUT}/10_trust.ipynb"
+    params: code=code("10_trust")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN
+
+rule seeds:
+    input: reads("11_seeds", [*VARIANTS, *seeded(S)]), notebook=source("11_seeds")
+    output: writes("11_seeds")
+    log: notebook=f"{OUT}/11_seeds.ipynb"
+    params: code=code("11_seeds")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+
+rule rt_apart:
+    input: reads("12_rt_apart", apart(S), S.sensitivity.apart_folds), notebook=source("12_rt_apart")
+    output: writes("12_rt_apart")
+    log: notebook=f"{OUT}/12_rt_apart.ipynb"
+    params: code=code("12_rt_apart")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+
 rule sensitivity:
-    input: reads("09_sensitivity", [*VARIANTS, *S.sensitivity.changes], S.sensitivity.folds),
-        notebook=source("09_sensitivity")
+    input: reads("09_sensitivity", COMPARED, S.sensitivity.folds), notebook=source("09_sensitivity")
     output: writes("09_sensitivity")
     log: notebook=f"{OUT}/09_sensitivity.ipynb"
     params: code=code("09_sensitivity")

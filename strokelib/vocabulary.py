@@ -84,6 +84,7 @@ VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
 CHANGED = {
     "patch_size": ("patch side", "{} voxels"),
     "training.gdl_weights": ("training", "Dice weights 1/v²"),
+    "training.averaging": ("training", "averaged weights"),
     "sampling.lesion_offset": ("training", "no offset of lesion patches"),
     "sampling.balanced": ("training", "no balance of patches"),
     "sampling.elastic_alpha": ("training", "no elastic copies"),

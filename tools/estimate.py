@@ -7,6 +7,7 @@ answer beside the results (estimate.json), and corrects it by the notebooks that
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from strokelib.run import portable, runtime
 from strokelib.run.digest import digest
 from strokelib.run.provenance import processor
 from strokelib.run.settings import Settings, load_settings
-from strokelib.run.variants import VARIANTS, changes, weights
+from strokelib.run.variants import VARIANTS, main_rows, method, weights
 
 SIDE = 64  # of the patches that are timed
 STEPS = 4  # timed one after the other; the median counts
@@ -110,18 +111,21 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     scans = sum(p.split == "TRAINING" for p in plans)
     swept = BRAIN_VOXELS / settings.prediction.step**2  # patches of a slice
     sampled = round(scans * settings.sampling.patches_per_case * (counts - 1) / counts)
-    epoch = min(how.patches_per_epoch or sampled, sampled)
-    watched = epoch / (counts - 1)  # validation patches of an epoch
-    changed = [name for name, change in changes(settings).items() if change.key == "seed"]
-    rows = {name: VARIANTS[change_of(name, settings)] for name in (*VARIANTS, *changed)}
-    for name, row in rows.items():
+    stopping = sampled / (counts - 1)  # patches of a fold
+    watched = min(how.stopping_batches * how.batch_size or stopping, stopping) + how.statistics_batches * how.batch_size
+    rows = main_rows(settings)
+    for name in rows:
+        row, made = method(name, settings)
         if weights(name, settings) == name:
             size = (row.patch_size / SIDE) ** 2
-            steps = epoch // how.batch_size * speed.step * size
+            steps = made.training.max_updates * speed.step * size
+            validations = row.networks * math.ceil(
+                made.training.max_updates // row.networks / (how.validate_every or sampled // how.batch_size)
+            )
             judged = (watched * size + BOX * slices["TRAINING"] / counts) * speed.patch
             mapped = swept * slices["TRAINING"] / counts * speed.patch * size * row.networks
             mistaken = swept * slices["TRAINING"] * speed.patch * size * (row.networks - 1)
-            trained.append(BEGIN_S + row.networks * how.max_epochs * (steps + judged) + mapped + mistaken)
+            trained.append(BEGIN_S + steps + validations * judged + mapped + mistaken)
     seconds = {"train": sum(trained) / len(trained)}
     seconds["predict"] = BEGIN_S + swept * slices["TRAINING"] / counts * speed.filtered
     seconds["leaderboard"] = 3 * BEGIN_S + swept * slices["TESTING"] * speed.patch * counts
@@ -130,11 +134,6 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     jobs = {rule: 1 for rule in seconds if rule != "sensitivity"}
     jobs |= {"train": len(trained) * counts, "predict": (len(rows) - len(trained)) * counts}
     return seconds, jobs
-
-
-def change_of(name: str, settings: Settings) -> str:
-    """Return the row of Table 1 that a name is, or is a change of."""
-    return name if name in VARIANTS else changes(settings)[name].variant
 
 
 def machine(settings: Settings, gpus: int) -> dict:

@@ -133,11 +133,13 @@ def by_way(settings, way: Way):
     return dataclasses.replace(settings, compute=how)
 
 
-def trained_for(settings, steps_an_epoch: int, epochs: int = 1):
-    """Return settings in which a network is trained for so many epochs, of all patches where steps_an_epoch is 0."""
-    size = settings.training.batch_size
+def trained_for(bench: Bench, steps_an_epoch: int, epochs: int = 1):
+    """Return settings in which a network is validated so many times, after so many steps; 0: after all its patches."""
+    settings = bench.settings
+    a_pass = min(len(sets.training) for _, sets in bench.folds) // settings.training.batch_size
+    most = epochs * (steps_an_epoch or a_pass)
     how = dataclasses.replace(
-        settings.training, max_epochs=epochs, patience=epochs, patches_per_epoch=size * steps_an_epoch
+        settings.training, max_updates=most, patience=epochs, validate_every=steps_an_epoch, snapshots=()
     )
     return dataclasses.replace(settings, training=how)
 
@@ -225,7 +227,7 @@ def checked(what: str, found: float, bound: float) -> dict:
 def side_by_side(bench: Bench, amount: Amount) -> list[dict]:
     """Compare the loss of the first steps of each fold, trained alone and beside the others."""
     way, numbers, rows = bench.ways[-1], range(len(bench.folds)), []
-    once = trained_for(bench.settings, amount.steps // 2)
+    once = trained_for(bench, amount.steps // 2)
     with tempfile.TemporaryDirectory() as folder:
         together = finish(start(bench, once, numbers, way, Path(folder) / "together"), bench.device)
         for number, beside in zip(numbers, together, strict=True):
@@ -287,7 +289,7 @@ def speed(bench: Bench, amount: Amount) -> pd.DataFrame:
 
 def dsc(bench: Bench, amount: Amount) -> pd.DataFrame:
     """Train all folds in each precision, in its fastest way, for the same updates and seeds; compare the mean DSC."""
-    rows, thrice = [], trained_for(bench.settings, amount.updates // 3, 3)
+    rows, thrice = [], trained_for(bench, amount.updates // 3, 3)
     fastest = {way.precision: way for way in bench.ways}
     for seed in amount.seeds:
         settings = dataclasses.replace(thrice, seed=seed)
@@ -310,7 +312,7 @@ def rate(bench: Bench, way: Way, at_once: int, amount: Amount) -> dict:
     warm, size = min(20, amount.steps), bench.settings.training.batch_size
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        trainings = start(bench, trained_for(bench.settings, 0, 100), range(at_once), way, Path(folder))
+        trainings = start(bench, trained_for(bench, 0, 100), range(at_once), way, Path(folder))
         turns = training.train_in_turn([run for _, run in trainings], bench.device)
         next(turns)
         wait(bench.device)

@@ -10,28 +10,28 @@ def stopping_costs(histories) -> pd.DataFrame:
 
     Parameters
     ----------
-    histories : dict of (network, fold) to a frame, a row an epoch, with validation_loss, monitored and
+    histories : dict of (network, fold) to a frame, a row a validation, with validation_loss, monitored and
         validation_dsc
 
     Returns
     -------
-    frame, a row per (network, fold, quantity): epochs, rank (Spearman's correlation of the quantity with
-    the validation DSC over the epochs; -1 is perfect) and cost (the DSC lost by stopping where the quantity
+    frame, a row per (network, fold, quantity): validations, rank (Spearman's correlation of the quantity with
+    the validation DSC over the validations; -1 is perfect) and cost (the DSC lost by stopping where the quantity
     is least).
     """
     rows = []
     for (network, fold), history in histories.items():
         dsc = history["validation_dsc"]
         for quantity in STOPPING:
-            row = {"network": network, "fold": fold, "quantity": quantity, "epochs": len(history)}
+            row = {"network": network, "fold": fold, "quantity": quantity, "validations": len(history)}
             row["rank"] = history[quantity].corr(dsc, method="spearman")
             rows.append(row | {"cost": dsc.max() - dsc[history[quantity].idxmin()]})
-    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "epochs", "rank", "cost"])
+    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "validations", "rank", "cost"])
 
 
 def stopping_means(costs) -> pd.DataFrame:
-    """Average `stopping_costs` over the networks, a row a quantity: networks, epochs, rank and cost."""
+    """Average `stopping_costs` over the networks, a row a quantity: networks, validations, rank and cost."""
     by = costs.groupby("quantity")
     return pd.DataFrame(
-        {"networks": by.size(), "epochs": by["epochs"].mean(), "rank": by["rank"].mean(), "cost": by["cost"].mean()}
+        {"networks": by.size(), "validations": by["validations"].mean(), "rank": by["rank"].mean(), "cost": by["cost"].mean()}
     )

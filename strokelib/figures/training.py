@@ -14,8 +14,7 @@ def history(frame, variant: str, monitor_name: str, label: str):
 
     Parameters
     ----------
-    frame : a row an epoch, columns epoch, loss, accuracy, validation_loss, validation_accuracy,
-        monitored, validation_dsc and best (did it improve? the last that did gave the weights)
+    frame : frame of training.read_history, a row a validation; the last that is best gave the weights
     variant : name in code
     monitor_name : what early stopping watches, Variant.monitor or words
     """
@@ -25,21 +24,21 @@ def history(frame, variant: str, monitor_name: str, label: str):
         (MONITORS.get(monitor_name, monitor_name), {"monitored": "validation patches"}),
         ("DSC", {"validation_dsc": "validation scans"}),
     )
-    require_columns(frame, "epoch", "best", *(column for _, lines in shown for column in lines))
+    require_columns(frame, "updates", "best", *(column for _, lines in shown for column in lines))
     best = frame[frame["best"].astype(bool)].tail(1)
     fig, axes = panels(2, 2, 9, 5.6, share_x=True)
     for ax, (title, lines) in zip(axes.flat, shown, strict=True):
         for column, name in lines.items():
             color = BLUE if name == "training" else ORANGE
-            ax.plot(frame["epoch"], frame[column], ".-", color=color, markersize=4, label=name)
-        for epoch in best["epoch"]:
-            ax.axvline(epoch, color="0.5", linestyle=":", lw=1, label=f"best epoch, {epoch:g}")
+            ax.plot(frame["updates"], frame[column], ".-", color=color, markersize=4, label=name)
+        for updates in best["updates"]:
+            ax.axvline(updates, color="0.5", linestyle=":", lw=1, label=f"kept, {updates:g}")
         ax.set_ylabel(title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
-    axes[1, 0].plot(best["epoch"], best["monitored"], "o", color=ORANGE, ms=8, mfc="none")
+    axes[1, 0].plot(best["updates"], best["monitored"], "o", color=ORANGE, ms=8, mfc="none")
     for ax in axes[1]:
-        ax.set_xlabel("epoch")
+        ax.set_xlabel("updates")
     fig.suptitle(NAMES.get(variant, variant))
     return finish(fig, label)
 

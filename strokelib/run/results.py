@@ -50,7 +50,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     loaded = load_settings(settings)
     if fold is not None:
         check_fold(loaded, fold)
-    if notebook == "09_sensitivity" or variant in loaded.sensitivity.changes:
+    if notebook in ("09_sensitivity", "12_rt_apart") or variant in loaded.sensitivity.changes:
         check_sensitivity(loaded)
     private.check_results(loaded)
     private.check_notebook(loaded, notebook, running(notebook))

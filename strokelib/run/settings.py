@@ -141,6 +141,7 @@ class Sensitivity(Section):
     inner: bool  # whether rt_sm is trained with inner folds, too, for notebook 10
     changes: tuple[str, ...]  # names in CHANGES, for notebook 09
     folds: Annotated[int, "[1, inf)"]  # in which the changes are tried: the first so many
+    apart_folds: Annotated[int, "[1, inf)"]  # in which RT is taken apart, for notebook 12
 
     def __post_init__(self):
         super().__post_init__()
@@ -307,8 +308,10 @@ def check_sensitivity(settings: Settings) -> None:
     ------
     SettingsError : a change whose patches leave gaps at the step of prediction, or more folds than there are.
     """
-    tried, count = settings.sensitivity.folds, settings.folds.count
-    require(tried <= count, f"sensitivity.folds must be at most folds.count, {count}, got {tried}")
+    count = settings.folds.count
+    for key in ("folds", "apart_folds"):
+        tried = getattr(settings.sensitivity, key)
+        require(tried <= count, f"sensitivity.{key} must be at most folds.count, {count}, got {tried}")
     for name in settings.sensitivity.changes:
         row, made = method(name, settings)
         require(

@@ -9,11 +9,13 @@ import re
 from dataclasses import dataclass
 
 from strokelib.run.digest import module_digest
-from strokelib.run.variants import CHANGES, VARIANTS, method, weights
+from strokelib.run.variants import CHANGES, VARIANTS, kept_as, method, weights
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
 MAP, SPREAD = f"{FOLD}/case_{{case}}.nii.gz", f"{FOLD}/case_{{case}}_spread.nii.gz"
+# Networks kept beside the final ones, as `variants.kept_as` says: network.at750, network.dice, network2.l1_error ...
+KEPT = (f"{FOLD}/network.{{kept}}.safetensors", f"{FOLD}/network2.{{kept}}.safetensors")
 ALWAYS = ("threads", "compute.portable", "data.source")
 # Settings that no number depends on: processes, notebooks or patches at a time.
 NO_NUMBER = ("cohort.jobs", "compute.folds_at_once", "prediction.batch_size")
@@ -66,11 +68,11 @@ STAGES = {
     "05_crossvalidation": Stage(
         depends=("seed", "folds", "sampling", "training", "compute", "prediction", "variant"),
         reads=("registration.csv", SCAN),
-        may_read=(f"{FOLD}/network.safetensors", f"{FOLD}/network2.safetensors"),
+        may_read=(f"{FOLD}/network.safetensors", f"{FOLD}/network2.safetensors", *KEPT),
         writes=(f"{FOLD}/predictions.csv", MAP, f"{FOLD}/history.png", f"{FOLD}/probability.png"),
         may_write=(
             *(f"{FOLD}/{name}" for name in ("network.safetensors", "network2.safetensors", "history.csv")),
-            *(SPREAD, *_figures("fig3.png")),
+            *(*KEPT, SPREAD, *_figures("fig3.png")),
         ),
     ),
     "06_ablations": Stage(
@@ -132,9 +134,10 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
     names = (*ALWAYS, *stage.depends)
     has_networks = any(path.endswith("network.safetensors") for path in (*stage.reads, *stage.may_read))
     if variant:
+        used = weights(variant, settings) + kept_as(variant, settings)
         row, settings = method(variant, settings)
         values = {f"variant.{key}": value for key, value in _row(row, has_networks).items()}
-        values["variant.weights"] = weights(variant, settings)
+        values["variant.weights"] = used
     if "variants" in names:
         values = {f"variants.{name}": _row(row, has_networks) for name, row in VARIANTS.items()}
     if "changes" in names:

@@ -108,6 +108,11 @@ def changes(settings) -> dict[str, Change]:
     return CHANGES | INNER | curve(settings) | apart(settings) | seeded(settings)
 
 
+def main_rows(settings) -> list[str]:
+    """Return what the main workflow predicts: the rows of Table 1, and what notebook 10 holds them against."""
+    return [*VARIANTS, *curve(settings), *(INNER if settings.sensitivity.inner else ())]
+
+
 def weights(name: str, settings) -> str:
     """Name the variant or change whose trained networks a variant or change predicts with; often its own."""
     change = changes(settings).get(name)
