@@ -32,6 +32,5 @@ def stopping_costs(histories) -> pd.DataFrame:
 def stopping_means(costs) -> pd.DataFrame:
     """Average `stopping_costs` over the networks, a row a quantity: networks, validations, rank and cost."""
     by = costs.groupby("quantity")
-    return pd.DataFrame(
-        {"networks": by.size(), "validations": by["validations"].mean(), "rank": by["rank"].mean(), "cost": by["cost"].mean()}
-    )
+    means = by[["validations", "rank", "cost"]].mean()
+    return pd.DataFrame({"networks": by.size()}).join(means)

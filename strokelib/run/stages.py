@@ -114,6 +114,22 @@ STAGES = {
             *_figures("patch_side.png", "sensitivity.png", "prediction.png", "stopping.png"),
         ),
     ),
+    "10_trust": Stage(
+        depends=("seed", "folds", "postprocess", "training", "sensitivity", "variants"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "metrics.csv", "metrics_nested.csv", "choice.csv"),
+        may_read=(f"{FOLD}/history.csv", "test_metrics_single.csv"),
+        writes=_figures("ranking.csv", "optimism.csv", "budget.csv", "ranking.png", "optimism.png", "budget.png"),
+    ),
+    "11_seeds": Stage(
+        depends=("seed", "folds", "postprocess", "sensitivity.seeds", "claims", "variants"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "metrics.csv", "metrics_nested.csv"),
+        writes=_figures("seeds.csv", "seeds_averaged.csv", "seeds.png"),
+    ),
+    "12_rt_apart": Stage(
+        depends=("seed", "folds", "postprocess", "sensitivity", "variants"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+        writes=_figures("rt_apart.csv", "rt_apart.png"),
+    ),
 }
 
 
