@@ -131,7 +131,7 @@ def means(compute: Compute, device) -> tuple[bool, str]:
     and forth; "tf32" is a GPU's.
     """
     on_cpu = torch.device(device).type == "cpu"
-    exact = on_cpu and (compute.precision == "tf32" or not multiplies_bf16())
+    exact = on_cpu and not (compute.precision == "bf16" and multiplies_bf16())
     return compute.compile and can_compile(device), "float32" if exact else compute.precision
 
 

@@ -118,7 +118,7 @@ def training_steps(job: Job, stack: Resident, sets: Sets, device="cpu") -> Itera
 
     Raises
     ------
-    ValueError : fewer patches than a batch, or fewer updates than networks.
+    ValueError : fewer patches than a batch.
     RuntimeError : the GPU's memory is too small.
 
     Source: Clèrigues et al. 2019, sec. 3.3 (Adadelta, batches of 64, early stopping with a patience of ten epochs,
@@ -178,8 +178,6 @@ def _train(job: Job, stack: Resident, sets: Sets, device):
             f"the {count} patches of this fold hold no batch of {settings.batch_size}; raise "
             "sampling.patches_per_case or lower training.batch_size"
         )
-    if most == 0:
-        raise ValueError(f"training.max_updates must be at least the {recipe.variant.networks} networks of a cascade")
     state = _start(job, stack, device)
     if state.flat is None:
         take = eager_steps(state.network, state.optimizer, recipe, stack, sets.training)
