@@ -29,10 +29,8 @@ def found(estimate, settings, device="cpu", **speed):
 def test_training_goes_by_steps_and_prediction_by_patches(estimate):
     settings = load_settings("isles2018")
     slow, fast = (estimate.reckon(settings, estimate.Speed(step, 0.0, 0.0))[0]["train"] for step in (2.0, 1.0))
-    # 94 scans, four folds of five, 4000 patches each in batches of 64, 100 epochs; three variants, of which the
-    # baseline trains two networks on patches of 48.
-    steps = round(94 * 4000 * 0.8) // 64 * 100
-    assert slow - fast == pytest.approx(steps * (1 + 1 + 2 * (48 / 64) ** 2) / 3)
+    # Three variants of as many updates each, of which the baseline's are on patches of 48.
+    assert slow - fast == pytest.approx(settings.training.max_updates * (1 + 1 + (48 / 64) ** 2) / 3)
     fine, coarse = (
         estimate.reckon(dataclasses.replace(settings, prediction=dataclasses.replace(settings.prediction, step=step)),
                         estimate.Speed(0.0, 0.0, 1e-3))[0]["predict"] - estimate.BEGIN_S for step in (3, 6)
@@ -40,10 +38,11 @@ def test_training_goes_by_steps_and_prediction_by_patches(estimate):
     assert fine == pytest.approx(4 * coarse)
 
 
-def test_every_job_of_a_run_is_counted_and_more_seeds_count(estimate):
+def test_every_job_of_a_run_is_counted(estimate):
+    """Three rows and the one with inner folds are trained; uncertainty filtering and six snapshots are predicted."""
     jobs = estimate.reckon(load_settings("study"), estimate.Speed(1, 1, 1))[1]
-    assert (jobs["train"], jobs["predict"]) == (15 + 2 * 2 * 5, 5), "as test_plan_of_the_full_study has it"
-    assert sum(jobs.values()) == jobs["train"] + jobs["predict"] + 8 + 1
+    assert (jobs["train"], jobs["predict"]) == (4 * 5, 7 * 5)
+    assert sum(jobs.values()) == jobs["train"] + jobs["predict"] + 9 + 1
 
 
 def test_a_demo_takes_minutes_and_the_paper_days_on_a_cpu(estimate):
@@ -71,7 +70,7 @@ def test_a_gpu_a_short_run_and_one_that_is_begun_are_let_through(estimate):
     assert estimate.too_long(found(estimate, short), short) == ""
     (settings.results / "rt" / "fold0").mkdir(parents=True)
     assert estimate.too_long(found(estimate, settings), settings) != ""
-    (settings.results / "rt" / "fold0" / "network.checkpoint.safetensors").write_text("an epoch")
+    (settings.results / "rt" / "fold0" / "network.checkpoint.safetensors").write_text("a validation")
     assert estimate.too_long(found(estimate, settings), settings) == ""
 
 
@@ -80,7 +79,7 @@ def test_it_is_measured_once_a_machine_and_settings(estimate, monkeypatch):
     settings = load_settings(name)
     first = estimate.estimate(settings, name, 0)
     assert first["device"] == "cpu" and all(0 < first["speed"][key] < 60 for key in PHANTOM)
-    assert first["jobs"]["train"] == 3 * 2 + 2 * 2
+    assert first["jobs"]["train"] == 4 * 2
     file = settings.results / "estimate.json"
     assert json.loads(file.read_text()) == first
     monkeypatch.setattr(estimate.subprocess, "run", None)  # nothing is measured again

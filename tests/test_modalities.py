@@ -94,7 +94,7 @@ def test_a_scan_of_other_modalities_goes_from_its_images_to_a_map(tmp_path, mirr
         scans.append(preprocess.load_preprocessed(path))
     row = dataclasses.replace(VARIANTS["rt_sm" if mirrored else "rt"], patch_size=32)
     sampling = dataclasses.replace(DEMO.sampling, patches_per_case=8)
-    once = dataclasses.replace(DEMO.training, batch_size=16, patches_per_epoch=16, max_epochs=1)
+    once = dataclasses.replace(DEMO.training, batch_size=16, max_updates=2, validate_every=1, snapshots=())
     settings = dataclasses.replace(DEMO, sampling=sampling, training=once)
     fold = Fold(0, scans, np.array([0, 1]), np.array([2]), np.array([2]))
     stack = crossvalidation.resident(scans, row, settings, "cpu")

@@ -204,7 +204,7 @@ def test_a_lost_file_is_refused_by_name(settings, file):
     [
         ("", "seed", 7),
         ("", "threads", 2),
-        ("training", "max_epochs", 7),
+        ("training", "max_updates", 70),
         ("sampling", "elastic_alpha", 0.0),
         ("prediction", "step", 10),
         ("folds", "scheme", "balanced"),

@@ -328,7 +328,7 @@ def test_histories_are_those_of_these_settings(project, monkeypatch):
         provenance.write_manifests(run.settings.results, run.known, {}, run.written)
     path = project / "results/demo/rt/fold1/05_crossvalidation.manifest.json"
     facts = json.loads(path.read_text())
-    facts["depends"]["training.max_epochs"] = 99
+    facts["depends"]["training.max_updates"] = 99
     path.write_text(json.dumps(facts))
     found = [(variant, fold, len(table)) for variant, fold, table in start("09_sensitivity", "demo").histories()]
     assert found == [("rt", 0, 3)]

@@ -15,7 +15,7 @@ from strokelib.run import runtime
 from strokelib.run.checks import SettingsError
 from strokelib.run.digest import digest
 from strokelib.run.results import start
-from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings, place_environment
+from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
 from strokelib.run.variants import VARIANTS, WEIGHTS, changes, method, weights
 
 
@@ -58,7 +58,9 @@ def test_phantom_and_isles2018_hold_the_papers_numbers():
     for name in ("phantom", "isles2018"):
         s = load_settings(name)
         assert (s.folds.count, s.sampling.patches_per_case, s.training.batch_size) == (5, 4000, 64)
-        assert (s.training.max_epochs, s.training.patience, s.training.patches_per_epoch) == (100, 10, 0)
+        assert (s.training.patience, s.training.validate_every, s.training.stopping_batches) == (10, 0, 0)
+        epoch = 94 * 4 // 5 * s.sampling.patches_per_case // s.training.batch_size
+        assert s.training.max_updates == pytest.approx(100 * epoch, rel=0.01) and s.training.averaging == 0
         assert (s.prediction.step, s.prediction.passes, s.prediction.dropout) == (3, 3, 0.1)
         assert (s.sampling.elastic_alpha, s.sampling.elastic_gamma) == (2.5, 0.12)
         assert len(s.postprocess.thresholds) * len(s.postprocess.min_lesion_voxels) == 54
@@ -106,9 +108,18 @@ IMPOSSIBLE = {
     "sampling.elastic_gamma": {0: "> 0", -0.1: "> 0"},
     "sampling.lesion_offset": {0: "must be bool"},
     "sampling.balanced": {"yes": "must be bool"},
-    "training.batch_size": {0: ">= 2", 1: ">= 2", 769: "at least training.batch_size, 769, got 768"},
-    "training.patches_per_epoch": {-1: ">= 0", 63: "must be 0 (all patches) or at least training.batch_size, 64"},
-    "training.max_epochs": {0: ">= 1"},
+    "training.batch_size": {0: ">= 2", 1: ">= 2"},
+    "training.max_updates": {1: ">= 2", 60: "must be below training.max_updates, 60, got [60]"},
+    "training.validate_every": {-1: ">= 0", 0: "a multiple of training.validate_every, 0, got 60", 7: "got 60"},
+    "training.stopping_batches": {-1: ">= 0"},
+    "training.statistics_batches": {-1: "in [0, 1000]"},
+    "training.averaging": {1: "in [0, 1)"},
+    "training.snapshots": {
+        (30,): "a multiple of training.validate_every, 20, got 30",
+        (0,): "a multiple",
+        (60, 40): "must rise from value to value, got [60, 40]",
+        (120,): "must be below training.max_updates, 120, got [120]",
+    },
     "training.patience": {0: ">= 1"},
     "training.min_improvement": {-1e-9: ">= 0"},
     "training.rho": {0: "in (0, 1)", 1: "in (0, 1)", 95: "in (0, 1)"},
@@ -147,7 +158,11 @@ IMPOSSIBLE = {
         ("patch_33",): "got 'patch_33'; did you mean 'patch_32'?",
         ("no_elastic", "no_elastic"): "a value twice",
     },
+    "sensitivity.updates": {1: ">= 2", 40: "one of [60, 120], got 40"},
+    "sensitivity.inner": {1: "must be bool"},
     "sensitivity.folds": {0: ">= 1"},
+    "sensitivity.apart_folds": {0: ">= 1"},
+    "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
 # What is of the wrong type wherever it stands; TOML's true is no 1, and nan is no number.
@@ -266,12 +281,12 @@ def test_a_name_that_makes_no_plain_folder_is_refused(stem, tmp_path):
     [
         {"prediction.step": 48, "sensitivity.changes": []},
         {"folds.count": 20, "training.rho": 0.5, "training.min_improvement": 0},
-        {"training.patches_per_epoch": 64, "training.dropout": 0, "training.batch_norm_momentum": 1},
-        {"training.patches_per_epoch": 0, "training.batch_size": 5000},
+        {"training.validate_every": 60, "training.dropout": 0, "training.batch_norm_momentum": 1},
+        {"training.snapshots": [], "training.validate_every": 0, "training.batch_size": 5000},
+        {"training.snapshots": [20, 60, 100], "sensitivity.updates": 100, "claims.share": 1},
         {"postprocess.thresholds": [0.001, 0.999], "postprocess.min_lesion_voxels": [1]},
         {"data.source": "isles2018", "folds.count": 30},
         {"cohort.training_patients": 3, "folds.inner_split": True},
-        {"prediction.step": 40, "sensitivity.changes": ["patch_16"]},
         {"folds.count": 2, "sensitivity.folds": 3},
     ],
     ids=str,
@@ -283,8 +298,8 @@ def test_the_ends_of_the_ranges_are_allowed(change, tmp_path):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"prediction.step": 40, "sensitivity.changes": ["rate_40", "patch_32"]}, "'patch_32', whose patches of 32"),
         ({"folds.count": 2, "sensitivity.folds": 3}, "sensitivity.folds must be at most folds.count, 2, got 3"),
+        ({"folds.count": 2, "sensitivity.apart_folds": 3}, "sensitivity.apart_folds must be at most folds.count, 2"),
     ],
     ids=str,
 )
@@ -455,40 +470,6 @@ def test_the_download_can_lie_elsewhere(monkeypatch):
 
 
 # As one writes a path, and where it leads from the repository's root.
-PATHS = {"/a/b": "/a/b", "~/b": "/my/house/b", "a/b": "{root}/a/b", "../b": "{root}/../b", "a b/ü": "{root}/a b/ü"}
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_path_leads_to_one_place_wherever_a_notebook_runs(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/my/house")
-    expected = PATHS[path].format(root=runtime.ROOT)
-    written = changed(tmp_path, {"data.source": "isles2018", "data.folder": path})
-    for folder in (tmp_path, runtime.ROOT, runtime.ROOT / "notebooks"):
-        monkeypatch.chdir(folder)
-        for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
-            monkeypatch.delenv(name, raising=False)
-        assert str(load_settings(written).data_root) == expected
-        monkeypatch.setenv("STROKELIB_DATA", path)
-        monkeypatch.setenv("STROKELIB_RESULTS", path)
-        assert str(load_settings("isles2018").data_root) == expected
-        assert str(load_settings("isles2018").results) == f"{expected}/isles2018"
-
-
-def test_a_command_takes_paths_of_the_environment_from_where_it_is_given(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/my/house")
-    monkeypatch.setenv("STROKELIB_DATA", "scans/../isles")
-    monkeypatch.setenv("STROKELIB_RESULTS", "~/out")
-    monkeypatch.chdir(tmp_path)
-    place_environment()
-    monkeypatch.chdir(runtime.ROOT / "notebooks")  # where its notebooks run
-    settings = load_settings("isles2018")
-    assert (settings.data_root, str(settings.results)) == (tmp_path / "isles", "/my/house/out/isles2018")
-    for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
-        monkeypatch.setenv(name, "")
-    place_environment()
-    assert load_settings("isles2018").data_root == runtime.ROOT / "data/isles2018", "nothing is named"
-
-
 @pytest.mark.parametrize("folder", ["/x/Stroke scans", "/x/Stroke scans/", "/x/y/../Stroke scans", "/x/Stroke scans/."])
 def test_scans_go_by_the_name_of_their_folder_until_they_were_looked_at(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("STROKELIB_DATA", folder)

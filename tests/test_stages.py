@@ -76,12 +76,12 @@ def test_a_declared_key_is_one_of_the_settings(name):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_epochs": 7}, {"05"}),
-        ({"training__dropout": 0.3}, {"04", "05"}),
-        ({"postprocess__thresholds": (0.5,)}, {"06", "09"}),
+        ({"training__max_updates": 70}, {"05", "10"}),
+        ({"training__dropout": 0.3}, {"04", "05", "10"}),
+        ({"postprocess__thresholds": (0.5,)}, {"06", "09", "10", "11", "12"}),
         ({"prediction__step": 9}, {"05", "07", "09"}),
         ({"preprocess__registration": "affine"}, {"02"}),
-        ({"sensitivity__changes": ("patch_32",)}, {"09"}),
+        ({"sensitivity__changes": ("patch_32",)}, {"09", "10", "12"}),
         ({"cohort__difficulty": "easy"}, {"01"}),
         ({"drawing__colors": "colorblind"}, {"06", "08"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),

@@ -15,7 +15,8 @@ import numpy as np
 from strokelib import cases, metrics, postprocess, preprocess, registration
 from strokelib.evaluation import agreement
 from strokelib.phantom.cohort import make_cohort
-from strokelib.run.settings import load_settings, place_environment
+from strokelib.run.paths import place_environment
+from strokelib.run.settings import load_settings
 
 
 def quartiles(values) -> str:

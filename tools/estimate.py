@@ -30,7 +30,8 @@ BRAIN_VOXELS = 20_000  # in a slice, by the demo's
 BOX = 7.5  # patches as large as what `inference.predict_slices` takes of a slice
 BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
 # Seconds of other notebooks in the demo, on a core whose training step takes STEP_S; the first go by slices.
-BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "sensitivity": 50}
+BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "trust": 20}
+BY_SLICES_S |= {"sensitivity": 50}
 ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
 DEMO_SLICES, STEP_S = 142, 0.75

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
 
+from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole
-from strokelib.run.settings import Settings, load_settings, place_environment
+from strokelib.run.settings import Settings, load_settings
 
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "09_sensitivity")
 

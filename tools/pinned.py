@@ -9,8 +9,9 @@ import sys
 
 import ahead  # noqa: F401, this copy of the project first
 
+from strokelib.run.paths import place_environment
 from strokelib.run.portable import surroundings
-from strokelib.run.settings import load_settings, place_environment
+from strokelib.run.settings import load_settings
 
 
 def main() -> None:

@@ -35,12 +35,19 @@ import psutil
 
 from strokelib.run.digest import digest
 from strokelib.run.notebook import time_left
+from strokelib.run.paths import place_environment
 from strokelib.run.private import check_results
 from strokelib.run.provenance import git, processor
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
-from strokelib.run.settings import Settings, check_sensitivity, load_settings, place_environment
+from strokelib.run.settings import Settings, check_sensitivity, load_settings
 
+TARGETS = {  # what can be asked for, and the table that is printed at its end
+    "": ("Table 1", "table1.csv"),
+    "sensitivity": ("One thing changed", "sensitivity.csv"),
+    "seeds": ("Differences averaged over training seeds", "seeds_averaged.csv"),
+    "rt_apart": ("RT taken apart", "rt_apart.csv"),
+}
 QUIET_S = 60  # after so long without a line, say what is running
 
 
@@ -225,13 +232,14 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
 
 
 def print_table(path: Path) -> None:
-    """Print Table 1, or the changes of notebook 09, as a table of text."""
+    """Print Table 1, the changes of notebook 09, or another table as it is, as a table of text."""
     import pandas as pd  # here, so that the first line of a run comes at once
 
     from strokelib.evaluation import tables
 
-    write = tables.changes if path.stem == "sensitivity" else tables.table1
-    print(write(pd.read_csv(path)).to_string(index=False))
+    write = {"sensitivity": tables.changes, "table1": tables.table1}.get(path.stem)
+    table = pd.read_csv(path)
+    print((write(table) if write else table).to_string(index=False))
 
 
 def compare_table(table: Path, kept: Path) -> None:
@@ -383,7 +391,7 @@ def say_running(jobs: Jobs, elapsed_s: float, settings: Settings) -> None:
 
 
 def say_results(settings: Settings, target: str) -> None:
-    name, file = ("One thing changed", "sensitivity.csv") if target else ("Table 1", "table1.csv")
+    name, file = TARGETS[target]
     figures = settings.results / "figures"
     print(f"\n{name}, {settings.label} ({short_path(figures / file)})")
     print_table(figures / file)
@@ -415,11 +423,14 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
 
 
 def main() -> int:
-    usage = "python tools/run.py SETTINGS [sensitivity] [--profile slurm]; SETTINGS: a name in configs/ or a .toml file"
+    usage = (
+        f"python tools/run.py SETTINGS [{' | '.join(filter(None, TARGETS))}] [--profile slurm]; "
+        "SETTINGS: a name in configs/ or a .toml file"
+    )
     parser = argparse.ArgumentParser(usage=usage, add_help=False)
     parser.error = lambda _: sys.exit(f"usage: {usage}")
     parser.add_argument("settings")
-    parser.add_argument("target", nargs="?", default="", choices=["", "sensitivity"])
+    parser.add_argument("target", nargs="?", default="", choices=list(TARGETS))
     parser.add_argument("--profile")
     told = parser.parse_args()
     place_environment()

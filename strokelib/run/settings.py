@@ -15,7 +15,8 @@ from typing import Annotated
 from strokelib.modalities import SOURCES
 from strokelib.run import runtime
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
-from strokelib.run.variants import CHANGES, VARIANTS, method
+from strokelib.run.paths import placed
+from strokelib.run.variants import CHANGES, VARIANTS
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -26,7 +27,7 @@ class Data(Section):
     """Where the scans lie."""
 
     source: Annotated[str, SOURCES]
-    folder: str  # holds TRAINING/ and TESTING/; see `placed`
+    folder: str  # holds TRAINING/ and TESTING/; see `paths.placed`
     skip_bad_cases: bool  # go on without scans that cannot be used, instead of stopping in notebook 02
 
     def __post_init__(self):
@@ -239,25 +240,6 @@ class Settings(Section):
             return next(csv.DictReader(file), {}).get("cohort") or self.source
 
 
-def placed(path: str) -> Path:
-    """Say where a path of the settings or of the environment leads: "~" is home, others start at the repository's root.
-
-    So workflow and notebooks, which run in folders of their own, mean the same place. A command in tools/ calls
-    `place_environment` first.
-    """
-    return runtime.ROOT / os.path.expanduser(path)
-
-
-def place_environment() -> None:
-    """Make paths of the environment absolute, for this process and all that it starts: they start where it was called.
-
-    Without it, as in a kernel that nobody's command started, they start at the repository's root; see `placed`.
-    """
-    for name in ("STROKELIB_DATA", "STROKELIB_RESULTS"):
-        if os.environ.get(name):
-            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
-
-
 def check_fold(settings: Settings, fold: int) -> None:
     """Refuse the number of a fold that the settings do not have.
 
@@ -302,23 +284,16 @@ def _convert(hint, value, where: str):
 
 
 def check_sensitivity(settings: Settings) -> None:
-    """Refuse settings of notebook 09 that cannot be tried; here and not in Settings, because no other notebook asks.
+    """Refuse settings of notebooks 09 and 12 that cannot be tried; here, because no other notebook asks.
 
     Raises
     ------
-    SettingsError : a change whose patches leave gaps at the step of prediction, or more folds than there are.
+    SettingsError : more folds than there are.
     """
     count = settings.folds.count
     for key in ("folds", "apart_folds"):
         tried = getattr(settings.sensitivity, key)
         require(tried <= count, f"sensitivity.{key} must be at most folds.count, {count}, got {tried}")
-    for name in settings.sensitivity.changes:
-        row, made = method(name, settings)
-        require(
-            made.prediction.step <= row.patch_size,
-            f"sensitivity.changes holds {name!r}, whose patches of {row.patch_size} leave gaps at a step of "
-            f"{made.prediction.step}; leave it out or take a smaller one",
-        )
 
 
 def load_settings(name_or_path) -> Settings:

@@ -116,7 +116,10 @@ STAGES = {
     ),
     "10_trust": Stage(
         depends=("seed", "folds", "postprocess", "training", "sensitivity", "variants"),
-        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "metrics.csv", "metrics_nested.csv", "choice.csv"),
+        reads=(
+            *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+            *("metrics.csv", "metrics_nested.csv", "choice.csv"),
+        ),
         may_read=(f"{FOLD}/history.csv", "test_metrics_single.csv"),
         writes=_figures("ranking.csv", "optimism.csv", "budget.csv", "ranking.png", "optimism.png", "budget.png"),
     ),

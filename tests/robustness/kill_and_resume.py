@@ -74,7 +74,7 @@ def prepare(folder):
     """Copy the project, with settings that need a checkpoint and the halting of what writes."""
     copy_project(folder)
     for old, new in (
-        ("max_epochs = 1", "max_epochs = 3"),
+        ("max_updates = 4", "max_updates = 12"),
         ("patience = 1", "patience = 3"),
         ("seeds = [7]", "seeds = []"),
     ):

@@ -73,7 +73,7 @@ def scan(number, seed):
 def trained(folder, scans, train, stop, evaluate):
     """Train one network for an epoch of four steps, as notebook 05 does; return its weights."""
     demo = load_settings("demo")
-    settings = dataclasses.replace(demo.training, batch_size=8, patches_per_epoch=32, max_epochs=1)
+    settings = dataclasses.replace(demo.training, batch_size=8, max_updates=4, validate_every=4, snapshots=())
     variant = dataclasses.replace(VARIANTS["rt_sm"], patch_size=16)
     stack = stack_scans(scans, True, "cpu", 8)
     sampling = dataclasses.replace(demo.sampling, patches_per_case=16)
