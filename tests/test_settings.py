@@ -371,19 +371,19 @@ def test_the_front_door_refuses_every_bad_file_before_it_makes_anything(tmp_path
         (["none.toml"], "no settings file none.toml"),
         ([""], "no settings file"),
         (["."], "no settings file"),
-        (["gaps.toml", "sensitivity"], "holds 'patch_16', whose patches of 16 leave gaps at a prediction.step of 40"),
+        (["few.toml", "sensitivity"], "sensitivity.folds must be at most folds.count, 2, got 3"),
         ([], "usage: python tools/run.py SETTINGS"),
         (["demo", "phantom"], "usage: python tools/run.py SETTINGS"),
     ],
 )
 def test_the_command_line_prints_one_line_and_no_traceback(arguments, part, tmp_path):
-    changed(tmp_path, {"prediction.step": 40, "sensitivity.changes": ["patch_16"]}).rename(tmp_path / "gaps.toml")
+    changed(tmp_path, {"folds.count": 2, "sensitivity.folds": 3}).rename(tmp_path / "few.toml")
     changed(tmp_path, {"folds.count": 1})
     command = [sys.executable, str(runtime.ROOT / "tools" / "run.py"), *arguments]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert told.returncode == 1 and told.stdout == ""
     assert part in told.stderr and len(told.stderr.splitlines()) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["gaps.toml", "mine.toml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["few.toml", "mine.toml"]
 
 
 def test_an_unknown_name_lists_the_known_ones():
