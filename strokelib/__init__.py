@@ -7,7 +7,7 @@ A room imports only from rooms named before it:
     phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient, phantom.pathology, phantom.scan,
     phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network, packed, losses,
     metrics, inference, optimizer, steps, training, crossvalidation, postprocess, evaluation.gridsearch,
-    evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables,
+    evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences,
     evaluation.agreement, submission, figures.style, figures.cohort, figures.comparisons, figures.network,
     figures.scans, figures.scores, figures.training
 """

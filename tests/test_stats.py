@@ -197,7 +197,10 @@ def test_verdicts():
     assert table.loc[("rt", "baseline", "dsc"), "paper_direction"] == "up"
 
 
-@pytest.mark.parametrize(("t", "n"), [(2.5, 30), (-10.4, 94), (50.0, 5), (0.001, 2), (8.0, 3000), (300.0, 10), (8.7, 3)])
+T_AND_N = [(2.5, 30), (-10.4, 94), (50.0, 5), (0.001, 2), (8.0, 3000), (300.0, 10), (8.7, 3)]
+
+
+@pytest.mark.parametrize(("t", "n"), T_AND_N)
 def test_the_interval_of_an_effect_size_agrees_with_another_inversion(t, n):
     low, high = stats.effect_size_interval(t, n)
     peer = [scipy.special.nctdtrinc(n - 1, part, t) / np.sqrt(n) for part in (0.975, 0.025)]
