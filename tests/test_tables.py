@@ -64,6 +64,39 @@ def test_tests_stand_metric_by_metric_with_patients_below_scans():
     assert table["d_z"][0] == f"{row['d_z']:.2f} ({row['d_z_low']:.2f} to {row['d_z_high']:.2f})"
 
 
+def test_tests_averaged_over_seeds_count_who_lacks_one():
+    frame = pd.concat([scores(), scores(seed=1)], keys=(1, 2), names=["seed"]).reset_index("seed")
+    whole = tables.tests(stats.paired_tests(frame, "dsc", [("rt", "baseline")]))
+    frame.loc[frame["case"].eq(3) & frame["seed"].eq(1) & frame["variant"].eq("rt"), "dsc"] = np.nan
+    table = tables.tests(stats.paired_tests(frame, "dsc", [("rt", "baseline")]))
+    assert table["fewer seeds"].tolist() == [1] and table["dropped"].tolist() == [0]
+    assert not {"pairs", "fewer seeds"} & {*whole}
+
+
+def test_the_spread_between_seeds_is_told_of_differences():
+    values = pd.DataFrame({"seed": [1, 2, 3], "value": [-3.0, 1.0, -1.0]})
+    values = values.assign(kind="difference", name="rt_sm over rt", metric="hd_mm")
+    both = pd.concat([values, values.assign(kind="variant", name="rt")])
+    (told,) = tables.spread(stats.seed_spread(both)).to_dict("records")
+    assert (told["step"], told["difference"], told["SD"]) == ("RT + SM − RT", "-1.0 mm", "2.0")
+    assert (told["from seed to seed"], told["95 % interval"]) == ("-3.0 to +1.0", "-6.0 to +4.0")
+    alone = tables.spread(stats.seed_spread(both[both["seed"] == 1])).iloc[0]
+    assert alone["95 % interval"] == "– to –" and alone["SD"] == "–"
+
+
+def test_claims_by_seed_have_a_column_a_seed_and_the_stricter_reading_last():
+    frames = {7: scores(gain=0.001), 8: scores(), np.nan: scores()}
+    table = pd.concat(
+        stats.claims_table(frame, unit).assign(seed=seed) for seed, frame in frames.items() for unit in stats.UNITS
+    )
+    text = tables.claims_by_seed(table)
+    assert text.columns.tolist() == ["seed 7", "seed 8", "averaged", "averaged, by patients and Holm"]
+    assert len(text) == 9 and text.index[0] == "RT − baseline: DSC up"
+    assert text["averaged"].tolist() == text["seed 8"].tolist() != text["seed 7"].tolist()
+    last = table[table["seed"].isna() & table["unit"].eq("patient")]["verdict_holm"]
+    assert text.iloc[:, -1].tolist() == last.tolist()
+
+
 def both_choices(**more):
     """Tests of one unit with nested pairs, and the paper's way of choosing them, which finds a little more."""
     frames = {"nested": scores(**more), "all folds": scores(**more | {"gain": 0.06})}

@@ -16,6 +16,8 @@ from strokelib.run.runtime import rng
 
 UNITS = ("scan", "patient")
 CHOICES = ("nested", "all folds")  # of the pair of threshold and smallest lesion, as in choice.csv
+# From row to row of Table 1, and from its first to its last.
+STEPS = (("rt", "baseline"), ("rt_sm", "rt"), ("rt_sm_uf", "rt_sm"), ("rt_sm_uf", "baseline"))
 
 
 @dataclass(frozen=True)

@@ -105,16 +105,32 @@ def claims(table) -> pd.DataFrame:
     return text
 
 
+def claims_by_seed(table) -> pd.DataFrame:
+    """Write the verdicts of stats.claims_table out, a row a claim: for every seed, averaged over them, and stricter.
+
+    Parameters
+    ----------
+    table : of both units, with a column seed, NaN where all seeds are averaged
+    """
+    lines = {}
+    for row in table[table["unit"] == "scan"].itertuples():
+        name = "averaged" if pd.isna(row.seed) else f"seed {row.seed:.0f}"
+        lines.setdefault(claim(row), {})[name] = row.verdict
+    for row in table[(table["unit"] == "patient") & table["seed"].isna()].itertuples():
+        lines[claim(row)]["averaged, by patients and Holm"] = row.verdict_holm
+    return pd.DataFrame(lines).T.rename_axis("claim")
+
+
 def tests(table) -> pd.DataFrame:
-    """Write rows of stats.paired_tests, with a column choice, out: metric by metric, step by step."""
+    """Write rows of stats.paired_tests out: metric by metric, step by step, with the choice of pairs if it is told."""
     rows = [
-        {
-            "metric": METRICS[row.metric].name,
-            "step": step(row),
-            "pairs": row.choice,
+        {"metric": METRICS[row.metric].name, "step": step(row)}
+        | ({"pairs": row.choice} if "choice" in table else {})
+        | {
             "unit": row.unit,
             "n": row.n,
             "dropped": row.n_dropped,
+            "fewer seeds": row.n_incomplete,
             "difference": difference(row.mean_difference, row.metric),
             "95 % interval": interval(row),
             "p": p_value(row.p),
@@ -126,6 +142,22 @@ def tests(table) -> pd.DataFrame:
         for pair in table["pair"].unique()
         for row in table[(table["metric"] == metric) & (table["pair"] == pair)].itertuples()
     ]
+    text = pd.DataFrame(rows)
+    return text if table["n_incomplete"].any() else text.drop(columns="fewer seeds")
+
+
+def spread(table) -> pd.DataFrame:
+    """Write the differences of stats.seed_spread out: mean over the seeds, SD between them, extremes and interval."""
+    rows = []
+    for row in table[table["kind"] == "difference"].itertuples():
+        metric = METRICS[row.metric]
+        new, old = (METHODS[name].short for name in row.name.split(" over "))
+        sd, *ends = (metric.scale * x for x in (row.sd, row.lowest, row.highest, row.low, row.high))
+        lowest, highest, low, high = (NONE if np.isnan(x) else f"{x:+.1f}" for x in ends)
+        line = {"metric": metric.name, "step": f"{new} − {old}", "seeds": row.seeds}
+        line |= {"difference": difference(row.mean, row.metric), "SD": number(sd, 1)}
+        line |= {"from seed to seed": f"{lowest} to {highest}", "95 % interval": f"{low} to {high}"}
+        rows.append(line)
     return pd.DataFrame(rows)
 
 
