@@ -107,3 +107,8 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
     recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic)
     return [Job(name, folder, recipe, made_from) for name in ("network", "network2")[: variant.networks]]
+
+
+def beside(job: Job) -> list:
+    """List the files of networks that were kept beside the final one of a job; see `training.training_steps`."""
+    return sorted(file for file in job.folder.glob(f"{job.name}.*.safetensors") if file != job.checkpoint_file)

@@ -9,10 +9,10 @@ from strokelib.evaluation.stopping import stopping_means
 from strokelib.figures import training
 
 
-def epochs():
+def validations():
     return pd.DataFrame(
         {
-            "epoch": [1, 2, 3, 4],
+            "updates": [250, 500, 750, 1000],
             "loss": [1.0, 0.6, 0.4, 0.3],
             "accuracy": [0.8, 0.9, 0.95, 0.96],
             "validation_loss": [0.9, 0.7, 0.8, 0.9],
@@ -27,12 +27,12 @@ def epochs():
 def stops():
     rows = [("rt", 0, "validation_loss", -0.2, 0.04), ("rt", 1, "validation_loss", -0.6, 0.0)]
     rows += [("rt", 0, "monitored", -0.9, 0.01), ("rt", 1, "monitored", np.nan, 0.03)]
-    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "rank", "cost"]).assign(epochs=6)
+    return pd.DataFrame(rows, columns=["network", "fold", "quantity", "rank", "cost"]).assign(validations=6)
 
 
 # figure: how it is drawn, its axes with those of color bars, units that stand on it
 FIGURES = {
-    "history": (lambda: training.history(epochs(), "rt_sm", "l1_error", LABEL), 4, ["epoch"]),
+    "history": (lambda: training.history(validations(), "rt_sm", "l1_error", LABEL), 4, ["updates"]),
     "stopping": (lambda: training.stopping(stops(), stopping_means(stops()), LABEL), 2, ["DSC", "(points)"]),
 }
 
@@ -47,14 +47,14 @@ def test_figure_has_its_axes_units_and_label_and_nothing_is_cut_off(name):
 
 
 def test_history_marks_the_last_improvement():
-    fig = training.history(epochs(), "rt_sm", "l1_error", LABEL)
-    assert "best epoch, 3\n" in texts(fig)
+    fig = training.history(validations(), "rt_sm", "l1_error", LABEL)
+    assert "kept, 750\n" in texts(fig)
     loss, accuracy, monitored, dsc = fig.axes
     assert [len(ax.lines) for ax in fig.axes] == [3, 3, 3, 2]
     assert monitored.get_ylabel() == "L1 loss + error rate"
-    assert monitored.lines[-1].get_xydata().tolist() == [[3, 0.2]]
-    assert loss.lines[0].get_label() == "training" and dsc.get_xlabel() == "epoch"
-    assert accuracy.lines[1].get_ydata().tolist() == epochs()["validation_accuracy"].tolist()
+    assert monitored.lines[-1].get_xydata().tolist() == [[750, 0.2]]
+    assert loss.lines[0].get_label() == "training" and dsc.get_xlabel() == "updates"
+    assert accuracy.lines[1].get_ydata().tolist() == validations()["validation_accuracy"].tolist()
     assert "Single + RT + SM" in texts(fig)
 
 
@@ -71,7 +71,7 @@ def test_stopping_draws_a_point_a_network_and_the_mean_it_is_given():
 @pytest.mark.parametrize(
     ("draw", "frame", "column"),
     [
-        (lambda f: training.history(f, "rt", "monitored", LABEL), epochs(), "validation_dsc"),
+        (lambda f: training.history(f, "rt", "monitored", LABEL), validations(), "validation_dsc"),
         (lambda f: training.stopping(f, stopping_means(stops()), LABEL), stops(), "cost"),
     ],
 )

@@ -13,7 +13,7 @@ NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission", "08
 NAMES += ["09_sensitivity", "11_seeds"]
 each_notebook = pytest.mark.parametrize("name", NAMES)
 # What tools/keep.py has put beside the figures of a run.
-KEPT = [str(path.relative_to(ROOT).with_suffix("")) for path in sorted((ROOT / "figures").glob("*/0*.ipynb"))]
+KEPT = [str(path.relative_to(ROOT).with_suffix("")) for path in sorted((ROOT / "figures").glob("*/[01][0-9]_*.ipynb"))]
 each_executed = pytest.mark.parametrize("name", [*NAMES, *KEPT])
 
 

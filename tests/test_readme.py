@@ -113,7 +113,7 @@ def test_the_study_was_made_with_its_settings_as_they_are_here():
     del settings["drawing"]
     assert settings["compute"].pop("portable") is False
     made_with = digest(settings | {"name": ""})
-    found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("0*.manifest.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("[01][0-9]_*.manifest.json"))]
     assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
     assert {facts["digest"] for facts in found} == {made_with}
     run = json.loads((STUDY / "run.json").read_text())

@@ -16,7 +16,7 @@ from strokelib.run.checks import SettingsError
 from strokelib.run.digest import digest
 from strokelib.run.results import start
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
-from strokelib.run.variants import VARIANTS, WEIGHTS, changes, method, weights
+from strokelib.run.variants import CHANGES, VARIANTS, WEIGHTS, apart, changes, kept_as, method, reference, weights
 
 
 def text(name="demo"):
@@ -399,15 +399,62 @@ def flat(value, prefix=""):
     return found
 
 
+def fair(row, settings, after):
+    """Where a side is not 64, as many voxels a batch and as many patches a voxel: return the keys that see to it."""
+    if row.patch_size == 64 or after["training.batch_size"] == settings.training.batch_size:
+        return ()
+    assert after["training.batch_size"] * row.patch_size**2 == pytest.approx(64**3, rel=0.02)
+    assert after["prediction.step"] == pytest.approx(settings.prediction.step * row.patch_size / 64, abs=0.5)
+    return "training.batch_size", "prediction.step"
+
+
+def test_sides_are_compared_at_as_many_voxels_a_batch_and_patches_a_voxel():
+    settings = load_settings("study")
+    for name, batch, step in (("patch_16", 1024, 4), ("patch_32", 256, 8), ("patch_96", 28, 24), ("rt_side48", 114, 12)):
+        _, how = method(name, settings)
+        assert (how.training.batch_size, how.prediction.step) == (batch, step)
+    _, how = method("baseline", settings)
+    assert (how.training.batch_size, how.prediction.step) == (64, 16), "the rows of Table 1 are the paper's"
+
+
+def test_rt_is_taken_apart_from_both_ends_by_both_monitors():
+    settings = load_settings("study")
+    cells = apart(settings)
+    assert len(cells) == 16
+    ends = [method(name, settings)[0] for name in ("baseline_at_1500", "rt_at_1500")]
+    assert ends == [VARIANTS["baseline"], VARIANTS["rt"]]
+    for name in cells:
+        row, how = method(name, settings)
+        assert how.training.max_updates == 1500
+        others = [sum(a != b for a, b in zip(flat(row).values(), flat(end).values(), strict=True)) for end in ends]
+        assert min(others) <= (2 if "_by_" in name else 1), "one factor from an end, and the monitor"
+
+
+def test_what_is_kept_on_the_way_belongs_to_its_row():
+    settings = load_settings("study")
+    found = {name: (weights(name, settings), kept_as(name, settings)) for name in changes(settings)}
+    assert found["rt_at_750"] == ("rt", ".at750") and found["rt_sm_at_3000"] == ("rt_sm", ".at3000")
+    assert found["rt_at_1500_by_dice"] == ("rt", ".at1500.dice")
+    assert found["rt_cascade_by_dice"] == ("rt_cascade", ".dice")
+    assert found["baseline_at_1500"] == ("baseline_at_1500", ""), "a cascade cannot be kept on the way"
+    assert found["rt_sm_uf_seed2019"] == ("rt_sm_seed2019", "") and found["step_4"] == ("rt_sm", "")
+    assert reference("patch_32", settings) == "rt_sm_at_1500" and reference("step_4", settings) == "rt_sm"
+    assert reference("patch_32", load_settings("demo")) == "rt_sm", "its budget of changes is the whole"
+
+
 def test_a_change_departs_from_its_row_in_one_thing_alone():
     settings = load_settings("study")
     known = changes(settings)
     assert {"patch_96", "no_elastic", "step_4", "rate_40", "rt_seed2019", "rt_sm_seed2020"} <= known.keys()
     for name, change in known.items():
         row, how = method(name, settings)
-        before = flat(settings) | flat(VARIANTS[change.variant])
-        after = flat(how) | flat(row)
-        assert [key for key in before if before[key] != after[key]] in ([change.key], []), name
+        row_before, how_before = method(change.variant, settings)
+        before, after = flat(how_before) | flat(row_before), flat(how) | flat(row)
+        differ = {key for key in before if before[key] != after[key]}
+        if weights(name, settings) == name and change.key != "seed":  # trained with the budget of single changes
+            assert after["training.max_updates"] == settings.sensitivity.updates and after["training.snapshots"] == ()
+            differ -= {"training.max_updates", "training.snapshots"}
+        assert differ - {"training.snapshots", *fair(row, settings, after)} <= {change.key}, name
         assert after[change.key] == change.value
         assert type(after[change.key]) is type(before[change.key])
     for name, row in VARIANTS.items():
@@ -416,8 +463,8 @@ def test_a_change_departs_from_its_row_in_one_thing_alone():
 
 def test_what_differs_at_prediction_alone_uses_the_networks_of_its_row():
     settings = load_settings("study")
-    for name, change in changes(settings).items():
-        own = not change.key.startswith("prediction.")
+    for name in CHANGES:
+        own = not CHANGES[name].key.startswith("prediction.")
         assert weights(name, settings) == (name if own else "rt_sm")
     assert {name: weights(name, settings) for name in VARIANTS} == WEIGHTS
 

@@ -4,7 +4,7 @@ import pytest
 from strokelib.evaluation import stopping
 
 
-def test_the_cost_of_a_stopping_rule_is_the_dsc_of_its_epoch():
+def test_the_cost_of_a_stopping_rule_is_the_dsc_of_its_validation():
     dsc = [0.1, 0.5, 0.4, 0.3]
     history = pd.DataFrame({"validation_loss": [4.0, 3, 2, 1], "monitored": [4.0, 1, 2, 3], "validation_dsc": dsc})
     costs = stopping.stopping_costs({("rt", "fold0"): history, ("rt", "fold1"): history.iloc[:3]})
@@ -18,7 +18,7 @@ def test_the_cost_of_a_stopping_rule_is_the_dsc_of_its_epoch():
         }
     )
     assert table.loc[("fold0", "monitored"), "rank"] == pytest.approx(-1)
-    assert table["epochs"].tolist() == [4, 4, 3, 3] and set(costs["network"]) == {"rt"}
+    assert table["validations"].tolist() == [4, 4, 3, 3] and set(costs["network"]) == {"rt"}
     means = stopping.stopping_means(costs)
-    assert means.loc["validation_loss", ["networks", "epochs", "cost"]].tolist() == pytest.approx([2, 3.5, 0.15])
+    assert means.loc["validation_loss", ["networks", "validations", "cost"]].tolist() == pytest.approx([2, 3.5, 0.15])
     assert stopping.stopping_costs({}).empty and stopping.stopping_means(stopping.stopping_costs({})).empty
