@@ -1,5 +1,7 @@
 """What the figures of scores show: by threshold, variant, group, volume, probability and rank."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,7 +147,7 @@ def test_boxes_leave_out_and_count_what_is_not_finite():
     fig = scores.metric_boxes(metrics(), LABEL)
     dsc, ppv, _, hd = fig.axes
     ticks = [text.get_text() for text in hd.get_xticklabels()]
-    assert ticks[:2] == ["rCBF < 30 %\nand Tmax > 6 s", "The same rule,\ntuned on the\nother folds"]
+    assert ticks[:2] == ["rCBF < 30 %\nand Tmax >\n6 s", "The same\nrule, tuned\non the\nother folds"]
     assert ticks[3] == "Single\n+ RT\n(2 not finite)"
     assert ppv.get_xticklabels()[3].get_text().endswith("(1 not finite)")
     assert not any("finite" in text.get_text() for text in dsc.get_xticklabels())
@@ -155,6 +157,14 @@ def test_boxes_leave_out_and_count_what_is_not_finite():
     assert hd.get_ylim()[0] == 0
     median = [line for line in dsc.lines if line.get_color() == "black"][-1]
     assert median.get_ydata()[0] == pytest.approx(0.2 + 0.5 + 0.125)
+
+
+def test_ticks_of_six_methods_do_not_touch():
+    fig = scores.metric_boxes(metrics(), LABEL)
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        boxes = [text.get_window_extent() for text in ax.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_groups_have_their_scans_counted_below():

@@ -125,7 +125,8 @@ def metric_boxes(frame, label: str):
     variants = variants_of(frame)
     require_columns(frame, *COMPARED)
     rows = -(-len(COMPARED) // 2)
-    fig, axes = panels(rows, 2, 9, 3.4 * rows)
+    narrow = len(variants) > 5
+    fig, axes = panels(rows, 2, 10 if narrow else 9, 3.4 * rows)
     for ax in axes.flat[len(COMPARED) :]:
         ax.set_visible(False)
     for ax, metric in zip(axes.flat, COMPARED, strict=False):
@@ -134,7 +135,7 @@ def metric_boxes(frame, label: str):
             values = frame.loc[frame["variant"] == variant, metric].to_numpy(float)
             left_out = _box(ax, place, values, COLORS[variant])
             words = NAMES[variant].replace(" + ", "\n+ ").replace(" and ", "\nand ")
-            words = "\n".join(textwrap.fill(line, 14) for line in words.splitlines())
+            words = "\n".join(textwrap.fill(line, 11 if narrow else 14) for line in words.splitlines())
             ticks.append(f"{words}\n({left_out} not finite)" if left_out else words)
         ax.set_xticks(range(len(variants)), ticks, fontsize="x-small")
         _scored(ax, metric)
