@@ -143,8 +143,10 @@ def test_flatness_by_hand():
             "hd_high_mm": 55,
             "same": 0.5,
             "different": 2,
+            "hd_sd_mm": 5,
             "same_stable": 0.66,
             "different_stable": 3,
+            "hd_sd_mm_stable": np.sqrt(0.8 * 1.5**2 + 0.1 * 23.5**2 + 0.1 * 11.5**2),  # about 31.5 mm
         }
     )
 

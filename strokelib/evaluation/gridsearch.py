@@ -262,9 +262,8 @@ def choose_stable_pair(grid, weights=(1.0, 1.0)) -> Pair:
     """Choose the pair with the best neighborhood: by `choose_pair`'s ranks, of means over the pair and those around it.
 
     Takes, returns and raises what `choose_pair` does. Our choice, beyond the paper: the optimum is flat, so that single
-    scans decide between neighbors; a pair that is good all around is good on other patients, too
-    (`optimum.frequencies` counts it). Unlike the pair most often chosen over bootstrap samples it needs no random
-    numbers.
+    scans decide between neighbors, and their noise is less in a mean over nine pairs. How much firmer that is,
+    `optimum.frequencies` counts. Unlike the pair most often chosen over bootstrap samples it needs no random numbers.
     """
     return Pair(**optimum.best_point(optimum.scores_of(grid, PAIR), stable=True, weights=weights))
 

@@ -144,8 +144,9 @@ def flatness(points) -> dict[str, float]:
     Returns
     -------
     dict with points and near_best (how many there are, and near the best), dsc (the best mean), hd_low_mm and
-    hd_high_mm (mean HD among those near the best), same and same_stable (how probable it is that two samples choose
-    the same point), different and different_stable (how many different points the samples chose).
+    hd_high_mm (mean HD among those near the best); then for either choice, "" and "_stable", same (how probable it is
+    that two samples choose the same point), different (how many points the samples chose), hd_sd_mm (SD over the
+    samples of the mean HD, over all scans, of what they chose).
     """
     near = points[points["near_best"]]
     found = {"points": len(points), "near_best": len(near), "dsc": points["dsc"].max()}
@@ -153,4 +154,6 @@ def flatness(points) -> dict[str, float]:
     for way in ("", "_stable"):
         shares = points[f"chosen{way}"]
         found |= {f"same{way}": float((shares**2).sum()), f"different{way}": int((shares > 0).sum())}
+        away = points["hd_mm"] - (shares * points["hd_mm"]).sum()
+        found[f"hd_sd_mm{way}"] = float(np.sqrt((shares * away**2).sum()))
     return found
