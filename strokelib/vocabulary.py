@@ -84,7 +84,7 @@ OUTCOMES = {
     "paper": {"true positive": "#00bf33", "false positive": "#e61a1a", "false negative": "#2659ff"},
     "colorblind": {"true positive": "#ffe14d", "false positive": "#c83200", "false negative": "#2f6bff"},
 }
-VERDICTS = {"holds": GREEN, "opposite": RED, "inconclusive": GRAY}
+VERDICTS = {"holds": GREEN, "opposite": RED, "smaller": BLUE, "inconclusive": GRAY}  # of stats.claims_table
 # What notebook 09 changes, by the key that Change names: a heading, and the change in words.
 CHANGED = {
     "patch_size": ("patch side", "{} voxels"),

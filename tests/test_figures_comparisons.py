@@ -7,7 +7,7 @@ from drawing import LABEL, check, check_column, closed, public, texts  # noqa: F
 
 from strokelib.evaluation import stats
 from strokelib.figures import comparisons
-from strokelib.vocabulary import BLUE, COLORS, GREEN, RED
+from strokelib.vocabulary import BLUE, COLORS, GRAY, GREEN, RED, VERDICTS
 
 
 def by_seed():
@@ -25,7 +25,13 @@ def differences():
     ]
     columns = ["new", "old", "metric", "mean_difference", "low", "high", "p_holm"]
     table = pd.DataFrame(rows, columns=columns)
-    return table.assign(pair=table["new"] + " over " + table["old"])
+    return table.assign(pair=table["new"] + " over " + table["old"], p_wilcoxon_holm=0.0462)
+
+
+def of_both_choices():
+    """The same differences with nested pairs, and half as large again with the paper's."""
+    other = {name: 1.5 * differences()[name] for name in ("mean_difference", "low", "high")}
+    return pd.concat([differences().assign(choice="nested"), differences().assign(choice="all folds", **other)])
 
 
 def changed():
@@ -35,11 +41,25 @@ def changed():
 
 
 def told():
-    """Two claims by scan and by patient: one that holds, and one of a lower HD that comes out opposite."""
+    """Two claims by scan and by patient: one that holds, and one of a lower HD that comes out opposite.
+
+    With the paper's pairs the first is smaller, the second inconclusive.
+    """
     facts = {"new": ["rt_sm", "rt_sm_uf"], "old": ["rt", "rt_sm"], "metric": ["ppv", "hd_voxels"]}
     facts |= {"mean_difference": [0.05, 2.0], "d_z": [0.5, 0.25], "d_z_low": [0.1, 0.05], "d_z_high": [0.9, 0.5]}
-    facts |= {"p": [0.0004, 0.03], "paper_direction": ["up", "down"], "verdict": ["holds", "opposite"]}
-    return pd.concat(pd.DataFrame(facts | {"unit": unit}) for unit in stats.UNITS)
+    facts |= {"p": [0.0004, 0.03], "p_wilcoxon": [0.002, 0.2], "d_z_margin": [0.3, -8.0], "share": 0.5}
+    facts |= {"paper_direction": ["up", "down"], "verdict": ["holds", "opposite"], "choice": "nested"}
+    other = facts | {"d_z": [0.2, 0.2], "verdict": ["smaller", "inconclusive"], "choice": "all folds"}
+    return pd.concat(pd.DataFrame(rows | {"unit": unit}) for rows in (facts, other) for unit in stats.UNITS)
+
+
+def told_by_seed():
+    """The claims of `told` for two seeds and averaged over them."""
+    nested = told().query("choice == 'nested' and unit == 'scan'")
+    seeds = {2018: 0.4, 2019: 0.6, np.nan: 0.5}
+    rows = [nested.assign(seed=seed, d_z=d_z * np.array([1, -1])) for seed, d_z in seeds.items()]
+    rows[0]["verdict"] = ["inconclusive", "smaller"]
+    return pd.concat(rows)
 
 
 def swept():
@@ -57,9 +77,10 @@ def swept():
 
 # figure: how it is drawn, its axes with those of color bars, units that stand on it
 FIGURES = {
-    "paired_differences": (lambda: comparisons.paired_differences(differences(), LABEL), 2, ["(points)", "(mm)"]),
+    "paired_differences": (lambda: comparisons.paired_differences(of_both_choices(), LABEL), 2, ["(points)", "(mm)"]),
     "changes": (lambda: comparisons.changes(changed(), LABEL), 2, ["(points)", "(mm)"]),
     "claims": (lambda: comparisons.claims(told(), LABEL), 1, ["$d_z$", "points", "voxels"]),
+    "claims_by_seed": (lambda: comparisons.claims_by_seed(told_by_seed(), LABEL), 1, ["$d_z$", "points", "voxels"]),
     "seeds": (lambda: comparisons.seeds(by_seed(), stats.seed_spread(by_seed()), "dsc", LABEL), 2, ["(%)", "(points)"]),
     "sweeps": (lambda: comparisons.sweeps({"step": swept()}, LABEL), 2, ["(points)", "(mm)"]),
 }
@@ -74,26 +95,36 @@ def test_figure_has_its_axes_units_and_label_and_nothing_is_cut_off(name):
     check(*FIGURES[name])
 
 
-def test_differences_are_filled_where_significant():
-    fig = comparisons.paired_differences(differences(), LABEL)
+def test_differences_are_filled_where_significant_with_the_papers_way_below():
+    fig = comparisons.paired_differences(of_both_choices(), LABEL)
     dsc, hd = fig.axes
     assert (dsc.get_xlabel(), hd.get_xlabel()) == ("difference in DSC\n(points)", "difference in HD\n(mm)")
-    middle = {ax: [line for line in ax.lines if line.get_marker() == "o"] for ax in (dsc, hd)}
-    assert [line.get_xdata()[0] for line in middle[hd]] == [-3.0, -5.0]
-    assert [line.get_xdata()[0] for line in middle[dsc]] == pytest.approx([4.0, 1.0])
-    assert [line.get_markerfacecolor() for line in middle[hd]] == ["white", BLUE]
-    assert hd.lines[1].get_xdata().tolist() == [-6.0, 1.0]
+    marks = {
+        (ax, color): [line for line in ax.lines if line.get_marker() == "o" and line.get_color() == color
+                      and len(line.get_xdata())]
+        for ax in (dsc, hd) for color in (BLUE, GRAY)
+    }
+    assert [line.get_xdata()[0] for line in marks[hd, BLUE]] == [-3.0, -5.0]
+    assert [line.get_xdata()[0] for line in marks[dsc, BLUE]] == pytest.approx([4.0, 1.0])
+    assert [line.get_xdata()[0] for line in marks[hd, GRAY]] == [-4.5, -7.5]
+    assert [line.get_markerfacecolor() for line in marks[hd, BLUE]] == ["white", BLUE]
+    assert [line.get_ydata()[0] for line in marks[hd, BLUE]] == [0, 1]
+    assert all(line.get_ydata()[0] > place for place, line in enumerate(marks[hd, GRAY]))
+    assert marks[hd, GRAY][0].get_markersize() < marks[hd, BLUE][0].get_markersize()
+    bars = [line.get_xdata().tolist() for line in hd.lines if line.get_marker() != "o" and line.get_color() == BLUE]
+    assert bars == [[-6.0, 1.0], [-8.0, -2.0]]
     assert [text.get_text() for text in dsc.get_yticklabels()] == ["RT\n− baseline", "RT + SM\n− RT"]
     seen = texts(fig)
-    assert "p = 0.020" in seen and "p < 0.001" in seen
+    assert "p = 0.020 (W 0.046)" in seen and "p < 0.001 (W 0.046)" in seen
+    assert "pairs chosen on the other folds" in seen and "on all folds, as in the paper" in seen
     low, high = dsc.get_ylim()
     assert low > high  # the first pair on top
 
 
 def test_a_difference_without_a_test_is_drawn():
-    columns = ["mean_difference", "low", "high", "p_holm"]
-    undefined = differences().assign(**dict.fromkeys(columns, np.nan))
-    assert "p undefined" in texts(comparisons.paired_differences(undefined, LABEL))
+    columns = ["mean_difference", "low", "high", "p_holm", "p_wilcoxon_holm"]
+    undefined = of_both_choices().assign(**dict.fromkeys(columns, np.nan))
+    assert "p undefined" in texts(comparisons.paired_differences(undefined, LABEL)).splitlines()
 
 
 def test_changes_stand_below_their_kind_in_words_and_without_a_wall_of_p():
@@ -118,18 +149,57 @@ def test_changes_stand_below_their_kind_in_words_and_without_a_wall_of_p():
     assert len(hd.lines) == 1 + 2 * 4 and "p =" not in texts(fig)
 
 
+def drawn(ax, marker):
+    """Return the marks of one shape that stand on an axis, those of its legend left out."""
+    return [line for line in ax.lines if line.get_marker() == marker and len(line.get_xdata()) == 1]
+
+
 def test_claims_point_to_the_right_where_the_papers_sign_is_ours():
     ax = comparisons.claims(told(), LABEL).axes[0]
-    marks = {marker: [line for line in ax.lines if line.get_marker() == marker] for marker in "os"}
-    places = [(line.get_xdata()[0], line.get_color()) for line in marks["o"][:2]]
-    assert places == [(0.5, GREEN), (-0.25, RED)], "a higher HD, and the paper's is lower: on the left"
-    assert [line.get_markerfacecolor() for line in marks["s"][:2]] == ["white", "white"]
+    scans, patients = drawn(ax, "o"), drawn(ax, "s")
+    assert [(line.get_xdata()[0], line.get_color()) for line in scans] == [
+        *((0.5, GREEN), (-0.25, RED)),  # a higher HD, and the paper's is lower: on the left
+        *((0.2, BLUE), (-0.2, GRAY)),
+    ]
+    assert [line.get_markerfacecolor() for line in scans] == [GREEN, RED, "white", "white"], "nested ones are filled"
+    assert [line.get_markerfacecolor() for line in patients] == [GREEN, RED, "white", "white"]
+    assert scans[0].get_markersize() > scans[2].get_markersize()
+    above = [line.get_ydata()[0] for line in (scans[0], patients[0], scans[2], patients[2])]
+    assert above == sorted(above) and len(set(above)) == 4 and max(np.abs(above)) < 0.5
     bars = [sorted(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2][1:3]
     assert bars == [[0.1, 0.9], [-0.5, -0.05]]
     words = [text.get_text() for text in ax.get_yticklabels()]
     assert words == ["RT + SM − RT: PPV up", "RT + SM + UF − RT + SM: HD down"]
     seen = texts(ax.figure)
-    assert "+5.0 points, p < 0.001: holds" in seen and "+2.0 voxels, p = 0.030: opposite" in seen
+    assert "+5.0 points: holds\np < 0.001, Wilcoxon p = 0.002" in seen
+    assert "+2.0 voxels: opposite\np = 0.030, Wilcoxon p = 0.200" in seen
+
+
+def test_the_margin_stands_on_the_papers_side_and_one_far_off_at_the_rim():
+    ax = comparisons.claims(told(), LABEL).axes[0]
+    (near,), (far,) = drawn(ax, "|"), drawn(ax, ">")
+    assert near.get_xdata()[0] == 0.3 and far.get_xdata()[0] == ax.get_xlim()[1] < 2
+    assert near.get_ydata()[0] == drawn(ax, "o")[0].get_ydata()[0], "beside the nested test of scans"
+    assert "50 % of the paper's difference" in texts(ax.figure)
+    without = comparisons.claims(told().assign(d_z_margin=np.nan), LABEL).axes[0]
+    assert drawn(without, ">") == []
+
+
+def test_every_verdict_has_a_color_of_its_own():
+    assert len(set(VERDICTS.values())) == len(VERDICTS) == 4
+    for color in ("holds", "opposite", "smaller", "inconclusive"):
+        assert color in texts(comparisons.claims(told(), LABEL))
+
+
+def test_claims_by_seed_have_a_mark_a_seed_and_the_interval_of_all():
+    ax = comparisons.claims_by_seed(told_by_seed(), LABEL).axes[0]
+    assert [(line.get_xdata()[0], line.get_color()) for line in drawn(ax, "o")] == [(0.4, GRAY), (0.4, BLUE)]
+    assert [(line.get_xdata()[0], line.get_color()) for line in drawn(ax, "s")] == [(0.6, GREEN), (0.6, RED)]
+    assert [(line.get_xdata()[0], line.get_color()) for line in drawn(ax, "D")] == [(0.5, GREEN), (0.5, RED)]
+    bars = [sorted(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2][1:3]
+    assert bars == [[0.1, 0.9], [-0.5, -0.05]], "one a claim, of the average"
+    seen = texts(ax.figure)
+    assert "seed 2018" in seen and "seed 2019" in seen and "+5.0 points: holds" in seen
 
 
 def test_seeds_are_told_apart_and_stand_beside_their_differences():
@@ -172,11 +242,13 @@ def test_sweeps_stand_at_their_numbers_unjoined_with_the_reference_open():
 @pytest.mark.parametrize(
     ("draw", "frame", "column"),
     [
-        (lambda f: comparisons.paired_differences(f, LABEL), differences(), "p_holm"),
+        (lambda f: comparisons.paired_differences(f, LABEL), of_both_choices(), "p_wilcoxon_holm"),
         (lambda f: comparisons.changes(f, LABEL), changed(), "low"),
         (lambda f: comparisons.seeds(f, stats.seed_spread(by_seed()), "dsc", LABEL), by_seed(), "seed"),
         (lambda f: comparisons.sweeps({"step": f}, LABEL), swept(), "low"),
         (lambda f: comparisons.claims(f, LABEL), told(), "d_z_low"),
+        (lambda f: comparisons.claims(f, LABEL), told(), "choice"),
+        (lambda f: comparisons.claims_by_seed(f, LABEL), told_by_seed(), "seed"),
     ],
 )
 def test_a_missing_column_is_named(draw, frame, column):

@@ -197,10 +197,54 @@ def test_verdicts():
     assert table.loc[("rt", "baseline", "dsc"), "paper_direction"] == "up"
 
 
-def test_the_effect_size_has_the_interval_of_the_mean():
+T_AND_N = [(2.5, 30), (-10.4, 94), (50.0, 5), (0.001, 2), (8.0, 3000), (300.0, 10), (8.7, 3)]
+
+
+@pytest.mark.parametrize(("t", "n"), T_AND_N)
+def test_the_interval_of_an_effect_size_agrees_with_another_inversion(t, n):
+    low, high = stats.effect_size_interval(t, n)
+    peer = [scipy.special.nctdtrinc(n - 1, part, t) / np.sqrt(n) for part in (0.975, 0.025)]
+    assert (low, high) == pytest.approx(peer, rel=1e-4)
+    assert low < t / np.sqrt(n) < high
+    assert stats.effect_size_interval(-t, n) == pytest.approx((-high, -low))
+
+
+def test_the_interval_of_no_effect_is_known():
+    """The noncentral t lies below 0 with the chance that a normal of that shift does, whatever its degrees."""
+    assert stats.effect_size_interval(0.0, 25) == pytest.approx((-1.959964 / 5, 1.959964 / 5), rel=1e-6)
+
+
+def test_the_bounds_of_an_effect_size_are_what_they_are_said_to_be():
+    """Draw paired t from their definition, with the effect size of each bound: one in forty is as far as ours."""
+    generator, n = np.random.default_rng(4), 15
+    low, high = stats.effect_size_interval(2.2, n)
+    for bound, beyond in ((low, lambda t: t >= 2.2), (high, lambda t: t <= 2.2)):
+        x = generator.normal(bound, 1, (40_000, n))
+        t = x.mean(axis=1) / x.std(axis=1, ddof=1) * np.sqrt(n)
+        assert beyond(t).mean() == pytest.approx(0.025, abs=0.003)
+
+
+def covered(draw, effect, n, repetitions):
+    """Return how often the interval of d_z holds the true one, and how often one of the mean over a fixed SD does."""
+    x = draw(np.random.default_rng(5), (repetitions, n))
+    d = x.mean(axis=1) / x.std(axis=1, ddof=1)
+    ours = [stats.effect_size_interval(value * np.sqrt(n), n) for value in d]
+    reach = scipy.stats.t.ppf(0.975, n - 1) / np.sqrt(n)
+    return np.mean([low < effect < high for low, high in ours]), np.mean(np.abs(d - effect) < reach)
+
+
+def test_the_interval_of_an_effect_size_covers_it_where_a_fixed_sd_does_not():
+    found, fixed = covered(lambda generator, shape: generator.normal(1.5, 1, shape), 1.5, 12, 400)
+    assert found == pytest.approx(0.95, abs=0.03) and fixed < 0.88
+    # What the function's words say of skewed differences.
+    skewed, _ = covered(lambda generator, shape: generator.exponential(1, shape) - 1.5, -0.5, 94, 300)
+    assert skewed == pytest.approx(0.81, abs=0.05)
+
+
+def test_an_effect_size_has_its_interval_in_the_table():
     row = compare([0.1, 0.3, 0.2, -0.1, 0.4])
-    sd = np.std([0.1, 0.3, 0.2, -0.1, 0.4], ddof=1)
-    assert (row["d_z_low"], row["d_z_high"]) == pytest.approx((row["low"] / sd, row["high"] / sd))
+    assert (row["d_z_low"], row["d_z_high"]) == stats.effect_size_interval(row["t"], 5)
+    assert row["sd"] == pytest.approx(np.std([0.1, 0.3, 0.2, -0.1, 0.4], ddof=1))
 
 
 def test_verdict_without_evidence():
@@ -208,7 +252,113 @@ def test_verdict_without_evidence():
     same[list(METRICS)] = same.groupby("case")[list(METRICS)].transform("first")
     assert (stats.claims_table(same)["verdict"] == "inconclusive").all()
     weak = stats.claims_table(scores(gain=0.0, n=6, seed=2), unit="patient")
-    assert (weak.loc[weak["p"] >= 0.05, "verdict"] == "inconclusive").all() and (weak["p"] >= 0.05).any()
+    untold = weak.loc[weak["p"] >= 0.05, "verdict"]
+    assert set(untold) == {"inconclusive", "smaller"}
+
+
+def claimed(differences, direction=1, **more):
+    """Hold one claim, of a DSC that the paper's step from baseline to RT raises by 4.5 points, against differences."""
+    frame = two(differences).replace({"variant": {"old": "baseline", "new": "rt"}})
+    claim = stats.Claim("rt", "baseline", "dsc", direction, 0.02)
+    return stats.claims_table(frame, claims=(claim,), **more).iloc[0]
+
+
+def test_smaller_by_hand():
+    """Mean 0, SD 0.01, 25 scans: error 0.002. Half of the paper's 4.5 points is 11.25 errors above."""
+    shape = np.tile([-1, 1, 0, 1, -1], 5)
+    row = claimed(differences := 0.01 * shape / shape.std(ddof=1))
+    assert row["paper_difference"] == pytest.approx(0.045) and row["margin"] == pytest.approx(0.0225)
+    assert row["d_z_margin"] == pytest.approx(2.25) and row["share"] == 0.5
+    assert row["p_smaller"] == pytest.approx(scipy.stats.t.cdf(-11.25, 24))
+    reach = 1.7108820799 * 0.002  # Student's 95 % point with 24 degrees
+    assert (row["low_90"], row["high_90"]) == pytest.approx((-reach, reach))
+    assert row["verdict"] == "smaller"
+    assert claimed(differences, share=0.05)["verdict"] == "inconclusive", "0.225 points are 1.1 errors away"
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "verdict"),
+    [
+        (0.044, 0.03, "holds"),
+        (0.010, 0.02, "holds"),  # and smaller, too: the one that the paper says comes first
+        (-0.030, 0.03, "opposite"),  # of course smaller, too
+        (0.002, 0.03, "smaller"),
+        (0.008, 0.06, "inconclusive"),
+        (0.017, 0.06, "inconclusive"),
+    ],
+)
+def test_the_order_of_verdicts(mean, sd, verdict):
+    shape = np.random.default_rng(0).normal(0, 1, 40)
+    row = claimed(mean + sd * (shape - shape.mean()) / shape.std(ddof=1))
+    assert row["verdict"] == verdict
+    assert (row["p_smaller"] < 0.05) == (row["high_90"] < row["margin"]), "the interval redoes the test"
+    assert (row["p_smaller"] < 0.05) == (verdict in ("opposite", "smaller") or (mean, sd) == (0.010, 0.02))
+
+
+def test_smaller_looks_in_the_papers_direction():
+    """A lower HD: the paper's is 3.1 voxels, ours 0.2 with an error of 0.1. Then 3 higher, which is opposite."""
+    shape = np.random.default_rng(0).normal(0, 1, 100)
+    shape = (shape - shape.mean()) / shape.std(ddof=1)
+    claim = (stats.Claim("rt_sm_uf", "rt_sm", "hd_voxels", -1, 0.03),)
+    for mean, verdict, p in ((-0.2, "holds", 0), (-0.1, "smaller", 0), (3.0, "opposite", 0), (-1.5, "holds", 0.309)):
+        frame = two(mean + shape).rename(columns={"dsc": "hd_voxels"})
+        frame = frame.replace({"variant": {"old": "rt_sm", "new": "rt_sm_uf"}})
+        row = stats.claims_table(frame, claims=claim).iloc[0]
+        assert (row["paper_difference"], row["margin"]) == pytest.approx((-3.1, -1.55))
+        assert row["verdict"] == verdict and row["p_smaller"] == pytest.approx(p, abs=0.001)
+        assert (row["low_90"] > row["margin"]) == (row["p_smaller"] < 0.05)
+
+
+def test_the_margin_agrees_with_statsmodels():
+    differences = scores(n=30, gain=0.01).pivot(index="case", columns="variant", values="dsc").diff(axis=1)["rt"]
+    peer = DescrStatsW(differences).ttest_mean(0.0225, alternative="smaller")
+    assert claimed(differences)["p_smaller"] == pytest.approx(peer[1])
+
+
+def test_nothing_is_smaller_than_what_the_paper_does_not_print():
+    claim = stats.Claim("rt", "baseline", "hd_mm", -1, 0.05)
+    row = stats.claims_table(scores(gain=0.0), claims=(claim,)).iloc[0]
+    assert np.isnan(row[["paper_difference", "margin", "p_smaller"]].astype(float)).all()
+    assert row["verdict"] in ("inconclusive", "opposite", "holds")
+    none = [0.01, -0.01, 0.02, -0.02]
+    unknown = stats.claims_table(two(none), claims=(stats.Claim("new", "old", "dsc", 1, 0.05),))
+    assert unknown["verdict"][0] == "inconclusive"
+    assert claimed(none, direction=-1)["verdict"] == "inconclusive", "the paper's difference is the other way"
+
+
+def test_every_claim_has_a_difference_of_the_papers():
+    table = stats.claims_table(scores())
+    assert (table["paper_difference"] * [claim.direction for claim in stats.CLAIMS] > 0).all()
+    assert table["paper_difference"].tolist() == pytest.approx(
+        [0.045, 0.088, 0.065, -0.023, -3.1, -0.028, 0.057, -6.0, 0.109]
+    )
+    corrected = multipletests(table["p_smaller"], method="holm")[1]
+    strict = (table["p_holm"] >= 0.05) & (corrected < 0.05)
+    assert (table.loc[strict, "verdict_holm"] == "smaller").all()
+    assert ((table["verdict_holm"] == "holds") == ((table["verdict"] == "holds") & (table["p_holm"] < 0.05))).all()
+
+
+def test_the_verdict_after_holm_is_the_stricter():
+    """Nine claims in one direction: each p of 0.02 holds alone, none among nine."""
+    shape = np.random.default_rng(0).normal(0, 1, 40)
+    shape = (shape - shape.mean()) / shape.std(ddof=1)
+    frame = two(0.06 * (shape + 0.39)).replace({"variant": {"old": "baseline", "new": "rt"}})
+    table = stats.claims_table(frame, claims=(stats.Claim("rt", "baseline", "dsc", 1, 0.02),) * 9)
+    assert (table["p"] < 0.05).all() and (table["p_holm"] > 0.05).all()
+    assert set(table["verdict"]) == {"holds"} and set(table["verdict_holm"]) == {"inconclusive"}
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, np.nan])
+def test_a_share_that_is_none_is_named(share):
+    with pytest.raises(ValueError, match="share must lie in"):
+        stats.claims_table(scores(), share=share)
+
+
+def test_verdicts_are_told_by_nested_pairs():
+    table = pd.DataFrame({"choice": ["nested", "all folds"], "verdict": ["smaller", "holds"]})
+    assert stats.told(table)["verdict"].tolist() == ["smaller"]
+    assert stats.told(table[["verdict"]]).equals(table[["verdict"]]), "an earlier run has no such column"
+    assert set(stats.CHOICES) == set(table["choice"])
 
 
 def seeded(seeds=3, shift=(0.0, 0.02, -0.01), **more):
@@ -288,3 +438,61 @@ def test_seeds_that_cannot_be_compared_are_named():
         stats.seed_values(frame, "dsc", [("unet", "rt")])
     with pytest.raises(ValueError, match="seed"):
         stats.seed_values(frame.drop(columns="seed"), "dsc", pairs)
+
+
+def three_scans():
+    """Two variants, two seeds, three scans; one value is missing in one seed of one variant, and one scan in both."""
+    rows = [  # case, patient, seed, old, new
+        (1, "a", 1, 0.10, 0.20),
+        (1, "a", 2, 0.30, 0.60),
+        (2, "a", 1, np.nan, 0.90),
+        (2, "a", 2, 0.50, 0.40),
+        (3, "b", 1, 0.20, 0.30),
+        (3, "b", 2, 0.20, 0.50),
+        (4, "c", 1, np.nan, 0.70),
+        (4, "c", 2, 0.10, np.nan),
+    ]
+    wide = pd.DataFrame(rows, columns=["case", "patient", "seed", "old", "new"])
+    return wide.melt(["case", "patient", "seed"], ["old", "new"], "variant", "ppv")
+
+
+def test_averaging_over_seeds_keeps_the_pairs_by_hand():
+    """Scan 1: (0.1 + 0.3) / 2; scan 2: seed 2 alone, -0.1; scan 3: (0.1 + 0.3) / 2; scan 4: no seed has both."""
+    row = stats.paired_tests(three_scans(), "ppv", [("new", "old")]).iloc[0]
+    assert row["mean_difference"] == pytest.approx((0.2 - 0.1 + 0.2) / 3)
+    assert (row["n"], row["n_dropped"], row["n_incomplete"]) == (3, 1, 1)
+    assert row["sd"] == pytest.approx(np.std([0.2, -0.1, 0.2], ddof=1))
+    # What is averaged first and then subtracted is another thing: scan 2 has 0.65 - 0.5 there, scan 4 0.7 - 0.1.
+    means = three_scans().groupby(["variant", "case"])["ppv"].mean()
+    assert (means["new"] - means["old"]).mean() == pytest.approx((0.2 + 0.15 + 0.2 + 0.6) / 4)
+
+
+def test_averaging_over_seeds_by_patient_averages_scans_after_seeds():
+    row = stats.paired_tests(three_scans(), "ppv", [("new", "old")], unit="patient").iloc[0]
+    assert row["mean_difference"] == pytest.approx(((0.2 - 0.1) / 2 + 0.2) / 2)
+    assert (row["n"], row["n_dropped"], row["n_incomplete"]) == (2, 1, 1)
+
+
+def test_seeds_without_a_gap_are_as_if_averaged_beforehand():
+    frame = seeded()
+    plain = frame.groupby(["variant", "case", "patient"], as_index=False)[list(METRICS)].mean()
+    pairs = [("rt_sm", "rt"), ("rt", "baseline")]
+    for unit in stats.UNITS:
+        kept, before = (stats.paired_tests(f, "hd_mm", pairs, unit).drop(columns="pair") for f in (frame, plain))
+        pd.testing.assert_frame_equal(kept, before)
+    assert (kept["n_incomplete"] == 0).all()
+
+
+def test_one_seed_is_no_seed():
+    frame = scores(gain=0.01)
+    pd.testing.assert_frame_equal(stats.claims_table(frame.assign(seed=7)), stats.claims_table(frame))
+
+
+def test_averaging_takes_the_seeds_that_both_have():
+    frame = seeded(shift=(0.0, 0.5, -0.5))
+    frame = frame[(frame["variant"] != "rt") | (frame["seed"] == 1)]
+    row = stats.paired_tests(frame, "dsc", [("rt_sm", "rt")]).iloc[0]
+    alone = stats.paired_tests(scores(), "dsc", [("rt_sm", "rt")]).iloc[0]
+    assert row["mean_difference"] == pytest.approx(alone["mean_difference"]) and row["n_incomplete"] == 0
+    with pytest.raises(ValueError, match=r"'rt_sm' and 'rt' have no seed in common; they have .*\[0, 2\].*\[1\]"):
+        stats.paired_tests(frame[(frame["variant"] == "rt") | (frame["seed"] != 1)], "dsc", [("rt_sm", "rt")])

@@ -6,7 +6,9 @@ from test_stats import scores
 
 from strokelib.evaluation import summary
 from strokelib.postprocess import Pair
+from strokelib.run.runtime import rng
 from strokelib.run.variants import VARIANTS
+from strokelib.vocabulary import METRICS, Metric
 
 
 def test_r_squared():
@@ -71,12 +73,13 @@ def test_the_papers_rows_are_in_our_units():
 
 
 def test_rows_stand_beside_the_papers_variant_by_variant():
-    frame = scores(variants=("rule", *VARIANTS))
-    own = summary.table1(frame, {"rule": None} | dict.fromkeys(VARIANTS, Pair(0.3, 100)))
-    nested = summary.table1(frame, dict.fromkeys(VARIANTS), "this run, nested")
+    frame = scores(variants=("conventional_tuned", *VARIANTS, "conventional"))
+    own = summary.table1(frame, {"conventional": None} | dict.fromkeys(VARIANTS, Pair(0.3, 100)))
+    nested = summary.table1(frame, dict.fromkeys((*VARIANTS, "conventional_tuned")), "this run, nested")
     table = summary.beside_paper(own, nested)
-    assert table["variant"].tolist() == ["rule", *(v for v in VARIANTS for _ in range(3))]
-    assert table["source"].tolist() == ["this run", *["this run", "this run, nested", "paper"] * 4]
+    assert table["variant"].tolist() == ["conventional", "conventional_tuned", *(v for v in VARIANTS for _ in range(3))]
+    sources = ["this run", "this run, nested", *["this run", "this run, nested", "paper"] * 4]
+    assert table["source"].tolist() == sources
     both = table[table["source"] == "this run"].set_index("variant")["dsc_mean"]
     assert both.tolist() == own["dsc_mean"].tolist()
 
@@ -85,3 +88,62 @@ def test_the_interval_of_a_mean_agrees_with_statsmodels():
     values = np.random.default_rng(0).normal(0.5, 0.3, 62)
     assert summary.mean_interval(values.mean(), values.std(), 62) == pytest.approx(DescrStatsW(values).tconfint_mean())
     assert np.isnan(summary.mean_interval(0.5, 0.0, 1)).all()
+
+
+def test_the_interval_of_a_mean_by_patient_by_hand():
+    """Two patients, one of two scans: half of the draws take both, a quarter each of them twice."""
+    low, high = summary.patient_interval([0.0, 0.4, 1.0, np.nan, np.inf], ["a", "a", "b", "b", "c"])
+    assert (low, high) == pytest.approx((0.2, 1.0)), "means of a drawn twice and of b drawn twice"
+    assert np.isnan(summary.patient_interval([0.3, 0.4], ["a", "a"])).all(), "one patient says nothing of others"
+    assert np.isnan(summary.patient_interval([np.nan, 0.4], ["a", "b"])).all()
+
+
+def test_the_interval_by_patient_is_about_the_mean_over_scans_and_near_that_of_t():
+    values = np.random.default_rng(3).normal(0.5, 0.3, 80)
+    low, high = summary.patient_interval(values, range(80))
+    peer = DescrStatsW(values).tconfint_mean()
+    assert (low, high) == pytest.approx(peer, abs=0.006)
+    assert (low, high) == summary.patient_interval(values, range(80)), "one seed"
+    assert (low, high) != summary.patient_interval(values, range(80), rng(1, "patients"))
+
+
+def test_twin_scans_are_no_further_evidence():
+    """A patient whose scan is there twice counts once: the interval stays; by scan it would shrink by the root of 2."""
+    values = np.random.default_rng(3).normal(0.5, 0.3, 40)
+    alone = summary.patient_interval(values, range(40))
+    assert summary.patient_interval(np.repeat(values, 2), np.repeat(range(40), 2)) == pytest.approx(alone)
+    low, high = summary.patient_interval(np.repeat(values, 2), range(80))
+    assert high - low == pytest.approx((alone[1] - alone[0]) / np.sqrt(2), rel=0.05)
+
+
+def test_the_interval_by_patient_covers_the_mean():
+    """Patients of one and of two scans, whose scans share the patient's part: near 95 %, as 60 patients allow."""
+    generator, hits = np.random.default_rng(6), 0
+    for _ in range(200):
+        scans = generator.integers(1, 3, 60)
+        patients = np.repeat(np.arange(60), scans)
+        values = generator.normal(0, 1, 60)[patients] + generator.normal(0, 0.3, len(patients))
+        low, high = summary.patient_interval(values, patients, generator)
+        hits += low < 0 < high
+    assert 0.91 <= hits / 200 <= 0.98
+
+
+def test_table1_has_the_interval_of_every_mean_and_the_metrics_that_were_measured():
+    frame = scores().assign(surface=0.5)
+    table = summary.table1(frame, {"rt": Pair(0.3, 100)}).iloc[0]
+    rt = frame[frame["variant"] == "rt"]
+    for metric in ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels"):
+        assert tuple(table[[f"{metric}_low", f"{metric}_high"]]) == summary.patient_interval(rt[metric], rt["patient"])
+        assert table[f"{metric}_low"] < table[f"{metric}_mean"] < table[f"{metric}_high"]
+    assert table["volume_error_ml_low"] > 0 and "surface_mean" not in table, "no name in the vocabulary"
+    fewer = summary.table1(frame.drop(columns="ppv"), {"rt": None})
+    assert not [name for name in fewer if name.startswith("ppv")] and "dsc_low" in fewer
+    with pytest.raises(ValueError, match="patient"):
+        summary.table1(frame.drop(columns="patient"), {"rt": None})
+
+
+def test_table1_has_a_further_metric_of_the_vocabulary(monkeypatch):
+    monkeypatch.setitem(METRICS, "nsd", Metric("NSD", "%", "points", 100, compared=False))
+    table = summary.table1(scores().assign(nsd=lambda f: f["dsc"] / 2), dict.fromkeys(VARIANTS))
+    for part in ("mean", "low", "high", "sd"):
+        assert table[f"nsd_{part}"].to_numpy() == pytest.approx(table[f"dsc_{part}"] / 2)

@@ -1,4 +1,4 @@
-"""Numbers in words: what a table prints, one and several, the paper's claims, three sentences."""
+"""Numbers as text: what a table prints, one and several, tests and the paper's claims in a line."""
 
 import itertools
 
@@ -10,12 +10,7 @@ from strokelib import submission
 from strokelib.evaluation import agreement, stats, summary, tables
 from strokelib.postprocess import Pair
 from strokelib.run.variants import VARIANTS
-from strokelib.vocabulary import METRICS
-
-
-def test_every_comparison_says_what_the_cohort_was_tuned_to():
-    assert {(claim.new, claim.old) for claim in stats.CLAIMS} == set(tables.TUNED)
-    assert "symmetric" in tables.TUNED["rt_sm", "rt"] and "symmetry" in tables.TUNED["rt_sm_uf", "baseline"]
+from strokelib.vocabulary import METRICS, Metric
 
 
 def test_one_and_several():
@@ -49,97 +44,107 @@ def test_a_test_in_words():
     assert tables.interval(row) == f"{low} to {high}"
     assert tables.step(row) == "RT − baseline"
     told = tables.effect(row)
-    assert told.startswith(f"{100 * row.mean_difference:+.1f} points, 95 % interval {low} to {high}, p < 0.001, d_z = ")
+    assert told.startswith(f"{100 * row.mean_difference:+.1f} points, 95 % interval {low} to {high}, p < 0.001 (Wil")
     assert told.endswith(f"{row.d_z:.2f}, 20 scans")
 
 
 def test_tests_stand_metric_by_metric_with_patients_below_scans():
     pairs = [("rt", "baseline"), ("rt_sm", "rt")]
     frame = pd.concat(
-        stats.paired_tests(scores(), metric, pairs, unit)
-        for unit, metric in itertools.product(stats.UNITS, ("hd_mm", "dsc"))
+        stats.paired_tests(scores(), metric, pairs, unit).assign(choice=choice)
+        for choice, unit, metric in itertools.product(stats.CHOICES, stats.UNITS, ("hd_mm", "dsc"))
     )
     table = tables.tests(frame)
-    assert table["metric"].tolist() == ["DSC"] * 4 + ["HD"] * 4
-    assert table["unit"].tolist() == ["scan", "patient"] * 4 and table["n"].tolist() == [20, 10] * 4
-    assert table["step"].tolist()[:4] == ["RT − baseline"] * 2 + ["RT + SM − RT"] * 2
-    assert table["difference"].str.split().str[1].tolist() == ["points"] * 4 + ["mm"] * 4
+    assert table["metric"].tolist() == ["DSC"] * 8 + ["HD"] * 8
+    assert table["pairs"].tolist() == (["nested"] * 2 + ["all folds"] * 2) * 4
+    assert table["unit"].tolist() == ["scan", "patient"] * 8 and table["n"].tolist() == [20, 10] * 8
+    assert table["step"].tolist()[:8] == ["RT − baseline"] * 4 + ["RT + SM − RT"] * 4
+    assert table["difference"].str.split().str[1].tolist() == ["points"] * 8 + ["mm"] * 8
+    row = frame.query("metric == 'dsc' and unit == 'scan'").iloc[0]
+    assert table["d_z"][0] == f"{row['d_z']:.2f} ({row['d_z_low']:.2f} to {row['d_z_high']:.2f})"
 
 
-def both_units(**more):
-    frame = scores(**more)
-    return pd.concat(stats.claims_table(frame, unit) for unit in stats.UNITS)
+def test_tests_averaged_over_seeds_count_who_lacks_one():
+    frame = pd.concat([scores(), scores(seed=1)], keys=(1, 2), names=["seed"]).reset_index("seed")
+    whole = tables.tests(stats.paired_tests(frame, "dsc", [("rt", "baseline")]))
+    frame.loc[frame["case"].eq(3) & frame["seed"].eq(1) & frame["variant"].eq("rt"), "dsc"] = np.nan
+    table = tables.tests(stats.paired_tests(frame, "dsc", [("rt", "baseline")]))
+    assert table["fewer seeds"].tolist() == [1] and table["dropped"].tolist() == [0]
+    assert not {"pairs", "fewer seeds"} & {*whole}
 
 
-def test_claims_in_words_have_the_stricter_reading_and_what_was_tuned():
-    claims = both_units()
-    lines = tables.claims_in_words(claims, tuned=True)
-    assert len(lines) == len(stats.CLAIMS)
-    assert lines[0].startswith("**holds**: *Single + RT* has higher DSC than *Baseline* (paper: p < 0.02). Here +")
-    assert "By patients and Holm: holds. *Tuned:* how hard the cohort is" in lines[0]
-    assert lines[3].startswith("**opposite**: *Single + RT + SM* has lower sensitivity than *Single + RT*")
-    assert " voxels, 95 % interval -" in lines[4]
-    assert not any("Tuned" in line for line in tables.claims_in_words(claims, tuned=False))
-    weak = claims.assign(p_holm=0.2)
-    assert "By patients and Holm: inconclusive." in tables.claims_in_words(weak, tuned=False)[0]
-    assert tables.strict(claims) == 7 and tables.strict(weak) == 0
+def test_the_spread_between_seeds_is_told_of_differences():
+    values = pd.DataFrame({"seed": [1, 2, 3], "value": [-3.0, 1.0, -1.0]})
+    values = values.assign(kind="difference", name="rt_sm over rt", metric="hd_mm")
+    both = pd.concat([values, values.assign(kind="variant", name="rt")])
+    (told,) = tables.spread(stats.seed_spread(both)).to_dict("records")
+    assert (told["step"], told["difference"], told["SD"]) == ("RT + SM − RT", "-1.0 mm", "2.0")
+    assert (told["from seed to seed"], told["95 % interval"]) == ("-3.0 to +1.0", "-6.0 to +4.0")
+    alone = tables.spread(stats.seed_spread(both[both["seed"] == 1])).iloc[0]
+    assert alone["95 % interval"] == "– to –" and alone["SD"] == "–"
 
 
-def test_claims_as_a_table_name_each_once_with_its_unit():
-    table = tables.claims(both_units().query("unit == 'scan'"))
-    assert table["claim"].is_unique and table["claim"][0] == "RT − baseline: DSC up"
-    assert table["difference"].str.contains("points|voxels").all() and table["paper"][0] == "p < 0.02"
-
-
-def run_of_a_study():
-    """Make the committed tables of a run as `headline` reads them."""
-    frame = pd.concat([scores(), scores(variants=("conventional",), gain=0)])
-    rule = {"conventional": None}
-    table1 = summary.beside_paper(summary.table1(frame, rule | dict.fromkeys(VARIANTS, Pair(0.3, 100))))
-    claims = pd.concat(stats.claims_table(frame, unit) for unit in stats.UNITS).assign(cohort="synthetic cohort")
-    seeded = pd.concat(scores(gain=gain, seed=2).assign(seed=seed) for seed, gain in ((7, 0.02), (8, -0.01)))
-    seeds = stats.seed_values(seeded, "dsc", [("rt_sm", "rt")])
-    table2 = pd.DataFrame({"rank": [1, np.nan], "dsc_mean": [0.51, 0.472], "n": [62, 40]})
-    vote = pd.DataFrame({"unit": stats.UNITS, "mean_difference": [0.012, -0.5]})
-    return table1, claims, seeds, table2, vote
-
-
-def test_the_headline_says_what_the_tables_say():
-    table1, claims, seeds, table2, vote = run_of_a_study()
-    levels, verdicts, rest = tables.headline(table1, claims, seeds, table2, vote)
-    ours = table1[table1["source"] == "this run"].set_index("variant")["dsc_mean"]
-    first = [f"{100 * value:.1f}" for value in (ours["conventional"], ours["rt_sm_uf"])]
-    assert "On the synthetic cohort, 20 scans" in levels and f"{first[0]} % for rCBF < 30 % and Tmax > 6 s" in levels
-    assert f"{first[1]} % for Single + RT + SM + UF" in levels and "49.0, 53.5, 54.8, 54.7 %" in levels
-    # Every metric grows from variant to variant here, so the two claims of a lower sensitivity are turned round.
-    assert "9 claims of significance 7 hold (RT − baseline: DSC up;" in verdicts
-    assert "2 come out opposite (RT + SM − RT: sensitivity down; RT + SM + UF − RT + SM: sensitivity down)" in verdicts
-    assert "and none is inconclusive" in verdicts and "after Holm's correction 7 hold." in verdicts
-    gain = 100 * seeds.query("kind == 'difference'")["value"]
-    assert f"by {gain.min():+.1f} to {gain.max():+.1f} points over 2 seeds" in rest and gain.min() < 0 < gain.max()
-    assert "on 40 testing scans all networks together reach 47.2 %, +1.2 points" in rest
-
-
-def test_the_headline_without_any_evidence():
-    table1, claims, seeds, table2, vote = run_of_a_study()
-    none = claims.assign(verdict="inconclusive")
-    verdicts = tables.headline(table1, none, seeds, table2, vote)[1]
-    assert (
-        "none holds, none comes out opposite and 9 are inconclusive" in verdicts
-        and "correction none holds." in verdicts
+def test_claims_by_seed_have_a_column_a_seed_and_the_stricter_reading_last():
+    frames = {7: scores(gain=0.001), 8: scores(), np.nan: scores()}
+    table = pd.concat(
+        stats.claims_table(frame, unit).assign(seed=seed) for seed, frame in frames.items() for unit in stats.UNITS
     )
+    text = tables.claims_by_seed(table)
+    assert text.columns.tolist() == ["seed 7", "seed 8", "averaged", "averaged, by patients and Holm"]
+    assert len(text) == 9 and text.index[0] == "RT − baseline: DSC up"
+    assert text["averaged"].tolist() == text["seed 8"].tolist() != text["seed 7"].tolist()
+    last = table[table["seed"].isna() & table["unit"].eq("patient")]["verdict_holm"]
+    assert text.iloc[:, -1].tolist() == last.tolist()
 
 
-def test_in_short_tells_claims_and_testing_scans_where_they_could_be_scored():
-    _, claims, _, table2, _ = run_of_a_study()
-    claims, table2 = claims[claims["unit"] == "scan"], table2.assign(dsc_sd=0.3)
-    text = tables.in_short(claims, table2, "synthetic cohort", 40)
-    assert text.startswith("Of nine claims 7 hold, 2 come out opposite and none is inconclusive (synthetic cohort). ")
-    assert "40 of the synthetic cohort, the networks together reach DSC 0.47 ± 0.30" in text
-    unscored = tables.in_short(claims, table2.dropna(), "ISLES 2018", 62)
-    assert unscored.endswith("The 62 testing scans have been predicted; their truth is not at hand, so none is scored.")
-    none = tables.in_short(claims, table2.dropna(), "ISLES 2018, no testing scans", 0)
-    assert none.endswith("(ISLES 2018, no testing scans). There are no testing scans here.")
+def both_choices(**more):
+    """Tests of one unit with nested pairs, and the paper's way of choosing them, which finds a little more."""
+    frames = {"nested": scores(**more), "all folds": scores(**more | {"gain": 0.06})}
+    return pd.concat(stats.claims_table(frame).assign(choice=choice) for choice, frame in frames.items())
+
+
+def test_claims_as_a_table_name_each_once_with_its_unit_and_the_other_choice_last():
+    found = both_choices(gain=0.001)
+    table = tables.claims(found)
+    assert table["claim"].is_unique and table["claim"][0] == "RT − baseline: DSC up"
+    assert table["difference"].str.contains("points|voxels").all()
+    assert table["paper"][0] == "+4.5 points, p < 0.02" and table["paper"][4] == "-3.1 voxels, p < 0.03"
+    nested = found[found["choice"] == "nested"]
+    assert table["verdict"].tolist() == nested["verdict"].tolist()
+    assert table["Wilcoxon"].tolist() == [tables.p_value(p) for p in nested["p_wilcoxon"]]
+    other = found.loc[found["choice"] == "all folds", "verdict"].tolist()
+    assert table["with the paper's pairs"].tolist() == other != nested["verdict"].tolist()
+    alone = tables.claims(nested.drop(columns="choice"))
+    pd.testing.assert_frame_equal(alone, table.drop(columns="with the paper's pairs"))
+
+
+def test_a_test_in_words_says_both_p_and_what_lacks():
+    facts = {"metric": "hd_voxels", "mean_difference": -0.749, "low": -2.227, "high": 0.069, "p": 0.26774}
+    facts |= {"p_wilcoxon": 0.0325845, "d_z": -0.115, "n": 90, "unit": "scan", "n_dropped": 4, "n_incomplete": 0}
+    (row,) = pd.DataFrame([facts]).itertuples()
+    assert tables.p_both(row) == "p = 0.268 (Wilcoxon p = 0.033)"
+    assert tables.effect(row) == (
+        "-0.7 voxels, 95 % interval -2.2 to +0.1, p = 0.268 (Wilcoxon p = 0.033), d_z = -0.12, 90 scans, 4 left out"
+    )
+    (row,) = pd.DataFrame([facts | {"n_dropped": 0, "n_incomplete": 2, "p_wilcoxon": np.nan}]).itertuples()
+    assert tables.effect(row).endswith("(Wilcoxon p undefined), d_z = -0.12, 90 scans, 2 over fewer seeds")
+
+
+def test_means_have_their_intervals_by_patient_and_every_metric():
+    numbers = summary.table1(scores(), dict.fromkeys(VARIANTS, Pair(0.3, 100)))
+    text = tables.means(summary.beside_paper(numbers))
+    assert text["source"].tolist() == ["this run"] * 4, "the paper prints no interval"
+    row = numbers.iloc[1]
+    mean, low, high = (f"{100 * row[f'dsc_{part}']:.1f}" for part in ("mean", "low", "high"))
+    assert text.loc[1, ["method", "DSC (%)"]].tolist() == ["Single + RT", f"{mean} ({low} to {high})"]
+    assert text.loc[1, "HD (mm)"].startswith(f"{row['hd_mm_mean']:.1f} (") and "HD (voxels)" not in text
+
+
+def test_a_further_metric_stands_among_the_means_and_not_in_the_papers_table(monkeypatch):
+    monkeypatch.setitem(METRICS, "nsd", Metric("NSD", "%", "points", 100, compared=False))
+    numbers = summary.table1(scores().assign(nsd=0.25), dict.fromkeys(VARIANTS, Pair(0.3, 100)))
+    assert tables.means(numbers)["NSD (%)"].tolist() == ["25.0 (25.0 to 25.0)"] * 4
+    assert "NSD (%)" not in tables.table1(numbers)
 
 
 def test_table1_as_text_prints_the_papers_strings():
@@ -190,11 +195,12 @@ def test_table1_is_the_same_read_back_from_its_file(tmp_path):
 
 def test_changes_are_told_in_words():
     row = {"change": "rate_20", "dsc_mean": 0.561, "hd_mm_mean": np.nan, "mean_difference": -0.01, "low": -0.033}
-    row |= {"high": 0.002, "d_z": -0.15, "p": 0.373, "p_holm": 1.0, "n": 38}
+    row |= {"high": 0.002, "d_z": -0.15, "p": 0.373, "p_holm": 1.0, "p_wilcoxon": 0.0412, "n": 38}
     (told,) = tables.changes(pd.DataFrame([row])).to_dict("records")
     assert told["of"] == "dropout at prediction, RT + SM + UF" and told["to"] == "20 %"
     assert (told["DSC (%)"], told["HD (mm)"], told["DSC points"]) == ("56.1", "–", "-1.0")
     assert (told["95 % interval"], told["p"], told["p (Holm)"]) == ("-3.3 to +0.2", "0.373", "1.000")
+    assert told["Wilcoxon"] == "0.041"
 
 
 def test_groups_and_limits_as_text():

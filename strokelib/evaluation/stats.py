@@ -1,20 +1,23 @@
 """Differences between variants: paired tests, the paper's claims on our numbers, and the spread between seeds.
 
-`tables` turns them into text.
+Every test is made twice: with pairs of threshold and smallest lesion that the other folds chose ("nested"), by which
+verdicts are told, and with the paper's, chosen on the judged scans ("all folds"). `tables` turns them into text.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
-from strokelib.evaluation.summary import scans_of, summarize
+from strokelib.evaluation.summary import RESAMPLES, paper_table1, scans_of, summarize
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
 UNITS = ("scan", "patient")
-RESAMPLES = 10_000
+CHOICES = ("nested", "all folds")  # of the pair of threshold and smallest lesion, as in choice.csv
+# From row to row of Table 1, and from its first to its last.
+STEPS = (("rt", "baseline"), ("rt_sm", "rt"), ("rt_sm_uf", "rt_sm"), ("rt_sm_uf", "baseline"))
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ def paired_tests(frame, metric, pairs, unit="scan", generator=None) -> pd.DataFr
 
     Parameters
     ----------
-    frame : a row per (variant, case), with the columns variant, case, patient and the metric
+    frame : a row per (variant, case), with the columns variant, case, patient and the metric; or one per (variant,
+        seed, case) with a column seed, too: then the difference of a scan is the mean over the seeds of both variants
+        in which both values are finite, so that the pairs are kept
     metric : str, a column
     pairs : sequence of (new, old) variants; differences are new - old
     unit : "scan", or "patient" to average the scans of a patient first (two slabs of one head are
@@ -59,36 +64,40 @@ def paired_tests(frame, metric, pairs, unit="scan", generator=None) -> pd.DataFr
     Returns
     -------
     frame, a row per pair: pair ("rt over baseline"), metric, new, old, unit; n (units tested),
-    n_dropped (scans left out, because either value is missing or not finite), mean_difference, low
-    and high (its 95 % percentile bootstrap interval), t, df, p (two-sided paired t-test), p_holm
-    (corrected over these pairs), p_wilcoxon, d_z (Cohen's, mean over SD of the differences), d_z_low
-    and d_z_high (the interval over that SD). NaN where a number is undefined: fewer than two units, or
-    differences that are all the same.
+    n_dropped (scans left out, because either value is missing or not finite), n_incomplete (scans averaged over
+    fewer seeds than the others, for the same reason), mean_difference, sd (of the differences, divided by n - 1), low
+    and high (the mean's 95 % percentile bootstrap interval), t, df, p (two-sided paired t-test), p_holm
+    (corrected over these pairs), p_wilcoxon and p_wilcoxon_holm, d_z (Cohen's, mean over SD of the differences),
+    d_z_low and d_z_high (its interval, see `effect_size_interval`). NaN where a number is undefined: fewer than two
+    units, or differences that are all the same.
 
     Raises
     ------
-    ValueError : an unknown column, variant or unit, or a case that a variant holds twice.
+    ValueError : an unknown column, variant or unit, a case that a variant holds twice, or two variants without a seed
+        in common.
 
     Source: Clèrigues et al. 2019, sec. 4 (the t-test). Our choice, beyond the paper: all the rest.
     """
     generator = rng(0, "bootstrap") if generator is None else generator
     rows = [_compare(frame, metric, new, old, unit, generator) for new, old in pairs]
-    table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    table["p_holm"] = holm(table["p"])
-    return table
+    return _corrected(pd.DataFrame(rows, columns=list(_COLUMNS)))
 
 
 _COLUMNS = (
-    *("pair", "metric", "new", "old", "unit", "n", "n_dropped", "mean_difference"),
-    *("low", "high", "t", "df", "p", "p_holm", "p_wilcoxon", "d_z", "d_z_low", "d_z_high"),
+    *("pair", "metric", "new", "old", "unit", "n", "n_dropped", "n_incomplete", "mean_difference", "sd"),
+    *("low", "high", "t", "df", "p", "p_holm", "p_wilcoxon", "p_wilcoxon_holm", "d_z", "d_z_low", "d_z_high"),
 )
 
 
+def _corrected(table) -> pd.DataFrame:
+    return table.assign(p_holm=holm(table["p"]), p_wilcoxon_holm=holm(table["p_wilcoxon"]))
+
+
 def _compare(frame, metric, new, old, unit, generator) -> dict:
-    differences, dropped = _differences(frame, metric, new, old, unit)
+    differences, dropped, incomplete = _differences(frame, metric, new, old, unit)
     n, row = len(differences), dict.fromkeys(_COLUMNS, float("nan"))
     row |= {"pair": f"{new} over {old}", "metric": metric, "new": new, "old": old, "unit": unit}
-    row |= {"n": n, "n_dropped": dropped}
+    row |= {"n": n, "n_dropped": dropped, "n_incomplete": incomplete}
     if not n:
         return row
     row["mean_difference"] = differences.mean()
@@ -96,40 +105,67 @@ def _compare(frame, metric, new, old, unit, generator) -> dict:
         return row
     picks = generator.integers(0, n, (RESAMPLES, n))
     row["low"], row["high"] = np.quantile(differences[picks].mean(axis=1), (0.025, 0.975))
-    sd = differences.std(ddof=1)
+    sd = row["sd"] = differences.std(ddof=1)
     if sd <= 1e-12 * np.abs(differences).max():  # rounding alone; every difference is the same
         return row
-    t = row["mean_difference"] / (sd / np.sqrt(n))
-    row |= {
-        "t": t,
-        "df": n - 1,
-        "p": 2 * stats.t.sf(abs(t), n - 1),
-        "d_z": row["mean_difference"] / sd,
-        "d_z_low": row["low"] / sd,
-        "d_z_high": row["high"] / sd,
-    }
+    t = row["t"] = row["mean_difference"] / (sd / np.sqrt(n))
+    row |= {"df": n - 1, "p": 2 * stats.t.sf(abs(t), n - 1), "d_z": row["mean_difference"] / sd}
+    row["d_z_low"], row["d_z_high"] = effect_size_interval(t, n)
     row["p_wilcoxon"] = stats.wilcoxon(differences).pvalue
     return row
 
 
+def effect_size_interval(t: float, n: int) -> tuple[float, float]:
+    """Compute the 95 % interval of d_z from a paired t over n units.
+
+    The noncentral t distribution is inverted: low and high are the effect sizes under which a t as large as this, or
+    as small, has a chance of 2.5 %. It covers 95 % where differences are normal. Where they are skewed, as those of HD
+    may be, it does not: 81 % for exponential ones at d_z = -0.5, 94 scans (both are simulated in the tests).
+
+    Source: Steiger and Fouladi 1997, noncentrality interval estimation. Our choice: the paper has no effect sizes.
+    """
+    if t < 0:  # where scipy's distribution function fails sooner
+        low, high = effect_size_interval(-t, n)
+        return -high, -low
+
+    def chance(shift):
+        return np.nan_to_num(stats.nct.cdf(t, n - 1, shift), nan=float(shift < t))  # NaN far out alone
+
+    step, bounds = 4 * np.sqrt(1 + t * t / (2 * (n - 1))), []
+    for part, side in ((0.975, -1), (0.025, 1)):
+        end = t + side * step
+        while (chance(end) - part) * side > 0:
+            end += side * step
+        bounds.append(optimize.brentq(lambda shift, part=part: chance(shift) - part, t, end) / np.sqrt(n))
+    return bounds[0], bounds[1]
+
+
 def _differences(frame, metric, new, old, unit):
-    """Return new - old of every scan (or patient) with two finite values, and how many scans had not."""
+    """Return new - old of every scan (or patient) with two finite values, how many scans had not, and in some seeds."""
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {UNITS}, got {unit!r}")
     require_columns(frame, "variant", "case", "patient", metric)
+    frame = frame if "seed" in frame else frame.assign(seed=0)
     values = {}
     for name in (new, old):
         rows = scans_of(frame, name)
-        if rows["case"].duplicated().any():
+        if rows.duplicated(["seed", "case"]).any():
             raise ValueError(f"variant {name!r} holds a case twice; give the frame one row per (variant, case)")
-        values[name] = rows.set_index("case")[metric].astype(float)
+        values[name] = rows.set_index(["seed", "case"])[metric].astype(float)
     both = pd.concat([values[new], values[old]], axis=1, keys=["new", "old"])
+    shared = set.intersection(*(set(own.index.unique("seed")) for own in values.values()))
+    if not shared:
+        has = {name: sorted(own.index.unique("seed")) for name, own in values.items()}
+        raise ValueError(f"{new!r} and {old!r} have no seed in common; they have {has}")
+    both = both[both.index.get_level_values("seed").isin(shared)]
     finite = both[np.isfinite(both).all(axis=1)]
-    differences = finite["new"] - finite["old"]
+    by_case = (finite["new"] - finite["old"]).groupby("case", sort=False)
+    differences, incomplete = by_case.mean(), int((by_case.size() < len(shared)).sum())
+    dropped = both.index.unique("case").size - len(differences)
     if unit == "patient":
         patients = frame.drop_duplicates("case").set_index("case")["patient"]
         differences = differences.groupby(patients.reindex(differences.index)).mean()
-    return differences.to_numpy(), len(both) - len(finite)
+    return differences.to_numpy(), dropped, incomplete
 
 
 def holm(p_values) -> np.ndarray:
@@ -143,36 +179,68 @@ def holm(p_values) -> np.ndarray:
     return corrected
 
 
-def claims_table(frame, unit="scan", generator=None, claims=CLAIMS) -> pd.DataFrame:
+def claims_table(frame, unit="scan", generator=None, claims=CLAIMS, share=0.5) -> pd.DataFrame:
     """Hold the paper's significance claims against our numbers.
 
     Parameters
     ----------
     frame, unit, generator : as `paired_tests`
     claims : sequence of Claim
+    share : float in (0, 1], of the paper's own difference: ours is "smaller" if it is told to be below. To be named
+        before a run
 
     Returns
     -------
-    frame, a row per claim: the columns of `paired_tests` (p_holm over all claims together), the
-    paper's direction and p_bound, and verdict: "holds" where our difference has the paper's sign
-    and p < 0.05, "opposite" where it has the other sign and p < 0.05, else "inconclusive".
+    frame, a row per claim: the columns of `paired_tests` (Holm's correction over all claims together); the
+    paper's paper_direction and paper_p_bound, and paper_difference (new - old of its Table 1, NaN where it has none);
+    share and margin (share of that difference), d_z_margin (over our SD); p_smaller (one-sided t-test: ours is below
+    the margin, in the paper's direction), low_90 and high_90 (Student's interval of our difference, that lies below
+    the margin where p_smaller < 0.05); verdict, and verdict_holm by the corrected p. The verdict is "holds" where our
+    difference has the paper's sign and p < 0.05, "opposite" where it has the other and p < 0.05, else "smaller" where
+    p_smaller < 0.05, else "inconclusive".
 
-    Source: Clèrigues et al. 2019, sec. 4.1. Our choice: the verdict goes by the uncorrected p, as
-    the paper's does.
+    Raises
+    ------
+    ValueError : a share outside of (0, 1]; see also `paired_tests`.
+
+    Source: Clèrigues et al. 2019, sec. 4.1. Our choice: the verdict goes by the uncorrected p, as the paper's does;
+    "smaller" is one half of the two one-sided tests of equivalence (Schuirmann 1987).
     """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1], a part of the paper's difference, got {share}")
     generator = rng(0, "bootstrap") if generator is None else generator
-    rows = []
+    paper, rows = paper_table1().set_index("variant"), []
     for claim in claims:
         row = _compare(frame, claim.metric, claim.new, claim.old, unit, generator)
-        signed = claim.direction * row["mean_difference"]
-        told = row["p"] < 0.05  # False for NaN
+        theirs = paper.get(f"{claim.metric}_mean", pd.Series(dtype=float))
         row["paper_direction"] = "up" if claim.direction > 0 else "down"
         row["paper_p_bound"] = claim.p_bound
-        row["verdict"] = ("holds" if signed > 0 else "opposite") if told else "inconclusive"
+        gap = row["paper_difference"] = theirs.get(claim.new, np.nan) - theirs.get(claim.old, np.nan)
+        row |= {"share": share, "margin": share * gap if claim.direction * gap > 0 else np.nan}
+        error = row["sd"] / np.sqrt(row["n"]) if row["df"] > 0 else np.nan  # NaN where there is no t
+        row["d_z_margin"] = row["margin"] / row["sd"] if error > 0 else np.nan
+        below = claim.direction * (row["mean_difference"] - row["margin"]) / error
+        row["p_smaller"] = stats.t.cdf(below, row["df"])
+        reach = stats.t.ppf(0.95, row["df"]) * error
+        row |= {"low_90": row["mean_difference"] - reach, "high_90": row["mean_difference"] + reach}
         rows.append(row)
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"])
+    table = _corrected(pd.DataFrame(rows))
+    signed = table["mean_difference"] * [claim.direction for claim in claims]
+    for column, p, p_smaller in (
+        ("verdict", table["p"], table["p_smaller"]),
+        ("verdict_holm", table["p_holm"], holm(table["p_smaller"])),
+    ):
+        told = [p < 0.05, p_smaller < 0.05]  # False for NaN
+        table[column] = np.select(told, [np.where(signed > 0, "holds", "opposite"), "smaller"], "inconclusive")
     return table
+
+
+def told(table) -> pd.DataFrame:
+    """Return the rows of a table of tests by which a verdict is told: those with nested pairs.
+
+    A table of one choice alone, such as of a run before there was a column choice, is returned whole.
+    """
+    return table[table["choice"] == "nested"] if "choice" in table else table
 
 
 def seed_values(frame, metric, pairs) -> pd.DataFrame:
@@ -214,7 +282,7 @@ def seed_values(frame, metric, pairs) -> pd.DataFrame:
         if not common:
             raise ValueError(f"{new!r} and {old!r} have no seed in common; the frame has {seeds}")
         for seed in common:
-            differences, dropped = _differences(frame[frame["seed"] == seed], metric, new, old, "scan")
+            differences, dropped, _ = _differences(frame[frame["seed"] == seed], metric, new, old, "scan")
             row = {"kind": "difference", "name": f"{new} over {old}", "new": new, "old": old, "seed": seed}
             mean = differences.mean() if len(differences) else float("nan")
             rows.append(row | {"n": len(differences), "n_dropped": dropped, "value": mean})

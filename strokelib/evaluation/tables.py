@@ -1,25 +1,18 @@
-"""Numbers into text, in one place: tables as the paper prints them, tests in words, a run in three sentences.
+"""Numbers into text, in one place: tables as the paper prints them, differences, p and tests in words.
 
-What is written here is for reading; files hold the numbers that these functions take.
+What is written here is for reading; files hold the numbers that these functions take. `sentences` puts it together.
 """
 
 import numpy as np
 import pandas as pd
 
-from strokelib.evaluation.stats import UNITS
+from strokelib.evaluation.stats import told
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import COMPARED, GROUPS, METHODS, METRICS, NAMES, changed
 
 NONE = "–"  # in the place of a number that does not exist
-# What the synthetic cohort was tuned to that bears on a comparison, so that no verdict is read in a circle.
-TUNED = {
-    ("rt", "baseline"): "how hard the cohort is was set by the DSC of the rule without learning and of networks like "
-    "these, which fixes the level of both, not their difference",
-    ("rt_sm", "rt"): "the anatomy was made symmetric, as real heads are, after an asymmetric one had shown no gain "
-    "from mirrored modalities, so that a gain says that the network uses the symmetry put in, and no more",
-    ("rt_sm_uf", "rt_sm"): "nothing in the cohort was tuned to uncertainty filtering",
-    ("rt_sm_uf", "baseline"): "the step holds the mirrored modalities, hence the symmetry put into the anatomy",
-}
+# What Table 1 has in text as the paper prints it; `means` has every metric.
+PRINTED = ("dsc", "ppv", "sensitivity", "hd_mm", "hd_voxels", "volume_error_ml")
 
 
 def number(value, digits) -> str:
@@ -61,11 +54,18 @@ def interval(row) -> str:
     return f"{scale * row.low:+.1f} to {scale * row.high:+.1f}"
 
 
+def p_both(row) -> str:
+    """Write both p of a row of paired_tests, "p = 0.268 (Wilcoxon p = 0.033)": wild scans sway the first alone."""
+    return f"{p_text(row.p)} (Wilcoxon {p_text(row.p_wilcoxon)})"
+
+
 def effect(row) -> str:
-    """Put a row of paired_tests into words: difference, interval, p, effect size, number of units."""
+    """Put a row of paired_tests into words: difference, interval, p of both tests, effect size, units, what lacks."""
+    lacking = f", {row.n_dropped} left out" if row.n_dropped else ""
+    lacking += f", {row.n_incomplete} over fewer seeds" if row.n_incomplete else ""
     return (
-        f"{difference(row.mean_difference, row.metric)}, 95 % interval {interval(row)}, {p_text(row.p)}, "
-        f"d_z = {row.d_z:.2f}, {row.n} {row.unit}s"
+        f"{difference(row.mean_difference, row.metric)}, 95 % interval {interval(row)}, {p_both(row)}, "
+        f"d_z = {row.d_z:.2f}, {row.n} {row.unit}s{lacking}"
     )
 
 
@@ -79,102 +79,99 @@ def claim(row) -> str:
     return f"{step(row)}: {METRICS[row.metric].name} {row.paper_direction}"
 
 
-def verdicts(claims, named=False) -> str:
-    """Count the verdicts of some claims: "4 hold, 1 comes out opposite and 4 are inconclusive".
-
-    Parameters
-    ----------
-    claims : rows of stats.claims_table, of one unit
-    named : bool, name those that hold and those that come out opposite
-    """
-    parts = []
-    for verdict, one, several in (
-        ("holds", "holds", "hold"),
-        ("opposite", "comes out opposite", "come out opposite"),
-        ("inconclusive", "is inconclusive", "are inconclusive"),
-    ):
-        own = claims[claims["verdict"] == verdict]
-        names = f" ({'; '.join(claim(row) for row in own.itertuples())})" if named and len(own) else ""
-        parts.append(counted(len(own), one, several) + (names if verdict != "inconclusive" else ""))
-    return f"{parts[0]}, {parts[1]} and {parts[2]}"
-
-
-def strict(claims) -> int:
-    """Count the claims that hold by patients and after Holm's correction; rows of stats.claims_table of both units."""
-    rows = claims[claims["unit"] == "patient"]
-    return int(((rows["verdict"] == "holds") & (rows["p_holm"] < 0.05)).sum())
-
-
-def claims_in_words(claims, tuned: bool) -> list[str]:
-    """Say of each claim what the paper says, what is found here, and what the stricter reading makes of it.
-
-    Parameters
-    ----------
-    claims : rows of stats.claims_table, of both units
-    tuned : bool, add what the synthetic cohort was tuned to
-    """
-    scan, patient = (claims[claims["unit"] == unit] for unit in UNITS)
-    stricter = patient["verdict"].where(patient["p_holm"] < 0.05, "inconclusive")
-    higher = {"up": "higher", "down": "lower"}
-    return [
-        f"**{row.verdict}**: *{NAMES[row.new]}* has {higher[row.paper_direction]} {METRICS[row.metric].name} than "
-        f"*{NAMES[row.old]}* (paper: p < {row.paper_p_bound:g}). Here {effect(row)}. "
-        f"By patients and Holm: {verdict}." + (f" *Tuned:* {TUNED[row.new, row.old]}." if tuned else "")
-        for row, verdict in zip(scan.itertuples(), stricter, strict=True)
-    ]
-
-
 def claims(table) -> pd.DataFrame:
-    """Write rows of stats.claims_table out, a row a claim."""
+    """Write rows of stats.claims_table out, a row a claim.
+
+    Parameters
+    ----------
+    table : of one unit; with a column choice, the verdict with the paper's way of choosing pairs stands last
+    """
     rows = [
         {
             "claim": claim(row),
-            "paper": f"p < {row.paper_p_bound:g}",
+            "paper": f"{difference(row.paper_difference, row.metric)}, p < {row.paper_p_bound:g}",
             "scans": row.n,
             "difference": difference(row.mean_difference, row.metric),
             "95 % interval": interval(row),
             "p": p_value(row.p),
+            "Wilcoxon": p_value(row.p_wilcoxon),
             "verdict": row.verdict,
         }
-        for row in table.itertuples()
+        for row in told(table).itertuples()
     ]
-    return pd.DataFrame(rows)
+    text = pd.DataFrame(rows)
+    if "choice" in table:
+        text["with the paper's pairs"] = table.loc[table["choice"] == "all folds", "verdict"].to_numpy()
+    return text
+
+
+def claims_by_seed(table) -> pd.DataFrame:
+    """Write the verdicts of stats.claims_table out, a row a claim: for every seed, averaged over them, and stricter.
+
+    Parameters
+    ----------
+    table : of both units, with a column seed, NaN where all seeds are averaged
+    """
+    lines = {}
+    for row in table[table["unit"] == "scan"].itertuples():
+        name = "averaged" if pd.isna(row.seed) else f"seed {row.seed:.0f}"
+        lines.setdefault(claim(row), {})[name] = row.verdict
+    for row in table[(table["unit"] == "patient") & table["seed"].isna()].itertuples():
+        lines[claim(row)]["averaged, by patients and Holm"] = row.verdict_holm
+    return pd.DataFrame(lines).T.rename_axis("claim")
 
 
 def tests(table) -> pd.DataFrame:
-    """Write rows of stats.paired_tests out: metric by metric, pair by pair, patients below scans."""
+    """Write rows of stats.paired_tests out: metric by metric, step by step, with the choice of pairs if it is told."""
     rows = [
-        {
-            "metric": METRICS[row.metric].name,
-            "step": step(row),
+        {"metric": METRICS[row.metric].name, "step": step(row)}
+        | ({"pairs": row.choice} if "choice" in table else {})
+        | {
             "unit": row.unit,
             "n": row.n,
             "dropped": row.n_dropped,
+            "fewer seeds": row.n_incomplete,
             "difference": difference(row.mean_difference, row.metric),
             "95 % interval": interval(row),
             "p": p_value(row.p),
             "Holm": p_value(row.p_holm),
             "Wilcoxon": p_value(row.p_wilcoxon),
-            "d_z": number(row.d_z, 2),
+            "d_z": f"{number(row.d_z, 2)} ({number(row.d_z_low, 2)} to {number(row.d_z_high, 2)})",
         }
         for metric in COMPARED
         for pair in table["pair"].unique()
         for row in table[(table["metric"] == metric) & (table["pair"] == pair)].itertuples()
     ]
+    text = pd.DataFrame(rows)
+    return text if table["n_incomplete"].any() else text.drop(columns="fewer seeds")
+
+
+def spread(table) -> pd.DataFrame:
+    """Write the differences of stats.seed_spread out: mean over the seeds, SD between them, extremes and interval."""
+    rows = []
+    for row in table[table["kind"] == "difference"].itertuples():
+        metric = METRICS[row.metric]
+        new, old = (METHODS[name].short for name in row.name.split(" over "))
+        sd, *ends = (metric.scale * x for x in (row.sd, row.lowest, row.highest, row.low, row.high))
+        lowest, highest, low, high = (NONE if np.isnan(x) else f"{x:+.1f}" for x in ends)
+        line = {"metric": metric.name, "step": f"{new} − {old}", "seeds": row.seeds}
+        line |= {"difference": difference(row.mean, row.metric), "SD": number(sd, 1)}
+        line |= {"from seed to seed": f"{lowest} to {highest}", "95 % interval": f"{low} to {high}"}
+        rows.append(line)
     return pd.DataFrame(rows)
 
 
 def table1(table) -> pd.DataFrame:
-    """Write Table 1 out as the paper prints it ("54.8 ± 24.8").
+    """Write Table 1 out as the paper prints it ("54.8 ± 24.8"), in its metrics.
 
     Parameters
     ----------
-    table : frame of summary.beside_paper, one of an earlier run included, which may lack a newer metric
+    table : frame of summary.beside_paper, one of an earlier run included, which may lack a metric
 
     The column undefined counts the scans that a mean leaves out, "0" where there are none.
     """
     require_columns(table, "variant", "source", "threshold", "min_lesion_voxels", "r2", "r2_identity")
-    there, rows = [name for name in METRICS if f"{name}_mean" in table], []
+    there, rows = [name for name in PRINTED if f"{name}_mean" in table], []
     for _, row in table.iterrows():
         line = {"method": NAMES.get(row["variant"], row["variant"]), "source": row["source"]}
         line |= {"T": number(row["threshold"], 1), "S_min": number(row["min_lesion_voxels"], 0)}
@@ -188,6 +185,27 @@ def table1(table) -> pd.DataFrame:
         line["undefined"] = NONE if pd.isna(row["dsc_undefined"]) else told or "0"
         rows.append(line)
     return pd.DataFrame(rows)
+
+
+def means(table) -> pd.DataFrame:
+    """Write the means of our rows of Table 1 out with their 95 % intervals by patient, "54.8 (49.7 to 59.8)".
+
+    Parameters
+    ----------
+    table : frame of summary.table1 or summary.beside_paper; rows without an interval, as the paper's, are left out
+
+    Every metric that was measured has a column, but for the HD in voxels, which stands beside the paper's alone.
+    """
+    there = [name for name in METRICS if f"{name}_low" in table and name != "hd_voxels"]
+    lines = []
+    for _, row in table[table["dsc_low"].notna()].iterrows():
+        line = {"method": NAMES.get(row["variant"], row["variant"]), "source": row["source"]}
+        for name in there:
+            scale = METRICS[name].scale
+            mean, low, high = (number(scale * row[f"{name}_{part}"], 1) for part in ("mean", "low", "high"))
+            line[METRICS[name].column] = f"{mean} ({low} to {high})"
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def table2(table) -> pd.DataFrame:
@@ -210,7 +228,7 @@ def changes(table) -> pd.DataFrame:
     Parameters
     ----------
     table : columns change (its name), dsc_mean and hd_mm_mean, and of the paired test of the DSC against the row
-        that it departs from mean_difference, low, high, d_z, p, p_holm and n
+        that it departs from mean_difference, low, high, d_z, p, p_holm, p_wilcoxon and n
     """
     rows = []
     for row in table.assign(metric="dsc").itertuples():
@@ -218,7 +236,8 @@ def changes(table) -> pd.DataFrame:
         line = {"change": row.change, "of": heading, "to": words}
         line |= {"DSC (%)": number(100 * row.dsc_mean, 1), "HD (mm)": number(row.hd_mm_mean, 1)}
         line |= {"DSC points": f"{100 * row.mean_difference:+.1f}", "95 % interval": interval(row)}
-        line |= {"d_z": number(row.d_z, 2), "p": p_value(row.p), "p (Holm)": p_value(row.p_holm), "scans": row.n}
+        line |= {"d_z": number(row.d_z, 2), "p": p_value(row.p), "p (Holm)": p_value(row.p_holm)}
+        line |= {"Wilcoxon": p_value(row.p_wilcoxon), "scans": row.n}
         rows.append(line)
     return pd.DataFrame(rows)
 
@@ -253,68 +272,4 @@ def limits(table) -> pd.DataFrame:
             ],
             "limits of agreement": [f"{row.lower_ml:.0f} to {row.upper_ml:.0f}" for row in table.itertuples()],
         }
-    )
-
-
-def headline(table1, claims, seeds, table2, vote) -> tuple[str, str, str]:
-    """Say in three sentences what a run on the synthetic cohort found.
-
-    Parameters
-    ----------
-    table1 : frame, figures/<settings>/table1.csv: rows of "this run" and of the "paper"
-    claims : frame, tests_of_significance.csv: both units
-    seeds : frame, seeds.csv: the step from RT to RT + SM for each seed
-    table2 : frame, table2.csv, whose row without a rank is the run's own
-    vote : frame, vote.csv: all networks together against the mean of single ones
-
-    Returns
-    -------
-    the mean DSC of every method; what became of the paper's claims; and what seeds, uncertainty filtering and the vote
-    did. Overlap differences are in DSC points.
-    """
-    percent = 100 * table1.set_index("variant")["dsc_mean"]
-    ours, theirs = (percent[table1["source"].eq(source).to_numpy()] for source in ("this run", "paper"))
-    scan = claims[claims["unit"] == "scan"]
-    by_method = [f"{value:.1f} % for {NAMES.get(variant, variant)}" for variant, value in ours.items()]
-    levels = (
-        f"On the {scan['cohort'].iloc[0]}, {(scan['n'] + scan['n_dropped']).max()} scans, the mean DSC is "
-        f"{', '.join(by_method[:-1])} and {by_method[-1]}; the paper, on ISLES 2018, has "
-        f"{', '.join(f'{value:.1f}' for value in theirs)} % for the last four."
-    )
-    found = (
-        f"Of the paper's {len(scan)} claims of significance {verdicts(scan, named=True)}; "
-        f"by patients and after Holm's correction {counted(strict(claims), 'holds', 'hold')}."
-    )
-    gain = 100 * seeds.query("kind == 'difference' and metric == 'dsc'")["value"]
-    filtered = ours["rt_sm_uf"] - ours["rt_sm"]
-    together, single = table2[table2["rank"].isna()].iloc[0], vote[vote["unit"] == "scan"].iloc[0]
-    rest = (
-        f"Mirrored modalities, for which the cohort's anatomy was made symmetric, change the DSC by {gain.min():+.1f} "
-        f"to {gain.max():+.1f} points over {counted(len(gain), 'seed', 'seeds')} and uncertainty filtering by "
-        f"{filtered:+.1f}; on {together['n']:.0f} testing scans all networks together reach "
-        f"{100 * together['dsc_mean']:.1f} %, {difference(single['mean_difference'], 'dsc')} from the mean of single "
-        "ones."
-    )
-    return levels, found, rest
-
-
-def in_short(claims, table2, cohort: str, testing: int) -> str:
-    """Say what became of the paper's claims in a run, and how its testing scans fared.
-
-    Parameters
-    ----------
-    claims : frame, tests_of_significance.csv: the rows of one unit
-    table2 : frame, table2.csv, whose rows without a rank are the run's own; none where no truth is known
-    cohort : whose numbers these are
-    testing : how many testing scans there are
-    """
-    text, ours = f"Of nine claims {verdicts(claims)} ({cohort}). ", table2[table2["rank"].isna()]
-    if not testing:
-        return text + "There are no testing scans here."
-    if ours.empty:
-        return text + f"The {testing} testing scans have been predicted; their truth is not at hand, so none is scored."
-    row = ours.iloc[0]
-    return text + (
-        f"On the testing scans, {row['n']:.0f} of the {cohort}, the networks together reach DSC "
-        f"{row['dsc_mean']:.2f} ± {row['dsc_sd']:.2f}; the paper's entry had 0.49 ± 0.31 on 62 ISLES 2018 scans."
     )

@@ -5,20 +5,25 @@ import itertools
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from strokelib.evaluation.tables import claim, difference, p_text, step
+from strokelib.evaluation.tables import claim, difference, p_text, p_value, step
 from strokelib.figures.style import finish, minus, panels, styled
 from strokelib.run.checks import require_columns
-from strokelib.vocabulary import BLUE, COLORS, COMPARED, METRICS, NAMES, OPTIMIZED, VERDICTS, changed
+from strokelib.vocabulary import BLUE, COLORS, COMPARED, GRAY, METRICS, NAMES, OPTIMIZED, VERDICTS, changed
+
+# Where the tests of one claim or step stand around its line, and how large their marks are.
+OFFSETS = {("nested", "scan"): -0.27, ("nested", "patient"): -0.09, ("all folds", "scan"): 0.11}
+OFFSETS[("all folds", "patient")] = 0.27
+SIZES = {"nested": 5.5, "all folds": 3.5}
 
 
-def _forest(axes, rows, metric: str) -> None:
+def _forest(axes, rows, metric: str, color: str = BLUE, size: float = 5) -> None:
     """Draw a metric's mean differences with their intervals, one below the other, in the metric's unit."""
     scale = METRICS[metric].scale
-    axes.axvline(0, color="0.6", linewidth=1)
+    axes.axvline(0, color="0.6", linewidth=1, zorder=0)
     for place, row in rows:
-        axes.plot([scale * row.low, scale * row.high], [place, place], color=BLUE)
-        filling = BLUE if row.p_holm < 0.05 else "white"
-        axes.plot(scale * row.mean_difference, place, "o", color=BLUE, markerfacecolor=filling, markersize=5)
+        axes.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=0.3 * size)
+        filling = color if row.p_holm < 0.05 else "white"
+        axes.plot(scale * row.mean_difference, place, "o", color=color, markerfacecolor=filling, markersize=size)
     axes.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
@@ -29,26 +34,37 @@ def paired_differences(tests, label: str):
 
     Parameters
     ----------
-    tests : frame of stats.paired_tests, of one unit: a row a (pair, metric), columns pair, new, old, metric,
-        mean_difference, low, high, p_holm
+    tests : frame of stats.paired_tests, of one unit and both choices: a row a (choice, pair, metric), columns choice,
+        pair, new, old, metric, mean_difference, low, high, p_holm, p_wilcoxon_holm
     """
-    require_columns(tests, "pair", "new", "old", "metric", "mean_difference", "low", "high", "p_holm")
+    require_columns(tests, "choice", "pair", "new", "old", "metric", "mean_difference", "low", "high", "p_holm")
+    require_columns(tests, "p_wilcoxon_holm")
     metrics = [name for name in COMPARED if name in set(tests["metric"])]
     pairs = tests.drop_duplicates("pair")
     places = {pair: place for place, pair in enumerate(pairs["pair"])}
-    width, height = min(10, 2.1 * len(metrics) + 1.6), 1.5 + 0.5 * len(pairs)
+    width, height = min(10, 2.1 * len(metrics) + 1.6), 1.8 + 0.65 * len(pairs)
     fig, axes = panels(1, len(metrics), width, height, share_y=True)
     for ax, metric in zip(axes[0], metrics, strict=True):
-        rows = [(places[row.pair], row) for row in tests[tests["metric"] == metric].itertuples()]
-        _forest(ax, rows, metric)
+        own = tests[tests["metric"] == metric]
+        for choice, color, off in (("all folds", GRAY, 0.22), ("nested", BLUE, 0)):
+            rows = [(places[row.pair] + off, row) for row in own[own["choice"] == choice].itertuples()]
+            _forest(ax, rows, metric, color, SIZES[choice])
         for place, row in rows:
-            middle = METRICS[metric].scale * row.mean_difference
-            words = ax.text(middle, place - 0.17, p_text(row.p_holm), ha="center", va="bottom", fontsize=7)
+            middle, told = METRICS[metric].scale * row.mean_difference, p_text(row.p_holm)
+            if told[-1].isdigit():
+                told += f" (W {p_value(row.p_wilcoxon_holm)})"
+            words = ax.text(middle, place - 0.17, told, ha="center", va="bottom", fontsize=7)
             words.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # over the line at 0
         ax.set_ylim(len(pairs) - 0.5, -0.7)
-        ax.margins(x=0.15)
+        ax.margins(x=0.25)
     axes[0, 0].set_yticks(range(len(pairs)), [step(row).replace(" − ", "\n− ") for row in pairs.itertuples()])
-    return finish(fig, label, "95 % bootstrap intervals; filled: p < 0.05 after Holm")
+    for choice, color, words in (
+        ("nested", BLUE, "pairs chosen on the other folds"),
+        ("all folds", GRAY, "on all folds, as in the paper"),
+    ):
+        axes[0, 0].plot([], [], "o", color=color, markersize=SIZES[choice], label=words)
+    fig.legend(loc="outside upper center", ncols=2)
+    return finish(fig, label, "95 % bootstrap intervals; p after Holm, by t-test (W: Wilcoxon); filled: p < 0.05")
 
 
 @styled
@@ -88,34 +104,101 @@ def claims(table, label: str):
 
     Parameters
     ----------
-    table : frame of stats.claims_table, of one unit or both: columns new, old, metric, unit, mean_difference, d_z,
-        d_z_low, d_z_high, p, paper_direction and verdict
+    table : frame of stats.claims_table, of both choices and one unit or both: columns choice, unit, new, old, metric,
+        mean_difference, d_z, d_z_low, d_z_high, d_z_margin, share, p, p_wilcoxon, paper_direction and verdict
     """
-    require_columns(table, "new", "old", "metric", "unit", "mean_difference", "d_z", "d_z_low", "d_z_high", "p")
-    require_columns(table, "paper_direction", "verdict")
-    scans = table[table["unit"] == "scan"]
-    rows = [(row.new, row.old, row.metric) for row in scans.itertuples()]
-    fig, axes = panels(1, 1, 10, 1.6 + 0.42 * len(rows))
+    require_columns(table, "choice", "unit", "new", "old", "metric", "mean_difference", "d_z", "d_z_low", "d_z_high")
+    require_columns(table, "d_z_margin", "share", "p", "p_wilcoxon", "paper_direction", "verdict")
+    nested = table[(table["unit"] == "scan") & (table["choice"] == "nested")]
+    places = {(row.new, row.old, row.metric): place for place, row in enumerate(nested.itertuples())}
+    fig, axes = panels(1, 1, 10, 2 + 0.62 * len(places))
     ax = axes[0, 0]
     ax.axvline(0, color="0.6", linewidth=1, zorder=0)
     for row in table.itertuples():
-        place = rows.index((row.new, row.old, row.metric)) + (0.15 if row.unit == "patient" else -0.15)
-        sign, color = 1 if row.paper_direction == "up" else -1, VERDICTS[row.verdict]
-        ax.plot([sign * row.d_z_low, sign * row.d_z_high], [place, place], color=color, linewidth=1.5)
-        marker, filling = ("s", "white") if row.unit == "patient" else ("o", color)
-        ax.plot(sign * row.d_z, place, marker, color=color, mfc=filling, ms=5)
-    ax.set_yticks(range(len(rows)), [claim(row) for row in scans.itertuples()])
-    ax.set(ylim=(len(rows) - 0.5, -0.6), xlabel="effect size $d_z$; positive: as the paper says")
+        place = places[row.new, row.old, row.metric] + OFFSETS[row.choice, row.unit]
+        sign, color, size = 1 if row.paper_direction == "up" else -1, VERDICTS[row.verdict], SIZES[row.choice]
+        ax.plot([sign * row.d_z_low, sign * row.d_z_high], [place, place], color=color, linewidth=0.3 * size)
+        marker, filling = "s" if row.unit == "patient" else "o", color if row.choice == "nested" else "white"
+        ax.plot(sign * row.d_z, place, marker, color=color, mfc=filling, ms=size)
+    left, right = ax.get_xlim()
+    for place, row in enumerate(nested.itertuples()):
+        there = abs(row.d_z_margin)  # it lies on the paper's side
+        mark = ("|", there) if not there > right else (">", right)  # where differences hardly scatter, far off
+        ax.plot(mark[1], place - 0.27, mark[0], color="black", ms=10 if mark[0] == "|" else 4, clip_on=False)
+    ax.set_xlim(left, right)
+    notes = [
+        f"{difference(row.mean_difference, row.metric)}: {row.verdict}\n{p_text(row.p)}, "
+        f"Wilcoxon {p_text(row.p_wilcoxon)}"
+        for row in nested.itertuples()
+    ]
+    _lines_of_claims(ax, nested, "effect size $d_z$; positive: as the paper says", notes)
+    for marker, size, filling, words in (
+        ("o", 5.5, "0.3", "scans as the unit"),
+        ("s", 5.5, "0.3", "patients"),
+        ("o", 3.5, "white", "pairs chosen on all folds, as in the paper"),
+    ):
+        ax.plot([], [], marker, color="0.3", mfc=filling, ms=size, label=words)
+    share = f"{100 * table['share'].iloc[0]:g} % of the paper's difference (▸: beyond)"
+    ax.plot([], [], "|", color="black", ms=10, label=share)
+    fig.legend(loc="outside upper center", ncols=4)
+    return finish(fig, label, "95 % intervals of $d_z$ (noncentral t); text: scans, pairs chosen on the other folds")
+
+
+def _lines_of_claims(ax, rows, words: str, notes) -> None:
+    """Name the claims at the left, a line each, write a note at the right, and the colors of verdicts to the legend."""
+    ax.set_yticks(range(len(rows)), [claim(row) for row in rows.itertuples()])
+    ax.set(ylim=(len(rows) - 0.45, -0.55), xlabel=words)
+    for place in range(1, len(rows)):
+        ax.axhline(place - 0.5, color="0.92", linewidth=0.8, zorder=0)
     beside = ax.secondary_yaxis("right")
-    notes = [f"{difference(r.mean_difference, r.metric)}, {p_text(r.p)}: {r.verdict}" for r in scans.itertuples()]
     beside.set_yticks(range(len(rows)), [minus(note) for note in notes])
     beside.spines[:].set_visible(False)
     beside.tick_params(length=0, labelsize=8)
     for verdict, color in VERDICTS.items():
-        ax.plot([], [], "o", color=color, ms=5, label=verdict)
-    ax.plot([], [], "s", color="0.3", mfc="white", ms=5, label="patients as the unit")
+        ax.plot([], [], "o", color=color, ms=5.5, label=verdict)
+
+
+@styled
+def claims_by_seed(table, label: str):
+    """Draw the effect size of each of the paper's claims for every seed, and with its interval averaged over them.
+
+    Parameters
+    ----------
+    table : frame of stats.claims_table, of one unit, a row a (claim, seed): columns seed (NaN where all seeds are
+        averaged), new, old, metric, mean_difference, d_z, d_z_low, d_z_high, p, p_wilcoxon, paper_direction, verdict
+    """
+    require_columns(table, "seed", "new", "old", "metric", "mean_difference", "d_z", "d_z_low", "d_z_high", "p")
+    require_columns(table, "p_wilcoxon", "paper_direction", "verdict")
+    averaged = table[table["seed"].isna()]
+    markers = _markers(table["seed"].dropna())
+    fig, axes = panels(1, 1, 10, 1.8 + 0.5 * len(averaged))
+    ax = axes[0, 0]
+    ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+    places = {(row.new, row.old, row.metric): place for place, row in enumerate(averaged.itertuples())}
+    for row in table.itertuples():
+        place, color = places[row.new, row.old, row.metric], VERDICTS[row.verdict]
+        sign = 1 if row.paper_direction == "up" else -1
+        if np.isnan(row.seed):
+            ax.plot([sign * row.d_z_low, sign * row.d_z_high], [place + 0.17] * 2, color=color, linewidth=1.6)
+            ax.plot(sign * row.d_z, place + 0.17, "D", color=color, ms=5)
+        else:
+            ax.plot(sign * row.d_z, place - 0.17, markers[row.seed], color=color, ms=5, mfc="none", mew=1.3)
+    notes = [
+        f"{difference(row.mean_difference, row.metric)}: {row.verdict}\n{p_text(row.p)}, "
+        f"Wilcoxon {p_text(row.p_wilcoxon)}"
+        for row in averaged.itertuples()
+    ]
+    _lines_of_claims(ax, averaged, "effect size $d_z$; positive: as the paper says", notes)
+    for seed, marker in markers.items():
+        ax.plot([], [], marker, color="0.3", ms=5, mfc="none", mew=1.3, label=f"seed {seed:.0f}")
+    ax.plot([], [], "D", color="0.3", ms=5, label="averaged over the seeds, scan by scan")
     fig.legend(loc="outside upper center", ncols=4)
-    return finish(fig, label, "95 % bootstrap intervals; text and circles: scans as the unit")
+    return finish(fig, label, "95 % interval of $d_z$ (noncentral t) and text: averaged over the seeds")
+
+
+def _markers(seeds) -> dict:
+    """Give each seed a mark, in their order."""
+    return dict(zip(sorted(set(seeds)), itertools.cycle("os^v<>"), strict=False))
 
 
 @styled
@@ -132,7 +215,7 @@ def seeds(values, spread, metric: str, label: str):
     scale = METRICS[metric].scale
     values, spread = values[values["metric"] == metric], spread[spread["metric"] == metric]
     means, differences = (spread[spread["kind"] == kind] for kind in ("variant", "difference"))
-    markers = dict(zip(sorted(values["seed"].unique()), itertools.cycle("os^Dv<>"), strict=False))
+    markers = _markers(values["seed"])
     fig, axes = panels(1, 2, 10, 1.8 + 0.5 * max(len(means), len(differences)))
     for ax, rows in zip(axes[0], (means, differences), strict=True):
         for place, row in enumerate(rows.itertuples()):
