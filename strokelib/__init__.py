@@ -6,8 +6,8 @@ A room imports only from rooms named before it:
     run.provenance, run.private, run.notebook, nifti, facts, layouts, patients, units, cases, folds, unpacking, arrival,
     phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient, phantom.pathology, phantom.scan,
     phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network, packed, losses,
-    metrics, inference, optimizer, steps, training, crossvalidation, postprocess, evaluation.gridsearch,
-    evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences,
-    evaluation.agreement, submission, figures.style, figures.cohort, figures.comparisons, figures.network,
-    figures.scans, figures.scores, figures.training
+    metrics, inference, optimizer, steps, training, crossvalidation, postprocess, evaluation.optimum,
+    evaluation.gridsearch, evaluation.rule, evaluation.summary, evaluation.stats, evaluation.stopping,
+    evaluation.tables, evaluation.sentences, evaluation.agreement, submission, figures.style, figures.cohort,
+    figures.comparisons, figures.network, figures.scans, figures.scores, figures.training
 """

@@ -6,7 +6,7 @@ from strokelib.run.variants import CHANGES, VARIANTS
 
 # Seaborn's palette "colorblind".
 BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#d55e00"
-PURPLE, BROWN, PINK, GRAY = "#cc78bc", "#ca9161", "#fbafe4", "#949494"
+PURPLE, BROWN, PINK, GRAY, SKY = "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#56b4e9"
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Method:
 
 METHODS = {
     "conventional": Method("rCBF < 30 % and Tmax > 6 s", "rule", GRAY),
+    "conventional_tuned": Method("The same rule, tuned on the other folds", "tuned rule", BROWN),
     "baseline": Method("Baseline", "baseline", BLUE),
     "rt": Method("Single + RT", "RT", ORANGE),
     "rt_sm": Method("Single + RT + SM", "RT + SM", GREEN),
@@ -28,7 +29,7 @@ METHODS = {
 # A variant that is not here yet goes by its name in code, so that a new one needs no other row than its own.
 METHODS |= {
     name: Method(name, name, color)
-    for name, color in zip((name for name in VARIANTS if name not in METHODS), (BROWN, PINK, RED), strict=False)
+    for name, color in zip((name for name in VARIANTS if name not in METHODS), (PINK, SKY, RED), strict=False)
 }
 NAMES = {variant: method.name for variant, method in METHODS.items()}
 COLORS = {variant: method.color for variant, method in METHODS.items()}
@@ -66,6 +67,10 @@ METRICS = {  # in the order of tables and figures
     "sensitivity": Metric("sensitivity", "%", "points", 100, compared=True),
     "hd_mm": Metric("HD", "mm", "mm", 1, compared=True),
     "hd_voxels": Metric("HD", "voxels", "voxels", 1, compared=False),
+    "hd95_mm": Metric("HD95", "mm", "mm", 1, compared=False),
+    "nsd": Metric("NSD at 2 mm", "%", "points", 100, compared=False),
+    "lesion_f1": Metric("lesion F1", "%", "points", 100, compared=False),
+    "lesion_count_difference": Metric("|Δ count|", "lesions", "lesions", 1, compared=False),
     "volume_error_ml": Metric("|ΔV|", "mL", "mL", 1, compared=False),
 }
 COMPARED = tuple(name for name, metric in METRICS.items() if metric.compared)

@@ -1,5 +1,7 @@
 """What the figures of scores show: by threshold, variant, group, volume, probability and rank."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,9 @@ def grid():
             "min_lesion_voxels": [s for _, s in pairs],
             "dsc": [0.1, 0.2, 0.3, 0.6, 0.5, 0.4],
             "hd_mm": [40.0, 35.0, 30.0, 20.0, 25.0, 28.0],
+            "near_best": [False, False, False, True, True, False],
+            "chosen": [0.0, 0.0, 0.25, 0.5, 0.25, 0.0],
+            "chosen_stable": [0.0, 0.0, 0.0, 0.125, 0.875, 0.0],
         }
     )
 
@@ -50,6 +55,7 @@ def entries():
     return submission.table2(ours=ours)
 
 
+PAIRS = Pair(0.2, 200), Pair(0.3, 10)
 R2 = dict.fromkeys(NAMES, (0.8, 0.7))
 AGREEMENT = dict.fromkeys(NAMES, agreement.bland_altman([9.0, 25.0, 60.0], [10.0, 20.0, 40.0]))
 COUNTS = np.array([[900.0, 0, 60, 40], [20.0, 0, 36, 36], [9.0, 0, 30, 38]])
@@ -60,10 +66,10 @@ DIFFERENCES = agreement.volume_differences(metrics())
 FIGURES = {
     "reliability": (lambda: scores.reliability(CURVES, ECE, LABEL), 2, ["(%)", "probability"]),
     "by_group": (lambda: scores.by_group(grouped(), "volume_group", LABEL), 2, ["(mL)", "(mm)"]),
-    "bland_altman": (lambda: scores.bland_altman(DIFFERENCES, AGREEMENT, LABEL), 5, ["(mL)"]),
-    "grid_heatmaps": (lambda: scores.grid_heatmaps(grid(), Pair(0.2, 200), LABEL), 4, ["(mm)", "(voxels)"]),
+    "bland_altman": (lambda: scores.bland_altman(DIFFERENCES, AGREEMENT, LABEL), 6, ["(mL)"]),
+    "grid_heatmaps": (lambda: scores.grid_heatmaps(grid(), *PAIRS, LABEL), 8, ["(mm)", "(voxels)", "(% of samples)"]),
     "metric_boxes": (lambda: scores.metric_boxes(metrics(), LABEL), 4, ["(mm)"]),
-    "volumes": (lambda: scores.volumes(metrics(), R2, LABEL), 5, ["(mL)"]),
+    "volumes": (lambda: scores.volumes(metrics(), R2, LABEL), 6, ["(mL)"]),
     "leaderboard": (lambda: scores.leaderboard(entries(), LABEL), 2, ["DSC"]),
 }
 
@@ -98,40 +104,67 @@ def test_reliability_stands_beside_the_share_of_voxels():
     assert "Single + RT + SM, ECE 0.019" in seen and "Single + RT + SM + UF, ECE 0.250" in seen
 
 
-def test_heatmaps_mark_the_chosen_pair_and_show_the_better_brighter():
-    fig = scores.grid_heatmaps(grid(), Pair(0.2, 200), LABEL, "Single + RT")
-    dsc, hd = fig.axes[:2]
-    for ax in (dsc, hd):
+def test_heatmaps_mark_both_chosen_pairs_and_show_the_better_brighter():
+    fig = scores.grid_heatmaps(grid(), *PAIRS, LABEL, "Single + RT")
+    dsc, hd, chosen, stable = fig.axes[:4]
+    for ax in (dsc, hd, chosen, stable):
         marks = [patch for patch in ax.patches if not patch.get_fill()]
-        assert [mark.get_xy() for mark in marks] == [(1, 1)]  # around second S_min, second T
+        assert [mark.get_xy() for mark in marks] == [(1, 1), (0, 2)]  # second S_min and T; first S_min, third T
+        assert [mark.get_linestyle() for mark in marks] == ["-", "--"]
+    for ax in (dsc, hd):
         cells = ax.collections[0]
         best, worst = (sum(cells.to_rgba(cells.get_array()[place])[:3]) for place in ((1, 1), (0, 0)))
         assert best > worst
         inks = [ax.texts[n].get_color() for n in (3, 0)]
         assert inks == [".15", "w"]  # seaborn's dark and light
     np.testing.assert_array_equal(dsc.collections[0].get_array(), [[0.1, 0.2], [0.3, 0.6], [0.5, 0.4]])
+    np.testing.assert_array_equal(chosen.collections[0].get_array(), [[0, 0], [25, 50], [25, 0]])
+    np.testing.assert_array_equal(stable.collections[0].get_array(), [[0, 0], [0, 12.5], [87.5, 0]])
     seen = texts(fig)
-    assert "0.600" in seen and "20.0" in seen and "T = 0.2 and Smin = 200 voxels" in seen
+    assert "0.600" in seen and "20.0" in seen
+    assert "red: T = 0.2, Smin = 200; dashed, by its neighborhood: T = 0.3, Smin = 10" in seen
 
 
-def test_a_pair_that_is_not_in_the_grid_is_refused():
+def test_pairs_near_the_best_have_their_dsc_in_bold():
+    dsc, hd = scores.grid_heatmaps(grid(), *PAIRS, LABEL).axes[:2]
+    assert [text.get_text() for text in dsc.texts if text.get_fontweight() == "bold"] == ["0.600", "0.500"]
+    assert not any(text.get_fontweight() == "bold" for text in hd.texts)
+
+
+def test_the_foot_of_the_heatmaps_has_room_for_a_long_label():
+    fig = scores.grid_heatmaps(grid(), *PAIRS, "ISLES 2018, a part of 24 training scans")
+    fig.draw_without_rendering()
+    assert fig.get_tightbbox().x0 > -0.02
+
+
+@pytest.mark.parametrize("pairs", [(Pair(0.25, 200), PAIRS[1]), (PAIRS[0], Pair(0.25, 200))])
+def test_a_pair_that_is_not_in_the_grid_is_refused(pairs):
     with pytest.raises(ValueError, match=r"threshold=0.25.* is not in the grid of \[0.1, 0.2, 0.3\]"):
-        scores.grid_heatmaps(grid(), Pair(0.25, 200), LABEL)
+        scores.grid_heatmaps(grid(), *pairs, LABEL)
 
 
 def test_boxes_leave_out_and_count_what_is_not_finite():
     fig = scores.metric_boxes(metrics(), LABEL)
     dsc, ppv, _, hd = fig.axes
     ticks = [text.get_text() for text in hd.get_xticklabels()]
-    assert ticks[2] == "Single\n+ RT\n(2 not finite)"
-    assert ppv.get_xticklabels()[2].get_text().endswith("(1 not finite)")
+    assert ticks[:2] == ["rCBF < 30 %\nand Tmax >\n6 s", "The same\nrule, tuned\non the\nother folds"]
+    assert ticks[3] == "Single\n+ RT\n(2 not finite)"
+    assert ppv.get_xticklabels()[3].get_text().endswith("(1 not finite)")
     assert not any("finite" in text.get_text() for text in dsc.get_xticklabels())
     points = [line for line in hd.lines if line.get_marker() == "."]
-    assert [len(line.get_xdata()) for line in points] == [6, 6, 4, 6, 6]
+    assert [len(line.get_xdata()) for line in points] == [6, 6, 6, 4, 6, 6]
     assert [line.get_color() for line in points] == list(COLORS.values())
     assert hd.get_ylim()[0] == 0
     median = [line for line in dsc.lines if line.get_color() == "black"][-1]
-    assert median.get_ydata()[0] == pytest.approx(0.2 + 0.4 + 0.125)
+    assert median.get_ydata()[0] == pytest.approx(0.2 + 0.5 + 0.125)
+
+
+def test_ticks_of_six_methods_do_not_touch():
+    fig = scores.metric_boxes(metrics(), LABEL)
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        boxes = [text.get_window_extent() for text in ax.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_groups_have_their_scans_counted_below():
@@ -146,7 +179,7 @@ def test_groups_have_their_scans_counted_below():
     points = [line for line in dsc.lines if line.get_marker() == "." and len(line.get_xdata())]
     assert [line.get_color() for line in points] == list(COLORS.values()) * 3
     for n, line in enumerate(points):  # each within its group, variants from left to right
-        assert (abs(line.get_xdata() - n // 5) < 0.5).all()
+        assert (abs(line.get_xdata() - n // len(COLORS)) < 0.5).all()
     middles = [line.get_xdata().mean() for line in points]
     assert middles == sorted(middles)
     drawn = np.concatenate([line.get_ydata() for line in points])
@@ -155,7 +188,7 @@ def test_groups_have_their_scans_counted_below():
 
 
 def test_groups_of_another_kind_are_named_by_their_column():
-    frame = grouped().assign(slice_group=agreement.slice_groups([2] * 30), scanner=pd.Categorical(["a"] * 30))
+    frame = grouped().assign(slice_group=agreement.slice_groups([2] * 36), scanner=pd.Categorical(["a"] * 36))
     assert scores.by_group(frame, "slice_group", LABEL, ("ppv",)).axes[0].get_xlabel() == "slices a scan"
     assert scores.by_group(frame, "scanner", LABEL, ("ppv",)).axes[0].get_xlabel() == "scanner"
 
@@ -173,8 +206,9 @@ def test_bland_altman_draws_the_differences_and_their_limits():
         bands = [(patch.get_y(), patch.get_y() + patch.get_height()) for patch in ax.patches]
         assert bands[0] == pytest.approx((found["lower_low_ml"], found["lower_high_ml"]))
     titles = [ax.get_title() for ax in fig.axes]
-    assert titles[1] == "Baseline\nbias 8.0 mL\nlimits −13 to 29 mL"
-    assert titles[0].startswith("rCBF < 30 %\nand Tmax > 6 s\n") and titles[4].startswith("Single + RT\n+ SM + UF\n")
+    assert titles[2] == "Baseline\nbias 8.0 mL\nlimits −13 to 29 mL"
+    assert titles[0].startswith("rCBF < 30 %\nand Tmax > 6 s\n") and titles[5].startswith("Single + RT\n+ SM + UF\n")
+    assert titles[1].startswith("The same rule,\ntuned on the other folds\n")
 
 
 def test_bland_altman_of_one_variant_has_room_for_its_note():
@@ -227,7 +261,8 @@ def test_a_leaderboard_without_our_run_has_one_panel():
 @pytest.mark.parametrize(
     ("draw", "frame", "column"),
     [
-        (lambda f: scores.grid_heatmaps(f, Pair(0.2, 200), LABEL), grid(), "hd_mm"),
+        (lambda f: scores.grid_heatmaps(f, *PAIRS, LABEL), grid(), "hd_mm"),
+        (lambda f: scores.grid_heatmaps(f, *PAIRS, LABEL), grid(), "chosen_stable"),
         (lambda f: scores.metric_boxes(f, LABEL), metrics(), "hd_mm"),
         (lambda f: scores.volumes(f, R2, LABEL), metrics(), "truth_volume_ml"),
         (lambda f: scores.by_group(f, "volume_group", LABEL), grouped(), "volume_group"),

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from test_postprocess import SIZES, SPACING, THRESHOLDS, scan, search
 
+from strokelib import metrics
 from strokelib.evaluation import gridsearch
-from strokelib.postprocess import Pair
+from strokelib.postprocess import Pair, binarize
 
 
 def grid_of(rows, diagonal=200.0):
@@ -29,6 +30,19 @@ def test_maps_of_a_run_are_searched_scan_by_scan():
     maps = [(SimpleNamespace(lesion=t, spacing=SPACING, number=n), p) for n, (p, t) in zip((7, 9), scans, strict=True)]
     found = gridsearch.search_maps(iter(maps), THRESHOLDS, SIZES)
     pd.testing.assert_frame_equal(found, search(scans, cases=[7, 9]), check_exact=True)
+
+
+def test_further_scores_are_of_the_masks_at_the_chosen_pairs():
+    scans = [scan(seed) for seed in range(2)]
+    maps = [(SimpleNamespace(lesion=t, spacing=SPACING, number=n), p) for n, (p, t) in zip((7, 9), scans, strict=True)]
+    rows = [(7, 0.3, 10), (9, 0.5, 50), (9, 0.3, 10), (7, 0.3, 10)]
+    found = gridsearch.further_scores(iter(maps), pd.DataFrame(rows, columns=["case", *gridsearch.PAIR]))
+    expected = [(7, 0.3, 10), (9, 0.5, 50), (9, 0.3, 10)]
+    assert [tuple(row) for row in found[["case", *gridsearch.PAIR]].itertuples(index=False)] == expected
+    for (case, *pair), row in zip(expected, found.to_dict("records"), strict=True):
+        probability, truth = scans[(7, 9).index(case)]
+        scores = metrics.further_metrics(binarize(probability, Pair(*pair)), truth, SPACING)
+        assert scores.items() <= row.items() and row["nsd"] > 0
 
 
 def test_the_pair_of_a_variant_is_the_one_chosen_over_all_folds():
@@ -71,6 +85,20 @@ def test_equal_pairs_give_the_first():
     assert gridsearch.choose_pair(grid) == Pair(0.2, 10)
 
 
+def test_the_stable_pair_is_good_all_around():
+    pairs = [(t, s) for t in (0.1, 0.2, 0.3, 0.4) for s in (10, 50, 100)]
+    dsc = [0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.7, 0.7, 0.1, 0.7, 0.8]
+    grid = grid_of([(0, *pair, value, 10.0) for pair, value in zip(pairs, dsc, strict=True)])
+    assert gridsearch.choose_pair(grid) == Pair(0.1, 10)
+    assert gridsearch.choose_stable_pair(grid) == Pair(0.4, 100)
+    assert gridsearch.choose_stable_pair(grid.assign(hd_mm=100 * (1 - grid.dsc)), weights=(0, 1)) == Pair(0.4, 100)
+
+
+def test_the_only_pair_is_chosen_either_way():
+    grid = grid_of([(c, 0.2, 10, 0.5, 5.0) for c in range(3)])
+    assert gridsearch.choose_pair(grid) == gridsearch.choose_stable_pair(grid) == Pair(0.2, 10)
+
+
 def test_missing_a_lesion_never_looks_better_than_finding_it():
     found = [(0, 0.1, 10, 0.5, 50.0), (1, 0.1, 10, 0.5, 50.0)]
     missed = [(0, 0.9, 10, 0.6, 1.0), (1, 0.9, 10, 0.0, np.inf)]
@@ -97,11 +125,13 @@ def test_nested_choice_ignores_the_own_fold():
 def test_nested_choice_is_the_choice_on_the_rest():
     grid = search([scan(seed, (40, 36, 2), 1.5) for seed in range(5)], cases=[4, 8, 15, 16, 23])
     folds = np.array([1, 0, 1, 2, 2])
-    chosen = gridsearch.nested_choice(grid, folds)
-    assert list(chosen) == [0, 1, 2]
-    for fold, pair in chosen.items():
-        others = np.array([4, 8, 15, 16, 23])[folds != fold]
-        assert pair == gridsearch.choose_pair(grid[grid["case"].isin(others)])
+    for choose in (gridsearch.choose_pair, gridsearch.choose_stable_pair):
+        chosen = gridsearch.nested_choice(grid, folds, choose)
+        assert list(chosen) == [0, 1, 2]
+        for fold, pair in chosen.items():
+            others = np.array([4, 8, 15, 16, 23])[folds != fold]
+            assert pair == choose(grid[grid["case"].isin(others)])
+    assert gridsearch.nested_choice(grid, folds) == gridsearch.nested_choice(grid, folds, gridsearch.choose_pair)
 
 
 def test_nested_choice_names_wrong_folds():

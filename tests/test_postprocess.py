@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from strokelib import metrics, postprocess
 from strokelib.evaluation import gridsearch
-from strokelib.postprocess import Pair
+from strokelib.postprocess import Pair, Rule
 
 SHAPE, SPACING = (48, 44, 6), np.array([0.9, 0.8, 5.0])
 
@@ -138,6 +138,30 @@ def test_rule_finds_the_core_on_either_side():
     assert np.array_equal(mirrored[::-1], found)
 
 
+def plain_rule(cbf, tmax, mask, distance, rule):
+    """Do what conventional_rule does on the whole image, with a median filter and plain labels."""
+    late = mask & (tmax > rule.tmax_s)
+    sides = [mask & (distance < 0)[..., None], mask & (distance > 0)[..., None]]
+    healthy = sides[0] if (late & sides[0]).sum() <= (late & sides[1]).sum() else sides[1]
+    core = late & (cbf < rule.relative_cbf * cbf[healthy].mean(dtype=float))
+    labels, count = ndimage.label(ndimage.median_filter(core.astype(np.uint8), (3, 3, 1)))
+    sizes = ndimage.sum_labels(labels > 0, labels, range(1, count + 1))
+    return np.isin(labels, 1 + np.flatnonzero(sizes >= rule.min_lesion_voxels))
+
+
+@pytest.mark.parametrize("edge", [0, 5])  # brain up to the image's edge, or a margin of air
+def test_rule_is_thresholds_median_and_components(edge):
+    for seed in range(6):
+        rng = np.random.default_rng([13, edge, seed])
+        cbf, tmax = (ndimage.gaussian_filter(rng.random((40, 32, 3)), (1.5, 1.5, 0.5)) for _ in range(2))
+        mask = np.zeros(cbf.shape, bool)
+        mask[edge : 40 - edge, edge : 32 - edge] = True
+        line = np.arange(40)[:, None] - 19.5 + np.zeros((40, 32))
+        for rule in (Rule(0.97, np.quantile(tmax, 0.6), 3), Rule(1.0, np.quantile(tmax, 0.4), 30)):
+            found = postprocess.conventional_rule(cbf, tmax, mask, line, rule)
+            assert found.any() and np.array_equal(found, plain_rule(cbf, tmax, mask, line, rule))
+
+
 def test_rule_does_not_depend_on_the_unit_of_cbf():
     cbf, tmax, mask, distance = head()
     expected = postprocess.conventional_rule(cbf, tmax, mask, distance)
@@ -164,10 +188,10 @@ def test_rule_takes_the_healthy_hemisphere_as_reference():
 def test_rule_drops_specks_and_small_lesions():
     cbf, tmax, mask, distance = head(core=(slice(6, 20), slice(10, 20), slice(0, 1)))  # 140 voxels
     assert not postprocess.conventional_rule(cbf, tmax, mask, distance).any()
-    assert postprocess.conventional_rule(cbf, tmax, mask, distance, min_lesion_voxels=100).any()
+    assert postprocess.conventional_rule(cbf, tmax, mask, distance, Rule(min_lesion_voxels=100)).any()
     cbf, tmax, mask, distance = head()
     cbf[50, 30, 1], tmax[50, 30, 1] = 10, 20  # a speck elsewhere
-    assert not postprocess.conventional_rule(cbf, tmax, mask, distance, min_lesion_voxels=1)[50, 30, 1]
+    assert not postprocess.conventional_rule(cbf, tmax, mask, distance, Rule(min_lesion_voxels=1))[50, 30, 1]
 
 
 def test_rule_names_wrong_input():

@@ -73,12 +73,13 @@ def test_the_papers_rows_are_in_our_units():
 
 
 def test_rows_stand_beside_the_papers_variant_by_variant():
-    frame = scores(variants=("rule", *VARIANTS))
-    own = summary.table1(frame, {"rule": None} | dict.fromkeys(VARIANTS, Pair(0.3, 100)))
-    nested = summary.table1(frame, dict.fromkeys(VARIANTS), "this run, nested")
+    frame = scores(variants=("conventional_tuned", *VARIANTS, "conventional"))
+    own = summary.table1(frame, {"conventional": None} | dict.fromkeys(VARIANTS, Pair(0.3, 100)))
+    nested = summary.table1(frame, dict.fromkeys((*VARIANTS, "conventional_tuned")), "this run, nested")
     table = summary.beside_paper(own, nested)
-    assert table["variant"].tolist() == ["rule", *(v for v in VARIANTS for _ in range(3))]
-    assert table["source"].tolist() == ["this run", *["this run", "this run, nested", "paper"] * 4]
+    assert table["variant"].tolist() == ["conventional", "conventional_tuned", *(v for v in VARIANTS for _ in range(3))]
+    sources = ["this run", "this run, nested", *["this run", "this run, nested", "paper"] * 4]
+    assert table["source"].tolist() == sources
     both = table[table["source"] == "this run"].set_index("variant")["dsc_mean"]
     assert both.tolist() == own["dsc_mean"].tolist()
 

@@ -49,6 +49,24 @@ def test_metrics_have_labels_for_the_file_the_table_and_the_difference():
     assert set(vocabulary.OPTIMIZED) < set(vocabulary.COMPARED) < set(vocabulary.METRICS)
 
 
+def test_the_rule_is_named_in_both_its_forms():
+    rules = [name for name in vocabulary.METHODS if name.startswith("conventional")]
+    assert rules == ["conventional", "conventional_tuned"] == [*vocabulary.METHODS][:2]
+    assert vocabulary.NAMES["conventional_tuned"] == "The same rule, tuned on the other folds"
+
+
+def test_what_the_field_reports_stands_beside_what_is_compared():
+    further = ("hd95_mm", "nsd", "lesion_f1", "lesion_count_difference", "volume_error_ml")
+    assert not {*further} & {*vocabulary.COMPARED}
+    assert [vocabulary.METRICS[name].column for name in further] == [
+        "HD95 (mm)",
+        "NSD at 2 mm (%)",
+        "lesion F1 (%)",
+        "|Δ count| (lesions)",
+        "|ΔV| (mL)",
+    ]
+
+
 def test_every_change_is_told_in_words():
     told = {name: vocabulary.changed(name) for name in CHANGES}
     assert len(set(told.values())) == len(told)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from scipy.stats import rankdata
 
 from strokelib import metrics
-from strokelib.postprocess import Pair, float32_map
+from strokelib.evaluation import optimum
+from strokelib.postprocess import Pair, binarize, float32_map
+
+PAIR = ("threshold", "min_lesion_voxels")  # the axes of the grid
 
 
 def grid_search(probabilities, truths, spacings, thresholds, min_lesion_voxels, cases=None) -> pd.DataFrame:
@@ -83,22 +85,50 @@ def search_maps(maps, thresholds, min_lesion_voxels) -> pd.DataFrame:
 
 def _scan_rows(probability, truth, spacing, thresholds, smallest):
     """Yield the rows of one scan, thresholds and sizes from the smallest up."""
-    probability, spacing = float32_map(probability), metrics.check_spacing(spacing)
+    probability = float32_map(probability)
     lowest, truth = metrics.check_masks(probability > thresholds[0], truth)
-    common = {
-        "truth_volume_ml": metrics.volume_ml(truth, spacing),
-        "diagonal_mm": float(np.linalg.norm(probability.shape * spacing)),
-    }
     either = lowest | truth
     box = metrics.bounding_box(either) if either.any() else (slice(0, 1),) * 3
-    probability, truth = np.ascontiguousarray(probability[box]), np.ascontiguousarray(truth[box])
-    start = [side.start for side in box]
+    place = Place(box, probability.shape, metrics.check_spacing(spacing))
+    probability = np.ascontiguousarray(probability[box])
+    masks = (({"threshold": threshold}, probability > threshold) for threshold in thresholds)
+    yield from mask_rows(masks, truth, place, smallest)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a scan some masks lie, and how large its voxels are."""
+
+    box: tuple[slice, slice, slice]  # holds all that the masks have, and all lesion
+    shape: tuple[int, int, int]  # of the whole scan
+    spacing: np.ndarray  # (3,) mm
+
+
+def mask_rows(masks, truth, place, min_lesion_voxels):
+    """Yield the metrics of some masks of one scan, each without its components below some sizes.
+
+    Parameters
+    ----------
+    masks : iterable of (dict of what made it, bool array of the shape of the box)
+    truth : bool array, (x, y, slice), of the whole scan
+    place : Place
+    min_lesion_voxels : sorted list of int
+
+    Yields
+    ------
+    dict, a row of `grid_search` without the case, mask by mask, sizes from the smallest up
+    """
+    spacing, start = place.spacing, [side.start for side in place.box]
+    common = {
+        "truth_volume_ml": metrics.volume_ml(truth, spacing),
+        "diagonal_mm": float(np.linalg.norm(place.shape * spacing)),
+    }
+    truth = np.ascontiguousarray(truth[place.box])
     units = {
         "hd_mm": _prepare(truth, start, spacing),
         "hd_voxels": _prepare(truth, start, np.ones(3)),
     }
-    for threshold in thresholds:
-        mask = probability > threshold
+    for made, mask in masks:
         labels, count = ndimage.label(mask)
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
         shared = np.bincount(labels[truth], minlength=count + 1)
@@ -106,12 +136,13 @@ def _scan_rows(probability, truth, spacing, thresholds, smallest):
         # A border voxel of the whole mask is one of its component, too: between two components lies
         # background.
         border = np.where(metrics.border(mask), labels, 0)
-        hausdorff = {name: _nested_hausdorff(unit, border, sizes, smallest) for name, unit in units.items()}
-        for least in smallest:
+        hausdorff = {name: _nested_hausdorff(unit, border, sizes, min_lesion_voxels) for name, unit in units.items()}
+        for least in min_lesion_voxels:
             kept = sizes >= least
             predicted = int(sizes[kept].sum())
             yield (
-                {"threshold": threshold, "min_lesion_voxels": least}
+                made
+                | {"min_lesion_voxels": least}
                 | metrics.overlap_scores(int(shared[kept].sum()), predicted, int(np.count_nonzero(truth)))
                 | {name: distances[least] for name, distances in hausdorff.items()}
                 | {"volume_ml": float(predicted * np.prod(spacing) / 1000)}
@@ -175,6 +206,33 @@ def _nested_hausdorff(truth, border, sizes, smallest) -> dict[int, float]:
     return distances
 
 
+def further_scores(maps, chosen) -> pd.DataFrame:
+    """Compute the further metrics of masks at chosen pairs, which the search over all pairs has no time for.
+
+    Parameters
+    ----------
+    maps : as `search_maps`
+    chosen : frame, columns case, threshold, min_lesion_voxels: rows of a grid, such as those of the chosen pairs; a
+        row that is there twice counts once
+
+    Returns
+    -------
+    frame, a row per (case, threshold, min_lesion_voxels): what `metrics.further_metrics` computes.
+    """
+    rows, pairs_of = [], {case: own[[*PAIR]].drop_duplicates() for case, own in chosen.groupby("case")}
+    for scan, probability in maps:
+        for pair in itertools.starmap(Pair, pairs_of[scan.number].itertuples(index=False)):
+            mask = binarize(probability, pair)
+            row = {"case": scan.number} | vars(pair)
+            rows.append(row | metrics.further_metrics(mask, scan.lesion, scan.spacing))
+    return pd.DataFrame(rows)
+
+
+def pair_means(grid) -> pd.DataFrame:
+    """Return mean dsc and mean hd_mm (infinite ones as the scan's diagonal) of every pair, in order."""
+    return optimum.means_of(optimum.scores_of(grid, PAIR))
+
+
 def choose_pair(grid, weights=(1.0, 1.0)) -> Pair:
     """Choose the pair that is jointly best in mean DSC and mean HD.
 
@@ -197,11 +255,17 @@ def choose_pair(grid, weights=(1.0, 1.0)) -> Pair:
     of ranks; and an infinite HD counts as the scan's diagonal, so that missing a lesion never looks
     better than finding it.
     """
-    means = pair_means(grid)
-    ranks = weights[0] * rankdata(-means["dsc"], "min") + weights[1] * rankdata(means["hd_mm"], "min")
-    ranked = means.assign(ranks=ranks, loss=-means["dsc"])
-    best = ranked.sort_values(["ranks", "loss", "hd_mm", "threshold", "min_lesion_voxels"]).iloc[0]
-    return Pair(float(best["threshold"]), int(best["min_lesion_voxels"]))
+    return Pair(**optimum.best_point(optimum.scores_of(grid, PAIR), weights=weights))
+
+
+def choose_stable_pair(grid, weights=(1.0, 1.0)) -> Pair:
+    """Choose the pair with the best neighborhood: by `choose_pair`'s ranks, of means over the pair and those around it.
+
+    Takes, returns and raises what `choose_pair` does. Our choice, beyond the paper: the optimum is flat, so that single
+    scans decide between neighbors, and their noise is less in a mean over nine pairs. How much firmer that is,
+    `optimum.frequencies` counts. Unlike the pair most often chosen over bootstrap samples it needs no random numbers.
+    """
+    return Pair(**optimum.best_point(optimum.scores_of(grid, PAIR), stable=True, weights=weights))
 
 
 def chosen_pair(choice, variant: str) -> Pair:
@@ -221,29 +285,19 @@ def chosen_pair(choice, variant: str) -> Pair:
     return Pair(float(rows["threshold"].iloc[0]), int(rows["min_lesion_voxels"].iloc[0]))
 
 
-def pair_means(grid) -> pd.DataFrame:
-    """Return mean dsc and mean hd_mm (infinite ones as the scan's diagonal) of every pair, in order."""
-    pair = ["threshold", "min_lesion_voxels"]
-    counts = grid.groupby(pair)["case"].nunique()
-    if grid.empty or (counts != grid["case"].nunique()).any() or len(grid) != counts.sum():
-        raise ValueError("the grid must hold every pair exactly once for every case; search it again")
-    hd = grid["hd_mm"].where(np.isfinite(grid["hd_mm"]), grid["diagonal_mm"])
-    return grid.assign(hd_mm=hd).groupby(pair, as_index=False)[["dsc", "hd_mm"]].mean()
-
-
-def nested_choice(grid, folds, weights=(1.0, 1.0)) -> dict[int, Pair]:
-    """Choose for each fold the pair that is best on all other folds, so that no scan chooses its own.
+def nested_choice(grid, folds, choose=choose_pair) -> dict:
+    """Choose for each fold what is best on all other folds, so that no scan chooses its own.
 
     Parameters
     ----------
-    grid : frame of `grid_search`
+    grid : frame of `grid_search`, or what `choose` takes
     folds : int sequence
         The fold of each case, in the order in which cases first appear in the grid.
-    weights : as `choose_pair`
+    choose : function of a grid, such as `choose_pair`, `choose_stable_pair`, `rule.choose_rule`
 
     Returns
     -------
-    dict, fold to Pair, folds in increasing order
+    dict, fold to what was chosen, folds in increasing order
 
     Raises
     ------
@@ -258,4 +312,4 @@ def nested_choice(grid, folds, weights=(1.0, 1.0)) -> dict[int, Pair]:
             f"folds must give one fold for each of the {len(cases)} cases, two different ones at least; got "
             f"{len(folds)} values of {len(names)} folds"
         )
-    return {fold: choose_pair(grid[grid["case"].isin(cases[folds != fold])], weights) for fold in names}
+    return {fold: choose(grid[grid["case"].isin(cases[folds != fold])]) for fold in names}

@@ -6,7 +6,7 @@ from scipy import stats
 
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import ROOT, rng
-from strokelib.vocabulary import METRICS
+from strokelib.vocabulary import METHODS, METRICS
 
 RESAMPLES = 10_000  # of a bootstrap
 PARTS = ("mean", "sd", "undefined", "low", "high")  # of each metric's columns in Table 1
@@ -177,7 +177,7 @@ def paper_table1() -> pd.DataFrame:
 
 
 def beside_paper(*tables) -> pd.DataFrame:
-    """Join tables of `table1` and the paper's: variant by variant, in the order of the first, the paper's row last."""
-    order = {variant: place for place, variant in enumerate(tables[0]["variant"])}
+    """Join tables of `table1` and the paper's: method by method, in the order of METHODS, the paper's row last."""
+    order = {method: place for place, method in enumerate(METHODS)}
     joined = pd.concat([*tables, paper_table1()], ignore_index=True)
     return joined.sort_values("variant", key=lambda names: names.map(order), kind="stable", ignore_index=True)

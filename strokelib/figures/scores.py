@@ -1,6 +1,7 @@
 """Scores of many scans: over the grid of thresholds, by variant, by group, as volumes and as probabilities."""
 
 import itertools
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,39 +13,49 @@ from matplotlib.patches import Patch, Rectangle
 from strokelib.evaluation.tables import NONE, counted, mean_sd
 from strokelib.figures.style import finish, minus, panels, styled, two_lines, variants_of
 from strokelib.run.checks import require_columns
-from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, RED
+from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, PINK, RED
+
+HEATMAPS = (  # column of optimum.frequencies: heading, format, colors
+    ("dsc", "mean DSC", ".3f", "viridis"),
+    ("hd_mm", "mean HD (mm)", ".1f", "viridis_r"),
+    ("chosen", "chosen by its own ranks (% of samples)", ".0f", "Blues"),
+    ("chosen_stable", "chosen by its neighborhood's ranks (% of samples)", ".0f", "Blues"),
+)
 
 
 @styled
-def grid_heatmaps(grid_mean, choice, label: str, title: str = ""):
-    """Draw mean DSC and mean HD over the grid of T and S_min; brighter is better in both.
+def grid_heatmaps(points, choice, stable, label: str, title: str = ""):
+    """Draw mean DSC and mean HD over the grid of T and S_min, brighter is better, and how often each pair is chosen.
 
     Parameters
     ----------
-    grid_mean : a row a pair, columns threshold, min_lesion_voxels, dsc, hd_mm
-    choice : postprocess.Pair of the grid, marked
+    points : frame of optimum.frequencies: a row a pair, columns threshold, min_lesion_voxels, dsc, hd_mm, near_best
+        (these have their DSC in bold), chosen and chosen_stable (shares of bootstrap samples of the patients)
+    choice, stable : postprocess.Pair of the grid, chosen by its own ranks and by those of its neighborhood; each is
+        marked
     """
-    require_columns(grid_mean, "threshold", "min_lesion_voxels", "dsc", "hd_mm")
-    tables = grid_mean.pivot(index="threshold", columns="min_lesion_voxels")
+    columns = [name for name, *_ in HEATMAPS]
+    require_columns(points, "threshold", "min_lesion_voxels", "near_best", *columns)
+    tables = points.pivot(index="threshold", columns="min_lesion_voxels")
     thresholds, sizes = tables["dsc"].index, tables["dsc"].columns
-    if choice.threshold not in thresholds or choice.min_lesion_voxels not in sizes:
-        raise ValueError(f"{choice} is not in the grid of {[*thresholds]} and {[*sizes]}")
-    row, column = thresholds.get_loc(choice.threshold), sizes.get_loc(choice.min_lesion_voxels)
-    fig, axes = panels(1, 2, 10, 4.2)
-    for ax, metric, name, digits, cmap in (
-        (axes[0, 0], "dsc", "mean DSC", 3, "viridis"),
-        (axes[0, 1], "hd_mm", "mean HD (mm)", 1, "viridis_r"),
-    ):
-        bar = {"label": name, "aspect": 20}
-        sns.heatmap(
-            tables[metric], ax=ax, cmap=cmap, annot=True, fmt=f".{digits}f", annot_kws={"fontsize": 8}, cbar_kws=bar
-        )
-        ax.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=RED, lw=2.5, clip_on=False))
+    for pair in (choice, stable):
+        if pair.threshold not in thresholds or pair.min_lesion_voxels not in sizes:
+            raise ValueError(f"{pair} is not in the grid of {[*thresholds]} and {[*sizes]}")
+    places = [(sizes.get_loc(pair.min_lesion_voxels), thresholds.get_loc(pair.threshold)) for pair in (choice, stable)]
+    fig, axes = panels(2, 2, 10, 8)
+    for ax, (name, heading, digits, cmap) in zip(axes.flat, HEATMAPS, strict=True):
+        shown = tables[name] * (100 if name.startswith("chosen") else 1)
+        style = {"annot": True, "fmt": digits, "annot_kws": {"fontsize": 8}, "cmap": cmap}
+        sns.heatmap(shown, ax=ax, cbar_kws={"label": heading, "aspect": 20}, **style)
+        for place, color, line in ((places[0], RED, "-"), (places[1], PINK, "--")):
+            ax.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=color, lw=2.5, ls=line, clip_on=False))
         ax.tick_params(length=0, rotation=0)
         ax.set(xlabel="$S_{min}$ (voxels)", ylabel="threshold $T$")
+    for text, near in zip(axes[0, 0].texts, tables["near_best"].to_numpy().flat, strict=True):
+        text.set_fontweight("bold" if near else "normal")
     fig.suptitle(title)
-    chosen = f"T = {choice.threshold:g} and Smin = {choice.min_lesion_voxels} voxels"
-    return finish(fig, label, f"red: chosen, {chosen}")
+    red, dashed = (f"T = {pair.threshold:g}, Smin = {pair.min_lesion_voxels}" for pair in (choice, stable))
+    return finish(fig, label, f"red: {red}; dashed, by its neighborhood: {dashed}; bold: within a point of the best")
 
 
 def _box(ax, place: float, values, color: str, width: float = 0.6) -> int:
@@ -95,7 +106,8 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
         _scored(ax, metric)
     axes[-1, 0].set_xlabel(GROUPS.get(column, column))
     handles = [Patch(facecolor=(*to_rgb(COLORS[v]), 0.35), edgecolor=COLORS[v], label=NAMES[v]) for v in variants]
-    fig.legend(handles=handles, loc="outside upper center", ncols=len(variants))
+    in_a_row = len(variants) if len(variants) <= 5 else -(-len(variants) // 2)
+    fig.legend(handles=handles, loc="outside upper center", ncols=in_a_row)
     return finish(fig, label, "n: scans; values: of all methods together")
 
 
@@ -113,7 +125,8 @@ def metric_boxes(frame, label: str):
     variants = variants_of(frame)
     require_columns(frame, *COMPARED)
     rows = -(-len(COMPARED) // 2)
-    fig, axes = panels(rows, 2, 9, 3.4 * rows)
+    narrow = len(variants) > 5
+    fig, axes = panels(rows, 2, 10 if narrow else 9, 3.4 * rows)
     for ax in axes.flat[len(COMPARED) :]:
         ax.set_visible(False)
     for ax, metric in zip(axes.flat, COMPARED, strict=False):
@@ -122,6 +135,7 @@ def metric_boxes(frame, label: str):
             values = frame.loc[frame["variant"] == variant, metric].to_numpy(float)
             left_out = _box(ax, place, values, COLORS[variant])
             words = NAMES[variant].replace(" + ", "\n+ ").replace(" and ", "\nand ")
+            words = "\n".join(textwrap.fill(line, 11 if narrow else 14) for line in words.splitlines())
             ticks.append(f"{words}\n({left_out} not finite)" if left_out else words)
         ax.set_xticks(range(len(variants)), ticks, fontsize="x-small")
         _scored(ax, metric)

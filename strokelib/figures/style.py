@@ -57,7 +57,7 @@ def minus(text: str) -> str:
 
 def two_lines(name: str) -> str:
     """Break a long name of a method before its last part."""
-    for joint in (" and ", " + SM"):
+    for joint in (" and ", " + SM", " tuned on "):
         name = name.replace(joint, "\n" + joint.lstrip(), 1)
     return name
 
