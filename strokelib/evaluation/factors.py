@@ -128,14 +128,15 @@ def monitors(scores, metric, updates, unit="scan", generator=None) -> pd.DataFra
 
 
 def carriers(table) -> list[str]:
-    """List the parts that carry RT: whose effect is above 0 from both ends, with intervals that leave 0 out.
+    """List the parts that carry RT: those with an effect above 0 at both ends, each with p < 0.05 after Holm.
 
     Parameters
     ----------
     table : frame of `effects`, of one metric of which more is better, and of one unit
 
-    Our choice: one end alone may be luck, or the part may work beside the others only.
+    Our choice: at one end alone it may be luck, or the part may work beside the others only.
     """
     ends = table[table["end"].isin(["baseline", "rt"])]
-    above = ends.assign(above=ends["low"] > 0).groupby("part", sort=False)["above"].all()  # NaN is not
-    return above.index[above].tolist()
+    told = ends.assign(told=(ends["mean_difference"] > 0) & (ends["p_holm"] < 0.05))  # False for NaN
+    both = told.groupby("part", sort=False)["told"].all()
+    return both.index[both].tolist()

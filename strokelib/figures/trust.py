@@ -128,26 +128,25 @@ def budget(curve, outlook, epoch: float, label: str):
     epoch : updates of an epoch of the paper
     """
     require_columns(curve, "row", "updates", "metric", "mean", "low", "high")
-    metric, rows = METRICS[curve["metric"].iloc[0]], list(dict.fromkeys(curve["row"]))
-    fig, axes = panels(1, 1, 8, 4)
-    ax = axes[0, 0]
     ticks, styles = set(curve["updates"]), {}
     if outlook is not None:
         require_columns(outlook, "row", "form", "updates", "mean")
         ticks |= set(outlook["updates"])
         styles = dict(zip(outlook["form"].unique(), ("--", ":"), strict=False))
+    metric, rows = METRICS[curve["metric"].iloc[0]], list(dict.fromkeys(curve["row"]))
+    fig, axes = panels(1, 1, 8, 4)
+    ax = axes[0, 0]
     for place, row in enumerate(rows):
         own = curve[curve["row"] == row].sort_values("updates")
         aside = own["updates"] * 1.025 ** (place - (len(rows) - 1) / 2)  # so that the bars do not hide each other
         ax.vlines(aside, metric.scale * own["low"], metric.scale * own["high"], color=COLORS[row], linewidth=1.5)
         ax.plot(aside, metric.scale * own["mean"], "o-", color=COLORS[row], ms=5, label=NAMES[row])
-        if outlook is None:
-            continue
         for form, style in styles.items():
             beyond = outlook[(outlook["row"] == row) & (outlook["form"] == form)]
-            x = [*own["updates"].tail(1), *beyond["updates"]]
-            y = metric.scale * np.array([*own["mean"].tail(1), *beyond["mean"]])
-            ax.plot(x, y, style, color=COLORS[row], linewidth=1)
+            if len(beyond):  # not every row need be carried on
+                x = [*own["updates"].tail(1), *beyond["updates"]]
+                y = metric.scale * np.array([*own["mean"].tail(1), *beyond["mean"]])
+                ax.plot(x, y, style, color=COLORS[row], linewidth=1)
     for form, style in styles.items():
         ax.plot([], [], style, color="0.3", linewidth=1, label=form)
     ax.set_xscale("log")
@@ -160,8 +159,10 @@ def budget(curve, outlook, epoch: float, label: str):
     above.set_xticks(sorted(tick / epoch for tick in ticks), [f"{tick / epoch:.2g}" for tick in sorted(ticks)])
     above.xaxis.set_minor_locator(NullLocator())
     above.set_xlabel("epochs of the paper")
-    ax.legend(loc="lower right")
-    return finish(fig, label, "bars: 95 % bootstrap intervals by patient; broken lines are no measurement")
+    above.tick_params(labelsize=8)
+    fig.legend(loc="outside upper center", ncols=4)
+    note = "; broken lines are no measurement" if styles else ""
+    return finish(fig, label, f"bars: 95 % bootstrap intervals by patient{note}")
 
 
 @styled
