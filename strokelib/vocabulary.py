@@ -78,6 +78,13 @@ OPTIMIZED = ("dsc", "hd_mm")  # what ranked the challenge, and by which the pape
 
 GROUPS = {"volume_group": "true lesion volume (mL)", "slice_group": "slices a scan"}
 MONITORS = {"l1_error": "L1 loss + error rate", "dice": "probabilistic Dice loss"}  # Variant.monitor
+# What makes the baseline RT, by the field of Variant: what RT has, and what the baseline has in its place.
+PARTS = {
+    "networks": ("one network", "cascade"),
+    "loss": ("GDL + cross-entropy", "cross-entropy"),
+    "patch_size": ("side 64", "side 48"),
+    "monitor": ("stopping on L1 + error rate", "stopping on probabilistic Dice"),
+}
 STOPPING = {"validation_loss": "validation loss", "monitored": MONITORS["l1_error"]}  # what notebook 09 holds apart
 # What a mask has right, too much and missed: as in the paper's Fig. 4, and told apart by every kind of eye.
 OUTCOMES = {

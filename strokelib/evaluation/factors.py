@@ -1,0 +1,142 @@
+"""What of RT carries it: the effect of each of its parts, added to the baseline and taken from RT."""
+
+import pandas as pd
+
+from strokelib.evaluation.stats import paired_tests
+from strokelib.run.checks import require_columns
+from strokelib.run.variants import VARIANTS
+
+# By what differs, a field of Variant: the row that adds it to the baseline, and the row that takes it from RT.
+PARTS = {
+    "networks": ("baseline_single", "rt_cascade"),
+    "loss": ("baseline_gdl", "rt_cross_entropy"),
+    "patch_size": ("baseline_side64", "rt_side48"),
+}
+ENDS = ("baseline", "rt", "mean", "interaction")
+
+
+def named(name: str, monitor: str) -> str:
+    """Name a cell as it is when the network kept is that of a monitor, its row's own or the other's.
+
+    Parameters
+    ----------
+    name : a cell of the design, such as "rt_cascade"
+    monitor : "l1_error" or "dice", Variant.monitor
+    """
+    own = VARIANTS[name.split("_")[0]].monitor
+    return name if monitor == own else f"{name}_by_{monitor}"
+
+
+def cells(updates: int) -> list[str]:
+    """List the cells of the design: baseline and RT of so many updates, and each with one part changed."""
+    added, taken = zip(*PARTS.values(), strict=True)
+    return [f"baseline_at_{updates}", *added, f"rt_at_{updates}", *taken]
+
+
+def predicted(updates: int) -> list[str]:
+    """List the cells by both monitors: what must have been predicted."""
+    return [named(name, monitor) for name in cells(updates) for monitor in ("dice", "l1_error")]
+
+
+def _ends(updates: int, monitor: str | None) -> dict[str, tuple[str, str, str, str]]:
+    """Return for each part four cells: baseline with and without it, RT with and without it."""
+    base, full = f"baseline_at_{updates}", f"rt_at_{updates}"
+    if monitor is not None:
+        return {
+            part: tuple(named(name, monitor) for name in (added, base, full, taken))
+            for part, (added, taken) in PARTS.items()
+        }
+    own = {part: (added, base, full, taken) for part, (added, taken) in PARTS.items()}
+    return own | {"monitor": (named(base, "l1_error"), base, full, named(full, "dice"))}
+
+
+def effects(scores, metric, updates, monitor=None, unit="scan", generator=None) -> pd.DataFrame:
+    """Test what each part of RT does when it is added to the baseline, and when it is there to be taken from RT.
+
+    Parameters
+    ----------
+    scores : a row per (variant, case) : variant, case, patient, the metric; the cells by both monitors
+    metric : str, a column
+    updates : int, of every cell
+    monitor : "l1_error" or "dice" for all cells; None leaves the baseline its own and RT its own, and the monitor is
+        a part like the others
+    unit, generator : as `stats.paired_tests`
+
+    Returns
+    -------
+    frame, a row a (part, end) : part and end before the columns of `stats.paired_tests`. Ends: "baseline" (baseline and
+    the part − baseline), "rt" (RT − RT without the part), "mean" of the two, and "interaction", "rt" − "baseline". All
+    are signed as the part's own doing. p_holm is over the parts of an end.
+
+    Raises
+    ------
+    ValueError : a cell is missing, or holds a case twice.
+
+    Source: Clèrigues et al. 2019, sec. 4.1 (what RT is made of). Our choice: the design, one part at a time from both
+    ends.
+    """
+    require_columns(scores, "variant", "case", "patient", metric)
+    if scores.duplicated(["variant", "case"]).any():
+        raise ValueError("a cell holds a case twice; give one row per (variant, case)")
+    ends = _ends(updates, monitor)
+    table = scores.pivot(index="case", columns="variant", values=metric).replace([float("inf")], float("nan"))
+    missing = sorted({name for four in ends.values() for name in four} - set(table))
+    if missing:
+        raise ValueError(f"no scores of {', '.join(missing)}; make rt-apart predicts them")
+    patients, found = scores.drop_duplicates("case").set_index("case")["patient"], []
+    for end in ENDS:
+        frame = pd.concat(_contrast(part, end, [table[name] for name in four], metric) for part, four in ends.items())
+        frame["patient"] = frame["case"].map(patients)
+        pairs = [(part, f"without {part}") for part in ends]
+        tests = paired_tests(frame, metric, pairs, unit, generator)
+        found.append(tests.assign(part=list(ends), end=end).drop(columns=["pair", "new", "old"]))
+    table = pd.concat(found, ignore_index=True)
+    return table[["part", "end", *(name for name in table if name not in ("part", "end"))]]
+
+
+def _contrast(part, end, values, metric):
+    """Return the two sides of a difference, a row a scan each, under the names of the part and "without" it."""
+    baseline_with, baseline_without, rt_with, rt_without = values
+    new, old = {
+        "baseline": (baseline_with, baseline_without),
+        "rt": (rt_with, rt_without),
+        "mean": ((baseline_with + rt_with) / 2, (baseline_without + rt_without) / 2),
+        "interaction": (rt_with - rt_without, baseline_with - baseline_without),
+    }[end]
+    sides = {part: new, f"without {part}": old}
+    return pd.concat(side.rename(metric).reset_index().assign(variant=name) for name, side in sides.items())
+
+
+def monitors(scores, metric, updates, unit="scan", generator=None) -> pd.DataFrame:
+    """Test in each cell what the monitor of RT does in place of the baseline's.
+
+    Parameters
+    ----------
+    scores, metric, updates, unit, generator : as `effects`
+
+    Returns
+    -------
+    frame, a row a cell : row ("baseline" or "rt") and part (of PARTS, in which it differs from that row; "" for none)
+    before the columns of `stats.paired_tests`, L1 loss + error rate − probabilistic Dice loss
+    """
+    names = cells(updates)
+    pairs = [(named(name, "l1_error"), named(name, "dice")) for name in names]
+    tests = paired_tests(scores, metric, pairs, unit, generator)
+    tests.insert(0, "row", [name.split("_")[0] for name in names])
+    tests.insert(1, "part", ["", *PARTS] * 2)
+    return tests
+
+
+def carriers(table) -> list[str]:
+    """List the parts that carry RT: those with an effect above 0 at both ends, each with p < 0.05 after Holm.
+
+    Parameters
+    ----------
+    table : frame of `effects`, of one metric of which more is better, and of one unit
+
+    Our choice: at one end alone it may be luck, or the part may work beside the others only.
+    """
+    ends = table[table["end"].isin(["baseline", "rt"])]
+    told = ends.assign(told=(ends["mean_difference"] > 0) & (ends["p_holm"] < 0.05))  # False for NaN
+    both = told.groupby("part", sort=False)["told"].all()
+    return both.index[both].tolist()

@@ -1,0 +1,62 @@
+"""Means over scans when the patients are drawn anew: the bootstrap for patients who have several scans."""
+
+import numpy as np
+
+RESAMPLES = 10_000
+
+
+def patient_means(values, patients, generator, resamples=RESAMPLES) -> np.ndarray:
+    """Draw as many patients as there are, with replacement and each with all scans, and average over the scans drawn.
+
+    Parameters
+    ----------
+    values : float array, (scan, column), finite; the columns of a scan are drawn together
+    patients : sequence, the patient of each scan
+    generator : numpy.random.Generator
+    resamples : int
+
+    Returns
+    -------
+    float array, (resample, column)
+
+    Raises
+    ------
+    ValueError : no scan, a value that is not finite, or another number of patients than of scans.
+
+    Our choice: patients are drawn and not scans, for two slabs of one head are no two witnesses; the mean is over scans
+    nevertheless, as in Table 1, so a patient with two slabs weighs twice.
+    """
+    values = np.asarray(values, float)
+    if values.ndim != 2 or not len(values) or len(values) != len(patients):
+        raise ValueError(
+            f"expected values (scan, column) of one scan or more and a patient for each, got {values.shape} and "
+            f"{len(patients)} patients"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"{(~np.isfinite(values)).sum()} values are not finite; leave them out or say what they count")
+    names, place = np.unique(np.asarray(patients), return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, place, values)
+    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    return (drawn @ sums) / (drawn @ np.bincount(place))[:, None]
+
+
+def interval(means) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95 % percentile interval of resampled means, (resample, ...), column by column."""
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    return low, high
+
+
+def by_case(frame, metric):
+    """Average the rows of each scan, such as those of several networks.
+
+    Parameters
+    ----------
+    frame : columns case, patient and the metric
+
+    Returns
+    -------
+    Series of the metric, indexed by patient and case, sorted. Two splits may number their cases alike; patients tell
+    them apart.
+    """
+    return frame.groupby(["patient", "case"])[metric].mean()
