@@ -8,6 +8,7 @@ A room imports only from rooms named before it:
     phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network, packed, losses,
     metrics, inference, optimizer, steps, training, crossvalidation, postprocess, evaluation.gridsearch,
     evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables,
-    evaluation.agreement, submission, figures.style, figures.cohort, figures.comparisons, figures.network,
+    evaluation.agreement, evaluation.calibration,
+    submission, figures.style, figures.cohort, figures.comparisons, figures.network,
     figures.scans, figures.scores, figures.training
 """
