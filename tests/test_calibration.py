@@ -14,6 +14,7 @@ from strokelib.facts import case_table
 from strokelib.modalities import ISLES
 from strokelib.phantom import perfusion
 from strokelib.phantom.scan import make_case
+from strokelib.run.results import write_table
 from strokelib.run.settings import load_settings
 
 NEVER = {("artery, baseline", "median"), ("vein, enhancement", "median"), ("vein, peak after the artery's", "median")}
@@ -191,6 +192,16 @@ def test_verdicts_and_words_worked_out_by_hand():
         "Off on lesions: volume, max: 121 for 100 mL.",
         "Off on curves: artery, peak: 2.5 for 3 to 5 HU.",
     ]
+
+
+def test_words_of_a_table_that_was_read_from_a_file_are_the_same(tmp_path):
+    found = pd.Series({("rule, DSC", "mean"): 0.5, ("distance of slices", "min"): 9.0})
+    table = calibration.compare(found, calibration.anchors())
+    write_table(tmp_path / "table.csv", table)
+    words = calibration.in_words(pd.read_csv(tmp_path / "table.csv"), "cohort")
+    assert words == calibration.in_words(table, "cohort")
+    assert words[1:] == ["Off on slices: distance of slices, min: 9 for 4 mm.",
+                         "Off on rule and maps: rule, DSC, mean: 0.5 for 0.29."]  # fmt: skip
 
 
 def test_ends_of_a_range_are_inside():

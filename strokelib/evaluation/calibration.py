@@ -224,15 +224,16 @@ def in_words(table, cohort: str) -> list[str]:
 
     Parameters
     ----------
-    table : of `compare`
+    table : of `compare`, or as read from a file
     cohort : whose scans they are
     """
+    table = table.astype({"unit": object})
     told = table[table["verdict"] != "not measured"]
     inside = told["verdict"].eq("inside")
     counts, lines = [], []
     for theme, rows in told.groupby("theme", sort=False):
         off = [f"{row.quantity}, {row.group}: {_number(row.here)} for {_real(row)} {row.unit}".strip()
-               for row in rows[~inside[rows.index]].itertuples()]  # fmt: skip
+               for row in rows[~inside[rows.index]].fillna({"unit": ""}).itertuples()]  # fmt: skip
         counts.append(f"{len(rows) - len(off)} of {len(rows)} on {theme}")
         if off:
             lines.append(f"Off on {theme}: {'; '.join(off)}.")
