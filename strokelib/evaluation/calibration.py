@@ -84,7 +84,7 @@ def clinical_core(case, brain) -> np.ndarray | None:
 def map_values(case) -> pd.DataFrame:
     """Return the maps' values in the brain, a row a voxel, and whether it is lesion (column lesion)."""
     brain = preprocess.brain_mask(case.maps)
-    names = [name for name in case.modalities if name != "CT"]
+    names = [name for name in case.modalities if not MODALITIES[name].head]
     return pd.DataFrame({name: case.image(name)[brain] for name in names} | {"lesion": case.lesion[brain]})
 
 
