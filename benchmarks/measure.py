@@ -8,7 +8,6 @@ import argparse
 import importlib
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelib.run.provenance import processor
+from strokelib.run import provenance
 from strokelib.run.runtime import prepare_torch
 
 
@@ -96,9 +95,7 @@ def machine() -> dict:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return {
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        **provenance.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": found,

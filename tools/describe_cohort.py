@@ -1,8 +1,9 @@
-"""How hard is a cohort? python tools/describe_cohort.py phantom [seed]
+"""How like real scans is a cohort? python tools/describe_cohort.py phantom [seed]
 
-Prints, for the labelled scans of a settings file: lesion volumes, the share of lesion voxels, how well each map alone
-tells lesion from brain (AUC), what the conventional rule reaches, seconds and megabytes. A synthetic cohort is made
-first where it is missing; another seed goes into a folder of its own, so that one can look at a cohort nobody tuned.
+Prints, for the labelled scans of a settings file, every quantity of data/isles18_anchors.csv beside the real scans':
+lesions, slices, intensities, what the conventional rule reaches, how well each map alone tells lesion from brain (AUC),
+arterial curves; with seconds and megabytes. A synthetic cohort is made first where it is missing; another seed goes
+into a folder of its own, so that one can look at a cohort nobody tuned.
 """
 
 import dataclasses
@@ -10,18 +11,13 @@ import sys
 import time
 
 import ahead  # noqa: F401, this copy of the project first
-import numpy as np
+import pandas as pd
 
-from strokelib import cases, metrics, postprocess, preprocess, registration
-from strokelib.evaluation import agreement
-from strokelib.phantom.cohort import make_cohort
+from strokelib import cases
+from strokelib.evaluation import calibration
+from strokelib.phantom.cohort import make_cohort, read_truth
 from strokelib.run.paths import place_environment
 from strokelib.run.settings import load_settings
-
-
-def quartiles(values) -> str:
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return f"median {middle:.1f}, quartiles {low:.1f} and {high:.1f}"
 
 
 def main() -> None:
@@ -34,30 +30,23 @@ def main() -> None:
     if settings.synthetic:
         began = time.perf_counter()
         make_cohort(root, cohort)
-        print(f"{settings.label}, seed {cohort.seed}: {time.perf_counter() - began:.0f} s, {cohort.jobs} processes")
-    else:
-        print(settings.label)
-    volumes, scores, lesion, brain, maps, truth = [], [], 0, 0, [], []
+        print(f"{settings.source}, seed {cohort.seed}: {time.perf_counter() - began:.0f} s, {cohort.jobs} processes")
+    rows, values, arteries = [], [], []
     files = cases.find_cases(root, "TRAINING", source=settings.data.source)
     for file in files:
         case = cases.load_case(file)
-        mask = preprocess.brain_mask(case.maps)
-        line = registration.midline(registration.align_flipped(case.head, device="cpu").matrix, mask.shape)
-        core = postprocess.conventional_rule(case.image("CBF"), case.image("Tmax"), mask, line)
-        scores.append(metrics.dsc(core, case.lesion))
-        volumes.append(metrics.volume_ml(case.lesion, case.spacing))
-        lesion, brain = lesion + case.lesion.sum(), brain + mask.sum()
-        maps.append({name: case.image(name)[mask] for name in case.modalities if name != "CT"})
-        truth.append(case.lesion[mask])
+        rows.append(calibration.scan_facts(case))
+        values.append(calibration.map_values(case))
+        if settings.synthetic:
+            artery = read_truth(root, "TRAINING", file.number)["aif"]
+            arteries.append(calibration.curve_facts(artery, over_baseline=True))
+    curves = pd.DataFrame(arteries) if arteries else None
+    found = calibration.measure(pd.DataFrame(rows), pd.concat(values, ignore_index=True), curves)
+    table = calibration.compare(found, calibration.anchors())
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 2**20
-    truth = np.concatenate(truth)
     print(f"{len(files)} scans of {len({f.patient for f in files})} patients; {size:.0f} MB with the testing scans")
-    print(f"lesion volume of a scan (mL): {quartiles(volumes)}")
-    print(f"lesion voxels / brain voxels, pooled: {100 * lesion / brain:.2f} %")
-    for modality in maps[0]:
-        value = agreement.auc(np.concatenate([values[modality] for values in maps]), truth)
-        print(f"voxel AUC of {modality} in the brain: {max(value, 1 - value):.3f}")
-    print(f"DSC of the conventional rule: {np.mean(scores):.3f} ± {np.std(scores):.3f}")
+    print(table.round(3).to_string(index=False, na_rep="-"))
+    print(*calibration.in_words(table, settings.source), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Publish a finished run in figures/SETTINGS: python tools/keep.py study
 
 Nothing else writes there. Copied from results/SETTINGS are figures/, with its tables and manifests, and the executed
-notebooks 00 and 06 to 09, without their times and paths; those of the demo are the committed ones. run.json says what
+notebooks 00 and from 06 on, without their times and paths; those of the demo are the committed ones. run.json says what
 made the run, how many notebooks it took and how many hours these worked.
+
+In behind/ lies what the tables were made from, so that they can be made again without a run (tools/redo.py): the tables
+of the run, the grid at the chosen pairs and its means over scans, the histories of all networks, who was predicted in
+which fold, and what machine did each fold.
 """
 
 import dataclasses
@@ -12,13 +16,22 @@ from datetime import datetime
 from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
+import numpy as np
+import pandas as pd
+import redo
 
+from strokelib.run.checks import SettingsError
 from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, load_settings
+from strokelib.run.variants import method
 
-KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "09_sensitivity")
+KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
+LATER = range(9, 100)  # numbers of notebooks that a run may have besides
+MOST_BYTES = 1_000_000  # of a table behind others
+PAIR = ["threshold", "min_lesion_voxels"]
+MACHINE = ("processor", "vector_instructions", "cores", "threads", "device", "pinned", "commit", "edited", "code")
 
 
 def cleaned(path: Path) -> str:
@@ -33,8 +46,8 @@ def cleaned(path: Path) -> str:
 
 def hours(settings: Settings) -> dict:
     """Add up how long the notebooks of a run worked, as papermill noted it; several of them work at a time."""
-    noted = [json.loads(path.read_text())["metadata"] for path in sorted(settings.results.rglob("0*.ipynb"))]
-    times = [metadata["papermill"] for metadata in noted if "papermill" in metadata]
+    noted = [json.loads(path.read_text())["metadata"] for path in sorted(settings.results.rglob("[0-9][0-9]_*.ipynb"))]
+    times = [metadata["papermill"] for metadata in noted if metadata.get("papermill", {}).get("end_time")]
     if not times:
         raise FileNotFoundError(f"no executed notebook in {settings.results}; run tools/run.py {settings.name} first")
     began, ended = (min(t["start_time"] for t in times), max(t["end_time"] for t in times))
@@ -55,13 +68,97 @@ def sources(settings: Settings) -> list[str]:
     return sorted({settings.data.source, *made})
 
 
+def behind(settings: Settings) -> dict[str, bytes]:
+    """Collect what the tables of a run were made from, by file name; a table of more than MOST_BYTES is left out."""
+    tables = {path.stem: pd.read_csv(path) for path in sorted(settings.results.glob("*.csv"))}
+    if {"grid", "choice"} <= tables.keys():
+        tables["grid_means"] = grid_means(tables["grid"])
+        tables["grid"] = grid_at(tables["grid"], tables["choice"])
+    tables |= of_folds(settings)
+    written = {f"{name}.csv": text(frame) for name, frame in tables.items()}
+    return {name: content for name, content in written.items() if len(content) <= MOST_BYTES}
+
+
+def text(frame: pd.DataFrame) -> bytes:
+    """Write a table as a run does."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+def grid_at(grid: pd.DataFrame, choice: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the grid at every pair that was chosen for their variant, over all folds or for one."""
+    pairs = choice[["variant", *PAIR]].drop_duplicates()
+    return grid.merge(pairs, on=["variant", *PAIR])
+
+
+def grid_means(grid: pd.DataFrame) -> pd.DataFrame:
+    """Average the grid over the scans of each fold, so that any choice of a pair can be made again.
+
+    Returns
+    -------
+    frame, a row per (variant, fold, pair) : scans, dsc and hd_mm, an infinite distance as the scan's diagonal.
+    """
+    finite = grid.assign(hd_mm=grid["hd_mm"].where(np.isfinite(grid["hd_mm"]), grid["diagonal_mm"]))
+    by = finite.groupby(["variant", "fold", *PAIR], as_index=False, sort=False)
+    return by.agg(scans=("case", "size"), dsc=("dsc", "mean"), hd_mm=("hd_mm", "mean"))
+
+
+def of_folds(settings: Settings) -> dict[str, pd.DataFrame]:
+    """Collect histories, predicted scans and machines of all folds, a column for variant and fold each."""
+    found = {"histories": [], "predictions": [], "networks": []}
+    for home in sorted(settings.results.glob("*/fold*/05_crossvalidation.manifest.json")):
+        variant, fold = home.parts[-3], int(home.parts[-2].removeprefix("fold"))
+        if fold >= settings.folds.count or not known(variant, settings):
+            continue  # of other settings
+        made = json.loads(home.read_text(encoding="utf-8"))
+        row = {"variant": variant, "fold": fold} | {name: made.get(name) for name in MACHINE}
+        row["minutes"] = minutes(home.with_name("05_crossvalidation.ipynb"))
+        predicted = pd.read_csv(home.with_name("predictions.csv"))
+        row["network"] = predicted.pop("network").iloc[0]  # what it was trained from, the same for all scans of a fold
+        found["networks"].append(pd.DataFrame([row]))
+        found["predictions"].append(named(predicted, variant, fold))
+        if (path := home.with_name("history.csv")).is_file():  # not where another variant's networks predict
+            found["histories"].append(named(pd.read_csv(path), variant, fold))
+    return {name: pd.concat(frames, ignore_index=True) for name, frames in found.items() if frames}
+
+
+def named(frame: pd.DataFrame, variant: str, fold: int) -> pd.DataFrame:
+    """Put variant and fold in front of a table's own columns."""
+    frame = frame.drop(columns=["variant", "fold"], errors="ignore")
+    return pd.concat([pd.DataFrame({"variant": variant, "fold": fold}, index=frame.index), frame], axis=1)
+
+
+def known(variant: str, settings: Settings) -> bool:
+    """Tell whether these settings have a row of Table 1, or a change, of that name."""
+    try:
+        method(variant, settings)
+    except SettingsError:
+        return False
+    return True
+
+
+def minutes(notebook: Path) -> float | None:
+    """Return how long a notebook ran; None where nothing tells."""
+    if not notebook.is_file():
+        return None
+    took = json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("duration")
+    return None if took is None else round(took / 60, 2)
+
+
+def executed(settings: Settings) -> dict[str, Path]:
+    """Find the notebooks to be shown with the figures: those that every run has, and what it has besides."""
+    if settings.name == "demo":
+        return {}
+    more = [path.stem for path in settings.results.glob("[0-9][0-9]_*.ipynb") if int(path.stem[:2]) in LATER]
+    return {name: settings.results / f"{name}.ipynb" for name in (*KEPT, *sorted(more))}
+
+
 def keep(settings: Settings) -> list[Path]:
-    """Replace what is kept of a run by copies of its files and run.json; return their paths.
+    """Replace what is kept of a run by copies of its files, what is behind them, and run.json; return their paths.
 
     Raises
     ------
-    FileNotFoundError : the run is not finished: its manifest or a notebook of it is missing. Without the run of
-        notebook 09, which is one of its own, the others are kept.
+    FileNotFoundError : the run is not finished: its manifest or a notebook of it is missing. Without the runs of
+        notebook 09 and later ones, which are their own, the others are kept.
     ValueError : the run is of patients' scans, whatever the settings say now, and git does not ignore where it goes.
     """
     for source in sources(settings):
@@ -70,19 +167,17 @@ def keep(settings: Settings) -> list[Path]:
     finished = settings.results / "manifest.json"
     if not finished.is_file():
         raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
-    executed = {name: settings.results / f"{name}.ipynb" for name in KEPT if settings.name != "demo"}
-    if executed and not executed["09_sensitivity"].is_file():
-        del executed["09_sensitivity"]
-    books = {name: cleaned(path) for name, path in executed.items()}  # all are read before any is written
+    books = {name: cleaned(path) for name, path in executed(settings).items()}  # all are read before any is written
     manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
     facts = json.dumps(hours(settings) | manifests, indent=1) + "\n"
     made = [path for path in sorted((settings.results / "figures").iterdir()) if not path.name.startswith(".")]
     published = {path.name: path.read_bytes() for path in made}
     published |= {f"{name}.ipynb": book.encode() for name, book in books.items()} | {"run.json": facts.encode()}
+    published |= {f"behind/{name}": content for name, content in behind(settings).items()}
     for name, content in published.items():
         write_whole(settings.kept / name, lambda path, content=content: path.write_bytes(content))
-    for path in settings.kept.iterdir():
-        if path.name not in published:  # of a run before
+    for path in sorted(settings.kept.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(settings.kept).as_posix() not in published:  # of a run before
             path.unlink()
     return [settings.kept / name for name in published]
 
@@ -92,8 +187,14 @@ def main() -> None:
         sys.exit("usage: python tools/keep.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
     place_environment()
     try:
-        for path in keep(load_settings(sys.argv[1])):
-            print(f"wrote {path.name}")
+        settings = load_settings(sys.argv[1])
+        for path in keep(settings):
+            print(f"wrote {path.relative_to(settings.kept)} ({path.stat().st_size / 1000:.0f} kB)")
+        kept = redo.frames(settings.kept)
+        if redo.can_be_redone(kept):
+            count, lines = redo.redo(kept, settings.seed)
+            print(f"{count} numbers behind Table 1 and the claims made again from what is kept; {len(lines)} differ")
+            print(*lines, sep="\n")
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
 

@@ -37,7 +37,7 @@ from strokelib.run.digest import digest
 from strokelib.run.notebook import time_left
 from strokelib.run.paths import place_environment
 from strokelib.run.private import check_results
-from strokelib.run.provenance import git, processor
+from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
@@ -219,7 +219,7 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "system": platform.platform(),
-        "processor": processor(),
+        **machine(),
         "cpus": os.cpu_count(),
         "gpus": gpu_count,
         "profile": profile.name if profile else None,

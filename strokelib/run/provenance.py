@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -45,7 +46,7 @@ def facts(notebook: str, settings, device, variant: str = "") -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "pinned": not portable.missing(),
-        "processor": processor(),
+        **machine(),
         "platform": platform.platform(),
     }
 
@@ -135,6 +136,18 @@ def git(*words: str) -> str | None:
     except OSError:
         return None
     return told.stdout.strip() if told.returncode == 0 else None
+
+
+def machine() -> dict:
+    """Describe what computes: the processor, the vector instructions that torch takes of it, cores that may be used."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": processor(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": cores,
+    }
 
 
 def processor() -> str:

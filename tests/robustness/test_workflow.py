@@ -173,6 +173,10 @@ def test_what_is_kept_of_a_run_is_of_no_machine_and_adds_up(finished):
         assert "papermill" in ran["metadata"] and not book["metadata"].keys() - {"kernelspec", "language_info"}
         assert not [cell for cell in book["cells"] if cell["metadata"].keys() - {"tags"}]
         assert str(project) not in (kept / f"{name}.ipynb").read_text()
+    behind = {path.stem for path in (kept / "behind").iterdir()}
+    assert {"metrics", "metrics_nested", "choice", "grid", "histories", "predictions", "networks"} <= behind
+    again = call(project, "tools/redo.py", "tiny")
+    assert again.returncode == 0 and "; 0 differ" in again.stdout, again.stdout + again.stderr
     (kept / "of_a_run_before.png").write_text("old")
     assert call(project, "tools/keep.py", TINY).returncode == 0
     assert not (kept / "of_a_run_before.png").exists()
