@@ -76,12 +76,12 @@ STAGES = {
         ),
     ),
     "06_ablations": Stage(
-        depends=("seed", "folds", "postprocess", "sensitivity.seeds", "drawing", "variants"),
+        depends=("seed", "folds", "postprocess", "claims", "drawing", "variants"),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=(
-            *("grid.csv", "choice.csv", "metrics.csv", "metrics_nested.csv", "tests.csv"),
-            *_figures("table1.csv", "tests_of_significance.csv", "seeds.csv", "seeds_averaged.csv"),
-            *_figures("pair.png", "grid.png", "metrics.png", "fig4.png", "differences.png", "claims.png", "seeds.png"),
+            *("grid.csv", "choice.csv", "rule.csv", "metrics.csv", "metrics_nested.csv", "tests.csv"),
+            *_figures("pairs.csv", "table1.csv", "tests_of_significance.csv"),
+            *_figures("pair.png", "grid.png", "metrics.png", "fig4.png", "differences.png", "claims.png"),
         ),
     ),
     "07_leaderboard_submission": Stage(
@@ -115,23 +115,36 @@ STAGES = {
         ),
     ),
     "10_trust": Stage(
-        depends=("seed", "folds", "postprocess", "training", "sensitivity", "variants"),
+        depends=(
+            *("seed", "folds.count", "training.max_updates", "training.snapshots", "postprocess"),
+            *("sensitivity.updates", "sensitivity.inner", "variants"),
+        ),
         reads=(
             *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
-            *("metrics.csv", "metrics_nested.csv", "choice.csv"),
+            *("grid.csv", "metrics.csv", "metrics_nested.csv"),
         ),
         may_read=(f"{FOLD}/history.csv", "test_metrics_single.csv"),
-        writes=_figures("ranking.csv", "optimism.csv", "budget.csv", "ranking.png", "optimism.png", "budget.png"),
+        writes=(
+            *("trust_metrics.csv", *_figures("ranking.csv", "ranking_agreement.csv", "optimism.csv", "trained.csv")),
+            *_figures("budget.csv", "ranking.png", "ranking_agreement.png", "optimism.png", "budget.png"),
+        ),
+        may_write=_figures("budget_steps.csv", "outlook.csv"),
     ),
     "11_seeds": Stage(
         depends=("seed", "folds", "postprocess", "sensitivity.seeds", "claims", "variants"),
-        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "metrics.csv", "metrics_nested.csv"),
-        writes=_figures("seeds.csv", "seeds_averaged.csv", "seeds.png"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "metrics_nested.csv"),
+        writes=(
+            *("seeds_metrics.csv", *_figures("seeds.csv", "seeds_averaged.csv", "seeds_claims.csv")),
+            *_figures("seeds.png", "seeds_claims.png"),
+        ),
     ),
     "12_rt_apart": Stage(
-        depends=("seed", "folds", "postprocess", "sensitivity", "variants"),
+        depends=(
+            *("seed", "folds.count", "training.batch_size", "prediction.step", "postprocess"),
+            *("sensitivity.updates", "sensitivity.apart_folds", "variants"),
+        ),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
-        writes=_figures("rt_apart.csv", "rt_apart.png"),
+        writes=("apart_metrics.csv", *_figures("rt_apart.csv", "rt_apart_monitors.csv", "rt_apart.png")),
     ),
 }
 
