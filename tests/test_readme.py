@@ -5,7 +5,7 @@ import json
 
 import pandas as pd
 
-from strokelib.evaluation import tables
+from strokelib.evaluation import sentences, stats, tables
 from strokelib.run.digest import digest
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
@@ -17,7 +17,7 @@ STUDY = ROOT / "figures" / "study"
 
 def headline():
     names = ("table1", "tests_of_significance", "seeds", "table2", "vote")
-    return tables.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
+    return sentences.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
 
 
 def test_the_readme_repeats_table_1_of_the_study():
@@ -65,9 +65,10 @@ def test_the_readme_tells_what_a_gpu_does_as_measured():
 
 def test_the_readme_tells_differences_as_the_tables_do():
     read = {name: pd.read_csv(STUDY / f"{name}.csv") for name in ("seeds", "seeds_averaged", "tests_of_significance")}
-    claims = read["tests_of_significance"].query("unit == 'scan'").set_index(["new", "old", "metric"]).sort_index()
-    averaged = read["seeds_averaged"].query("unit == 'scan'").set_index("metric")
-    gains = read["seeds"].query("kind == 'difference'").set_index("metric")["value"]
+    claims = stats.told(read["tests_of_significance"]).query("unit == 'scan'")
+    claims = claims.set_index(["new", "old", "metric"]).sort_index()
+    averaged = read["seeds_averaged"].query("unit == 'scan' and pair == 'rt_sm over rt'").set_index("metric")
+    gains = read["seeds"].query("name == 'rt_sm over rt'").set_index("metric")["value"]
     rt, mirrored = claims.loc[("rt", "baseline", "dsc")], averaged.loc["dsc"]
     for row in (rt, mirrored):
         points = [f"{100 * value:+.1f}" for value in (row["mean_difference"], row["low"], row["high"])]
@@ -94,8 +95,9 @@ def test_the_readme_tells_the_time_of_the_study():
 
 
 def test_the_readme_counts_the_claims_of_the_demo():
-    claims = pd.read_csv(ROOT / "figures" / "demo" / "tests_of_significance.csv").query("unit == 'scan'")
-    assert len(claims) == 9 and f"significance {tables.verdicts(claims)}: one short" in FLAT
+    table = pd.read_csv(ROOT / "figures" / "demo" / "tests_of_significance.csv").query("unit == 'scan'")
+    claims = stats.told(table)
+    assert len(claims) == 9 and f"significance {sentences.verdicts(claims)}: one short" in FLAT
 
 
 def test_the_demo_meets_what_the_project_promises_of_it():

@@ -91,7 +91,8 @@ def test_a_smaller_effect_is_counted_and_told_with_its_share():
     lines = sentences.claims_in_words(claims, tuned=False)
     assert {row.verdict for row in told} >= {"smaller"}
     for row, line in zip(told, lines, strict=True):
-        said = f", below 50 % of the paper's difference (one-sided {tables.p_text(row.p_smaller)})." in line
+        said = f"less than 50 % of the paper's difference in its direction (one-sided {tables.p_text(row.p_smaller)})."
+        said = said in line
         assert said == (row.p_smaller < 0.05 and row.verdict != "opposite")
         assert line.startswith(f"**{row.verdict}**: ")
 

@@ -71,6 +71,8 @@ def test_tests_averaged_over_seeds_count_who_lacks_one():
     table = tables.tests(stats.paired_tests(frame, "dsc", [("rt", "baseline")]))
     assert table["fewer seeds"].tolist() == [1] and table["dropped"].tolist() == [0]
     assert not {"pairs", "fewer seeds"} & {*whole}
+    frame["dsc"] = 0.5
+    assert tables.tests(stats.paired_tests(frame, "dsc", [("rt", "baseline")]))["d_z"].tolist() == ["–"]
 
 
 def test_the_spread_between_seeds_is_told_of_differences():
@@ -81,7 +83,7 @@ def test_the_spread_between_seeds_is_told_of_differences():
     assert (told["step"], told["difference"], told["SD"]) == ("RT + SM − RT", "-1.0 mm", "2.0")
     assert (told["from seed to seed"], told["95 % interval"]) == ("-3.0 to +1.0", "-6.0 to +4.0")
     alone = tables.spread(stats.seed_spread(both[both["seed"] == 1])).iloc[0]
-    assert alone["95 % interval"] == "– to –" and alone["SD"] == "–"
+    assert alone["95 % interval"] == "–" and alone["SD"] == "–"
 
 
 def test_claims_by_seed_have_a_column_a_seed_and_the_stricter_reading_last():

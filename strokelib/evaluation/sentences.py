@@ -52,7 +52,8 @@ def below(row) -> str:
     """Say of a row of stats.claims_table that it is told to be smaller than the paper's, or nothing."""
     if not row.p_smaller < 0.05 or row.verdict == "opposite":
         return ""
-    return f", below {100 * row.share:g} % of the paper's difference (one-sided {p_text(row.p_smaller)})"
+    share = f"{100 * row.share:g} %"
+    return f", less than {share} of the paper's difference in its direction (one-sided {p_text(row.p_smaller)})"
 
 
 def claims_in_words(claims, tuned: bool) -> list[str]:

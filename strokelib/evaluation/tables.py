@@ -136,7 +136,7 @@ def tests(table) -> pd.DataFrame:
             "p": p_value(row.p),
             "Holm": p_value(row.p_holm),
             "Wilcoxon": p_value(row.p_wilcoxon),
-            "d_z": f"{number(row.d_z, 2)} ({number(row.d_z_low, 2)} to {number(row.d_z_high, 2)})",
+            "d_z": NONE if np.isnan(row.d_z) else f"{row.d_z:.2f} ({row.d_z_low:.2f} to {row.d_z_high:.2f})",
         }
         for metric in COMPARED
         for pair in table["pair"].unique()
@@ -153,10 +153,11 @@ def spread(table) -> pd.DataFrame:
         metric = METRICS[row.metric]
         new, old = (METHODS[name].short for name in row.name.split(" over "))
         sd, *ends = (metric.scale * x for x in (row.sd, row.lowest, row.highest, row.low, row.high))
-        lowest, highest, low, high = (NONE if np.isnan(x) else f"{x:+.1f}" for x in ends)
+        lowest, highest, low, high = (f"{x:+.1f}" for x in ends)
         line = {"metric": metric.name, "step": f"{new} − {old}", "seeds": row.seeds}
         line |= {"difference": difference(row.mean, row.metric), "SD": number(sd, 1)}
-        line |= {"from seed to seed": f"{lowest} to {highest}", "95 % interval": f"{low} to {high}"}
+        line |= {"from seed to seed": f"{lowest} to {highest}"}
+        line |= {"95 % interval": NONE if np.isnan(sd) else f"{low} to {high}"}
         rows.append(line)
     return pd.DataFrame(rows)
 
