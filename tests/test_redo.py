@@ -94,7 +94,7 @@ def test_all_that_is_published_comes_out_again(folder):
     assert lines == []
     table, claims = kept["table1"], kept["tests_of_significance"]
     cells = (table["source"] != "paper").sum() * (table.shape[1] - 1)  # without whose numbers they are
-    tests = len(claims) * (claims.shape[1] - 1 - len(redo.KEY))
+    tests = len(claims) * (claims.shape[1] - 2 - len(redo.KEY))  # nor whose, nor which choice
     assert len(claims) == 2 * 2 * len(stats.CLAIMS)
     assert count == cells + tests + 2 * len(VARIANTS) * SCANS
 
@@ -160,6 +160,24 @@ def test_scores_that_no_chosen_pair_has_are_told(folder):
     none = "its scores are those of no"
     assert told(folder, f"rt, scan 1: {none} all folds' pair", f"baseline, scan 1: {none} nested pair",
                 f"baseline, scan 24: {none} all folds' pair")  # fmt: skip
+
+
+def test_claims_of_each_training_seed_come_out_of_its_own_scans(folder):
+    scans = pd.read_csv(folder / "behind" / "metrics_nested.csv").drop(columns="cohort")
+    other = scores(np.random.default_rng(8), VARIANTS, -0.03)
+    seeds = {7: scans, 2019: other}
+    both = pd.concat(frame.assign(seed=seed) for seed, frame in seeds.items())
+    write_table(folder / "behind" / "seeds_metrics.csv", both)
+    claims = pd.concat(stats.claims_table(frame, unit, rng(SEED, "claims", unit)).assign(seed=seed)
+                       for seed, frame in seeds.items() for unit in stats.UNITS)  # fmt: skip
+    before, _ = redone(folder)
+    write_table(folder / "seeds_claims.csv", claims.assign(cohort="made up"))
+    count, lines = redone(folder)
+    assert lines == [] and count - before == len(claims) * (claims.shape[1] - 1 - len(redo.KEY))
+    edit(folder / "seeds_claims.csv", lambda table: table.assign(mean_difference=0.25))
+    lines = redone(folder)[1]
+    assert len(lines) == len(claims)
+    assert lines[-1].startswith("claims, seed 2019, by patient: ppv of rt_sm_uf over baseline: mean_difference is 0.25")
 
 
 def test_a_scan_that_is_gone_is_missed(folder):
