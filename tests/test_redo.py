@@ -44,9 +44,16 @@ def grid_of(frame, pair_of):
     return chosen
 
 
+def draw_less(patch):
+    """Let bootstraps of made up scores draw less often, which nothing here depends on."""
+    for module in (stats, summary):
+        patch.setattr(module, "RESAMPLES", 300, raising=False)
+
+
 @pytest.fixture
-def folder(whole, tmp_path):
+def folder(whole, tmp_path, monkeypatch):
     """A copy of the kept run to be spoiled."""
+    draw_less(monkeypatch)
     return shutil.copytree(whole, tmp_path / "kept")
 
 
@@ -54,6 +61,14 @@ def folder(whole, tmp_path):
 def whole(tmp_path_factory):
     """A kept run, made of random scores by the functions that notebook 06 calls."""
     home = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        draw_less(patch)
+        leave_run(home)
+    return home
+
+
+def leave_run(home):
+    """Write the tables of such a run and those behind them."""
     generator = np.random.default_rng(3)
     ours = scores(generator, VARIANTS)
     every = pd.concat([scores(generator, ["conventional"]), ours], ignore_index=True)
@@ -75,7 +90,6 @@ def whole(tmp_path_factory):
         for unit in stats.UNITS
     )
     write_table(home / "tests_of_significance.csv", claims.assign(cohort="made up"))
-    return home
 
 
 def edit(path, change):
