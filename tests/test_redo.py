@@ -44,9 +44,16 @@ def grid_of(frame, pair_of):
     return chosen
 
 
+def draw_less(patch):
+    """Let bootstraps of made up scores draw less often, which nothing here depends on."""
+    for module in (stats, summary):
+        patch.setattr(module, "RESAMPLES", 300, raising=False)
+
+
 @pytest.fixture
-def folder(whole, tmp_path):
+def folder(whole, tmp_path, monkeypatch):
     """A copy of the kept run to be spoiled."""
+    draw_less(monkeypatch)
     return shutil.copytree(whole, tmp_path / "kept")
 
 
@@ -54,6 +61,14 @@ def folder(whole, tmp_path):
 def whole(tmp_path_factory):
     """A kept run, made of random scores by the functions that notebook 06 calls."""
     home = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        draw_less(patch)
+        leave_run(home)
+    return home
+
+
+def leave_run(home):
+    """Write the tables of such a run and those behind them."""
     generator = np.random.default_rng(3)
     ours = scores(generator, VARIANTS)
     every = pd.concat([scores(generator, ["conventional"]), ours], ignore_index=True)
@@ -75,7 +90,6 @@ def whole(tmp_path_factory):
         for unit in stats.UNITS
     )
     write_table(home / "tests_of_significance.csv", claims.assign(cohort="made up"))
-    return home
 
 
 def edit(path, change):
@@ -94,7 +108,7 @@ def test_all_that_is_published_comes_out_again(folder):
     assert lines == []
     table, claims = kept["table1"], kept["tests_of_significance"]
     cells = (table["source"] != "paper").sum() * (table.shape[1] - 1)  # without whose numbers they are
-    tests = len(claims) * (claims.shape[1] - 1 - len(redo.KEY))
+    tests = len(claims) * (claims.shape[1] - 2 - len(redo.KEY))  # nor whose, nor which choice
     assert len(claims) == 2 * 2 * len(stats.CLAIMS)
     assert count == cells + tests + 2 * len(VARIANTS) * SCANS
 
@@ -160,6 +174,24 @@ def test_scores_that_no_chosen_pair_has_are_told(folder):
     none = "its scores are those of no"
     assert told(folder, f"rt, scan 1: {none} all folds' pair", f"baseline, scan 1: {none} nested pair",
                 f"baseline, scan 24: {none} all folds' pair")  # fmt: skip
+
+
+def test_claims_of_each_training_seed_come_out_of_its_own_scans(folder):
+    scans = pd.read_csv(folder / "behind" / "metrics_nested.csv").drop(columns="cohort")
+    other = scores(np.random.default_rng(8), VARIANTS, -0.03)
+    seeds = {7: scans, 2019: other}
+    both = pd.concat(frame.assign(seed=seed) for seed, frame in seeds.items())
+    write_table(folder / "behind" / "seeds_metrics.csv", both)
+    claims = pd.concat(stats.claims_table(frame, unit, rng(SEED, "claims", unit)).assign(seed=seed)
+                       for seed, frame in seeds.items() for unit in stats.UNITS)  # fmt: skip
+    before, _ = redone(folder)
+    write_table(folder / "seeds_claims.csv", claims.assign(cohort="made up"))
+    count, lines = redone(folder)
+    assert lines == [] and count - before == len(claims) * (claims.shape[1] - 1 - len(redo.KEY))
+    edit(folder / "seeds_claims.csv", lambda table: table.assign(mean_difference=0.25))
+    lines = redone(folder)[1]
+    assert len(lines) == len(claims)
+    assert lines[-1].startswith("claims, seed 2019, by patient: ppv of rt_sm_uf over baseline: mean_difference is 0.25")
 
 
 def test_a_scan_that_is_gone_is_missed(folder):

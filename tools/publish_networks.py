@@ -32,7 +32,7 @@ from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS
-from strokelib.vocabulary import METRICS, NAMES
+from strokelib.vocabulary import COMPARED, METRICS, NAMES
 
 VARIANT = "rt_sm"  # rt_sm_uf predicts with the same networks
 MOST_BYTES = 7_000_000  # of all networks together
@@ -244,7 +244,7 @@ def scores(table1: pd.DataFrame, variant: str) -> pd.DataFrame:
     rows = table1[table1["variant"].isin([variant, f"{variant}_uf"]) & table1["source"].ne("paper")]
     lines = [{"method": NAMES[row["variant"]], "pairs": row["source"], "scans": f"{row['n']:.0f}"} | {
         METRICS[name].column: tables.mean_sd(*(METRICS[name].scale * row[f"{name}_{part}"] for part in ("mean", "sd")))
-        for name in METRICS if f"{name}_mean" in row
+        for name in (*COMPARED, "volume_error_ml") if f"{name}_mean" in row
     } for _, row in rows.iterrows()]  # fmt: skip
     return pd.DataFrame(lines)
 

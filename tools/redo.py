@@ -21,7 +21,7 @@ OF_P = 0.02  # of p, which falls with the square of t; of ranks more, for roundi
 OF_RANKS = 0.05
 BOOTSTRAPPED = 0.1  # of an interval's width: another generator draws other scans
 DRAWN = ("low", "high")  # last words of columns that a bootstrap may have made
-KEY = ("choice", "unit", "new", "old", "metric")
+KEY = ("unit", "new", "old", "metric")
 
 
 def frames(folder: Path) -> dict[str, pd.DataFrame]:
@@ -50,7 +50,7 @@ def redo(kept: dict, seed: int) -> tuple[int, list[str]]:
     table = kept["table1"]
     ours = table[table["source"] != "paper"]
     parts = [_redo_row(kept, row) for _, row in ours.iterrows()]
-    parts += [_redo_claims(kept, rows, seed) for _, rows in _claims(kept)]
+    parts += [_redo_claims(what, rows, scans, seed) for what, rows, scans in _claims(kept)]
     parts += [_redo_choice(kept)]
     return sum(count for count, _ in parts), [line for _, lines in parts for line in lines]
 
@@ -76,24 +76,34 @@ def _redo_row(kept: dict, row) -> tuple[int, list[str]]:
 
 
 def _claims(kept: dict):
-    """Yield the claims made with one choice of pairs and one unit; older tables tell all folds' choice alone."""
+    """Yield tables of claims made with one choice of pairs, or one training seed, and unit, and the scans behind each.
+
+    Older tables tell all folds' choice alone; claims of all seeds together name none.
+    """
     claims = kept.get("tests_of_significance", pd.DataFrame({"choice": [], "unit": []}))
     if "choice" not in claims:
         claims = claims.assign(choice="all folds")
-    return claims.groupby(["choice", "unit"], sort=False)
+    for (choice, unit), rows in claims.groupby(["choice", "unit"], sort=False):
+        yield f"claims, {choice}, by {unit}", rows.drop(columns="choice"), _scans(kept, _nested(choice))
+    claims, scans = kept.get("seeds_claims", kept.get("behind/seeds_claims")), kept.get("behind/seeds_metrics")
+    if claims is None or scans is None:
+        return
+    for (seed, unit), rows in claims.groupby(["seed", "unit"], sort=False, dropna=False):
+        own = scans if pd.isna(seed) else scans[scans["seed"] == seed]
+        which = "all seeds" if pd.isna(seed) else f"seed {seed:.0f}"
+        yield f"claims, {which}, by {unit}", rows.drop(columns="seed"), own
 
 
-def _redo_claims(kept: dict, rows, seed: int) -> tuple[int, list[str]]:
-    """Make the tests of some claims again."""
-    choice, unit = rows["choice"].iloc[0], rows["unit"].iloc[0]
-    generator, more = rng(seed, "claims", unit), {}
+def _redo_claims(what: str, rows, scans, seed: int) -> tuple[int, list[str]]:
+    """Make the tests of some claims, all by one unit, again."""
+    unit, more = rows["unit"].iloc[0], {}
     if "share" in rows:
         more["share"] = float(rows["share"].iloc[0])
-    again = stats.claims_table(_scans(kept, _nested(choice)), unit, generator, **more).assign(choice=choice)
+    again = stats.claims_table(scans, unit, rng(seed, "claims", unit), **more)
     again, count, lines = again.set_index([*KEY]), 0, []
     for _, row in rows.iterrows():
         name = tuple(row[column] for column in KEY)
-        where = f"claims, {choice}, by {unit}: {row['metric']} of {row['new']} over {row['old']}"
+        where = f"{what}: {row['metric']} of {row['new']} over {row['old']}"
         if name not in again.index:
             lines.append(f"{where}: the paper makes no such claim")
             continue
