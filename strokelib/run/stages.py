@@ -45,7 +45,10 @@ STAGES = {
     ),
     "01_data_exploration": Stage(
         depends=("seed", "cohort", "folds"),
-        writes=("cohort.csv", "bad_cases.csv", *_figures("forward_model.png", "cohort.png", "modalities.png")),
+        writes=(
+            *("cohort.csv", "bad_cases.csv", "calibration.csv"),
+            *_figures("forward_model.png", "cohort.png", "modalities.png"),
+        ),
         may_write=_figures("curves.png", "vendor_maps.png", "own_maps.png"),
     ),
     "02_preprocessing": Stage(
