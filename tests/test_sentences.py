@@ -117,3 +117,11 @@ def test_in_short_tells_claims_and_testing_scans_where_they_could_be_scored():
     assert unscored.endswith("The 62 testing scans have been predicted; their truth is not at hand, so none is scored.")
     none = sentences.in_short(claims, table2.dropna(), "ISLES 2018, no testing scans", 0)
     assert none.endswith("(ISLES 2018, no testing scans). There are no testing scans here.")
+
+
+def test_a_budget_is_told_in_updates_patches_and_epochs():
+    said = sentences.budget(6000, 64, 300_000)
+    assert said == (
+        "Each row trains at most 6,000 updates a fold, both networks of a cascade together: 384,000 patches, 1.28 "
+        "epochs of 300,000 patches, of which the paper takes 20 to 40"
+    )

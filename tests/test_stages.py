@@ -76,7 +76,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_updates": 70}, {"05", "10"}),
+        ({"training__max_updates": 70}, {"05", "06", "10"}),
         ({"training__dropout": 0.3}, {"04", "05"}),
         ({"postprocess__thresholds": (0.5,)}, {"06", "09", "10", "11", "12"}),
         ({"prediction__step": 9}, {"05", "07", "09", "12"}),

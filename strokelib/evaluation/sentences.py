@@ -142,3 +142,18 @@ def in_short(claims, table2, cohort: str, testing: int) -> str:
         f"On the testing scans, {row['n']:.0f} of the {cohort}, the networks together reach DSC "
         f"{row['dsc_mean']:.2f} ± {row['dsc_sd']:.2f}; the paper's entry had 0.49 ± 0.31 on 62 ISLES 2018 scans."
     )
+
+
+def budget(max_updates: int, batch_size: int, listed: int) -> str:
+    """Say what a row of Table 1 is trained with in a fold, in updates, in patches and in epochs of the paper.
+
+    Parameters
+    ----------
+    max_updates, batch_size : of the settings' training
+    listed : patches of a fold to train on, all of which an epoch of the paper takes once
+    """
+    patches = max_updates * batch_size
+    return (
+        f"Each row trains at most {max_updates:,} updates a fold, both networks of a cascade together: {patches:,} "
+        f"patches, {patches / listed:.2f} epochs of {listed:,} patches, of which the paper takes 20 to 40"
+    )

@@ -79,7 +79,10 @@ STAGES = {
         ),
     ),
     "06_ablations": Stage(
-        depends=("seed", "folds", "postprocess", "claims", "drawing", "variants"),
+        depends=(
+            *("seed", "folds", "sampling.patches_per_case", "training.max_updates", "training.batch_size"),
+            *("postprocess", "claims", "drawing", "variants"),
+        ),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=(
             *("grid.csv", "choice.csv", "rule.csv", "metrics.csv", "metrics_nested.csv", "tests.csv"),
