@@ -83,7 +83,7 @@ class Way:
 def ways(device, compiled=()) -> list[Way]:
     """List what to measure, the fastest last; on a CPU, where the rehearsal runs, what it can do of it."""
     precisions = ("float32", "tf32") if device.type == "cpu" else FARTHEST
-    able = [Way(precision, True, True) for precision in compiled if CAN_COMPILE(device)]
+    able = [Way(precision, True, True) for precision in compiled if device.type != "cpu" and CAN_COMPILE(device)]
     return [Way("float32", False, False), *(Way(precision, True, False) for precision in precisions), *able]
 
 

@@ -127,7 +127,7 @@ STAGES = {
         ),
         reads=(
             *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
-            *("grid.csv", "metrics.csv", "metrics_nested.csv"),
+            *("grid.csv", "metrics.csv", "metrics_nested.csv", *_figures("table2.csv")),
         ),
         may_read=(f"{FOLD}/history.csv", "test_metrics_single.csv"),
         writes=(
