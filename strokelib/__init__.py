@@ -7,8 +7,8 @@ A room imports only from rooms named before it:
     unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient, phantom.pathology,
     phantom.scan, phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network,
     packed, losses, metrics, inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess,
-    evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.summary, evaluation.stats,
-    evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement, evaluation.resampling,
+    evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
+    evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
     evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, submission,
     figures.style, figures.cohort, figures.comparisons, figures.network, figures.scans, figures.scores,
     figures.training, figures.trust

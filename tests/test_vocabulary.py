@@ -71,7 +71,7 @@ def test_every_change_is_told_in_words():
     told = {name: vocabulary.changed(name) for name in CHANGES}
     assert len(set(told.values())) == len(told)
     assert told["patch_96"] == ("patch side, RT + SM", "96 voxels")
-    assert told["baseline_64"] == ("patch side, baseline", "64 voxels")
+    assert told["patch_48"] == ("patch side, RT + SM", "48 voxels")
     assert told["rate_5"] == ("dropout at prediction, RT + SM + UF", "5 %")
     assert not any("_" in words for pair in told.values() for words in pair)
 

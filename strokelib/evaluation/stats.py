@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from strokelib.evaluation.summary import RESAMPLES, paper_table1, scans_of, summarize
+from strokelib.evaluation.resampling import RESAMPLES
+from strokelib.evaluation.summary import paper_table1, scans_of, summarize
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from strokelib.evaluation import resampling
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import ROOT, rng
 from strokelib.vocabulary import METHODS, METRICS
 
-RESAMPLES = 10_000  # of a bootstrap
 PARTS = ("mean", "sd", "undefined", "low", "high")  # of each metric's columns in Table 1
 
 
@@ -87,16 +87,13 @@ def patient_interval(values, patients, generator=None) -> tuple[float, float]:
     Our choice: percentiles of the bootstrap over patients, for two slabs of one head are not independent. Of means
     alone: such an interval of a median fails. With few patients it is somewhat too short.
     """
-    frame = pd.DataFrame({"value": np.asarray(values, float), "patient": np.asarray(patients)})
-    finite = frame[np.isfinite(frame["value"])].groupby("patient", sort=False)["value"]
-    sums, scans = finite.sum().to_numpy(), finite.size().to_numpy()
-    n = len(sums)
-    if n < 2:
+    values, patients = np.asarray(values, float), np.asarray(patients)
+    finite = np.isfinite(values)
+    if len(set(patients[finite])) < 2:
         return float("nan"), float("nan")
     generator = rng(0, "patients") if generator is None else generator
-    picks = generator.integers(0, n, (RESAMPLES, n))
-    low, high = np.quantile(sums[picks].sum(axis=1) / scans[picks].sum(axis=1), (0.025, 0.975))
-    return float(low), float(high)
+    low, high = resampling.interval(resampling.patient_means(values[finite, None], patients[finite], generator))
+    return float(low[0]), float(high[0])
 
 
 def paper_table(name) -> pd.DataFrame:
