@@ -55,11 +55,11 @@ def test_training_scans_alone_come_to_table_1_and_their_label_says_so(training_a
     label = f"{LABEL}, no testing scans"
     assert f"Table 1, {label} (" in told.stdout and f"   scans    {label}\n" in told.stdout
     results = folder / "results" / "part"
-    for name in ("cohort", "registration", "layers", "metrics", "rt/fold0/predictions", "figures/seeds"):
+    for name in ("cohort", "registration", "layers", "metrics", "rt/fold0/predictions", "figures/trained"):
         assert {row["cohort"] for row in table(results / f"{name}.csv")} == {label}, name
     ours = {row["cohort"] for row in table(results / "figures/table1.csv") if row["source"] != "paper"}
     assert ours == {label}
-    assert len(list(results.rglob("[01][0-9]_*.ipynb"))) == len(list(results.rglob("[01][0-9]_*.html"))) == 8 + 4 * 2
+    assert len(list(results.rglob("[01][0-9]_*.ipynb"))) == len(list(results.rglob("[01][0-9]_*.html"))) == 9 + 7 * 2
 
 
 def test_without_testing_scans_nothing_is_scored_or_handed_in(training_alone):

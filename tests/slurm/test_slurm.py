@@ -32,8 +32,8 @@ def missing():
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
 RUN = ("tools/run.py", TINY, "--profile", "slurm")
-TRAINED = 6 + 4  # networks of Table 1, and those of two variants by another seed
-FOLDS = TRAINED + 2  # and rt_sm_uf, predicted with those of rt_sm
+TRAINED = 6 + 2  # networks of Table 1, and those with inner folds
+FOLDS = TRAINED + 2 + 4  # and rt_sm_uf by those of rt_sm, and what was kept of rt and rt_sm on the way
 
 
 @pytest.fixture(scope="module")
