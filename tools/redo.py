@@ -155,7 +155,9 @@ def _same(row, again, name: str, digits: float) -> bool:
     if part in DRAWN:
         width = abs(row[f"{prefix}high"] - row[f"{prefix}low"])
         return bool(abs(ours - theirs) <= BOOTSTRAPPED * width + digits * abs(ours))
-    if name == "p_wilcoxon":
+    if name in ("low_90", "high_90"):  # an end may lie next to 0
+        return bool(abs(ours - theirs) <= digits * (row["high_90"] - row["low_90"]))
+    if name.startswith("p_wilcoxon"):
         digits = OF_RANKS
     elif name == "p" or name.startswith("p_"):
         digits = OF_P
