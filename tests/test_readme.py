@@ -79,7 +79,7 @@ def test_the_readme_tells_differences_as_the_tables_do():
     filtered = claims.loc[("rt_sm_uf", "rt_sm")]
     assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points" in FLAT
     hd = filtered.loc["hd_voxels"]
-    assert f"({hd['mean_difference']:+.1f} voxels, {tables.p_text(hd['p'])})" in FLAT
+    assert f"({hd['mean_difference']:+.1f} voxels, {tables.p_both(hd)})" in FLAT
 
 
 def test_the_readme_counts_the_changes_of_the_sensitivity_study():
@@ -109,16 +109,20 @@ def test_the_demo_meets_what_the_project_promises_of_it():
     assert ours["cohort"].str.contains("synthetic cohort").all()
 
 
-def test_the_study_was_made_with_its_settings_as_they_are_here():
+def test_the_readme_tells_the_budget_of_the_study():
+    settings = load_settings("study")
+    training, listed = settings.training, round(94 * 4 / 5) * settings.sampling.patches_per_case
+    patches = training.max_updates * training.batch_size
+    assert f"up to {training.max_updates:,} updates a row and fold, {patches:,} patches or" in FLAT
+    assert f"{patches / listed:.2f} epochs of the paper" in FLAT
+
+
+def test_the_readme_says_where_the_kept_study_was_made_with_other_settings():
     settings = dataclasses.asdict(load_settings("study"))
-    # What came after the study: one decides no number, the other is off.
-    del settings["drawing"]
-    assert settings["compute"].pop("portable") is False
-    made_with = digest(settings | {"name": ""})
     found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("[01][0-9]_*.manifest.json"))]
     assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
-    assert {facts["digest"] for facts in found} == {made_with}
+    (made_with,) = {facts["digest"] for facts in found}
     run = json.loads((STUDY / "run.json").read_text())
     assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
-    whole = digest(settings)
-    assert {facts["digest"] for facts in (run["manifest"], run["manifest_sensitivity"])} == {whole}
+    told = "The table is still of the study's first edition" in FLAT
+    assert told == (made_with != digest(settings | {"name": ""}))

@@ -42,6 +42,7 @@ def explored(project):
     run = start("01_data_exploration", "demo")
     run.table(pd.DataFrame({"split": ["TRAINING"], "case": [1], "volume_ml": [1 / 3]}), "cohort")
     run.table(pd.DataFrame(columns=["split", "case", "problem"]), "bad_cases", "synthetic cohort")
+    run.table(pd.DataFrame({"quantity": ["slices"], "real": [2], "here": [2]}), "calibration")
     for name in ("forward_model", "cohort", "modalities"):
         run.figure(figure(), name)
     run.finish()
@@ -158,7 +159,7 @@ def test_tables_and_figures_lie_where_they_are_declared(project):
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {f"figures/{name}.png" for name in ("forward_model", "cohort", "modalities")}
     manifests = {"01_data_exploration.manifest.json", "figures/01_data_exploration.manifest.json"}
-    assert made == {*run.written, *manifests} == {"cohort.csv", "bad_cases.csv", *figures, *manifests}
+    assert made == {*run.written, *manifests} == {"cohort.csv", "bad_cases.csv", "calibration.csv", *figures, *manifests}
     assert not (project / "figures").exists(), "where only tools/keep.py writes"
 
 

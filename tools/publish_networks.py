@@ -61,26 +61,20 @@ def halved(tensors: dict) -> dict:
     return small
 
 
-def budget(history: pd.DataFrame, settings: Settings) -> dict:
+def budget(history: pd.DataFrame) -> dict:
     """Say how long a network was trained, and which of its states was kept.
 
     Parameters
     ----------
-    history : frame, a row a validation, of one network
+    history : frame of training.read_history, of one network
 
     Returns
     -------
     dict : updates in all, kept_at (updates), validation_dsc (then, on the scans to be evaluated).
     """
-    updates = history["updates"] if "updates" in history else _of_epochs(history["epoch"], settings)
     kept = history[history["best"]].index[-1]
-    row = {"updates": int(updates.iloc[-1]), "kept_at": int(updates[kept])}
+    row = {"updates": int(history["updates"].iloc[-1]), "kept_at": int(history.loc[kept, "updates"])}
     return row | {"validation_dsc": round(float(history.loc[kept, "validation_dsc"]), 4)}
-
-
-def _of_epochs(epoch, settings: Settings):
-    """Turn epochs of patches_per_epoch into updates."""
-    return epoch * (settings.training.patches_per_epoch // settings.training.batch_size)
 
 
 def difference(exact, rounded, scans, pair) -> dict:
@@ -128,7 +122,7 @@ def prepare(settings: Settings, fold: int, place: Path, pair) -> tuple[dict, dic
     exact, facts = inference.load_network(file)
     predicted, history = (pd.read_csv(folder / name) for name in ("predictions.csv", "history.csv"))
     row = {"variant": VARIANT, "settings": settings.name, "fold": fold, "seed": settings.seed}
-    row |= {"scans_evaluated": len(predicted)} | budget(history, settings) | {"trained_from": facts["digest"]}
+    row |= {"scans_evaluated": len(predicted)} | budget(history) | {"trained_from": facts["digest"]}
     row |= {name: made[name] for name in ("commit", "edited", "device", *provenance.machine())}
     row |= {"torch": made["versions"]["torch"]} | {name: facts[name] for name in ("in_channels", "network")}
     inference.save_tensors(place, halved(load_file(file)), row)
