@@ -67,20 +67,29 @@ def change(finished):
 
 
 def test_plan_of_the_full_study(project):
-    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "errors", "overview")
-    for name, trained in {"phantom": 15, "study": 15 + 2 * 2 * 5}.items():  # study: two more seeds of two variants
+    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "errors", "trust", "overview")
+    # The study trains rt_sm with inner folds, too, and keeps two rows at three budgets.
+    for name, trained, kept in (("phantom", 15, 0), ("study", 15 + 5, 2 * 3 * 5)):
         jobs = planned(project, name)
         assert jobs["train"] == trained
-        assert jobs["predict"] == 5, "rt_sm_uf predicts with rt_sm's networks and trains none"
-        assert [jobs[rule] for rule in once] == [1] * 8
-        assert jobs["total"] == trained + 5 + 8 + 1
+        assert jobs["predict"] == 5 + kept, "rt_sm_uf predicts with rt_sm's networks and trains none"
+        assert [jobs[rule] for rule in once] == [1] * 9
+        assert jobs["total"] == trained + 5 + kept + 9 + 1
 
 
 def test_plan_of_the_sensitivity(project):
-    """Four rows of Table 1 and nineteen changes in two folds; nine of the changes are of prediction alone."""
+    """Four rows of Table 1, one as it was on the way, and nineteen changes, nine of prediction alone, in two folds."""
     jobs = planned(project, "study", "sensitivity")
-    assert (jobs["train"], jobs["predict"]) == (2 * (3 + 10), 2 * (1 + 9))
+    assert (jobs["train"], jobs["predict"]) == (2 * (3 + 10), 2 * (1 + 1 + 9))
     assert not {"ablations", "leaderboard", "errors", "overview"} & jobs.keys()
+
+
+def test_plan_of_the_seeds_and_of_rt_apart(project):
+    """Two more seeds of every row; seven cells beside RT, and all eight by the other monitor, too."""
+    jobs = planned(project, "study", "seeds")
+    assert (jobs["train"], jobs["predict"]) == (3 * 15, 3 * 5) and jobs["ablations"] == 1
+    jobs = planned(project, "study", "rt_apart")
+    assert (jobs["train"], jobs["predict"]) == (5 * (7 + 1), 5 * (1 + 8)) and "ablations" not in jobs
 
 
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
@@ -88,8 +97,8 @@ def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     assert "Table 1, synthetic cohort" in told.stdout
     assert "results/tiny/figures/fig4.png" in told.stdout
-    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 21 ", line)]
-    assert len(lines) == 21
+    lines = [line for line in told.stdout.splitlines() if re.match(r" *\d+ of 24 ", line)]
+    assert len(lines) == 24
     assert all(" left" in line for line in lines[:-1])
 
 
@@ -137,7 +146,7 @@ def test_submission_holds_every_testing_scan(finished):
 def test_every_executed_notebook_has_its_html_and_holds_no_error(finished):
     project, _ = finished
     books = sorted((project / "results/tiny").rglob("*.ipynb"))
-    assert len(books) == 8 + (4 + 2) * 2
+    assert len(books) == 9 + (4 + 3) * 2
     for path in books:
         assert path.with_suffix(".html").stat().st_size > 10_000
         for cell in json.loads(path.read_text())["cells"]:
@@ -265,7 +274,7 @@ def test_a_library_edit_reruns_what_uses_it_and_the_same_is_refused(finished, ch
     jobs = planned(project)
     told = call(project, "-c", VERIFY)
     assert told.returncode != 0 and "made by other code" in told.stderr
-    assert (jobs["train"], jobs["predict"]) == (10, 2), "six of Table 1 and another seed of two variants"
+    assert (jobs["train"], jobs["predict"]) == (8, 6), "six of Table 1 and two with inner folds; UF and what was kept"
     assert {"ablations", "leaderboard"} <= jobs.keys()
     assert not {"cohort", "preprocess"} & jobs.keys()
 
@@ -305,7 +314,7 @@ def test_the_sensitivity_is_made_when_asked_for(finished):
     assert "One thing changed, synthetic cohort (results/tiny/figures/sensitivity.csv)" in told.stdout
     with open(project / "results/tiny/figures/sensitivity.csv", newline="") as file:
         rows = {row["change"]: row for row in csv.DictReader(file)}
-    assert {name: row["reference"] for name, row in rows.items()} == {"patch_32": "rt_sm", "rate_40": "rt_sm_uf"}
+    assert {name: row["reference"] for name, row in rows.items()} == {"patch_32": "rt_sm_at_2", "rate_40": "rt_sm_uf"}
     assert not (project / "results/tiny/patch_32/fold1").exists(), "one fold was asked for"
     assert not (project / "results/tiny/rate_40/fold0/network.safetensors").exists(), "it uses those of rt_sm"
     for name in ("sensitivity", "prediction", "patch_side", "stopping"):
