@@ -61,10 +61,19 @@ def hours(settings: Settings) -> dict:
     }
 
 
+def manifest(path: Path) -> dict:
+    """Read a manifest, or say which one cannot be."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        notebook = path.name.removesuffix(".manifest.json")
+        raise ValueError(f"{path} is no manifest; run {notebook} again") from None
+
+
 def sources(settings: Settings) -> list[str]:
     """Name the kinds of scans that a run was made from, as its manifests and these settings say."""
     manifests = sorted(settings.results.rglob("*.manifest.json"))
-    made = [json.loads(path.read_text(encoding="utf-8"))["settings"]["data"]["source"] for path in manifests]
+    made = [manifest(path)["settings"]["data"]["source"] for path in manifests]
     return sorted({settings.data.source, *made})
 
 
@@ -109,7 +118,7 @@ def of_folds(settings: Settings) -> dict[str, pd.DataFrame]:
         variant, fold = home.parts[-3], int(home.parts[-2].removeprefix("fold"))
         if fold >= settings.folds.count or not known(variant, settings):
             continue  # of other settings
-        made = json.loads(home.read_text(encoding="utf-8"))
+        made = manifest(home)
         row = {"variant": variant, "fold": fold} | {name: made.get(name) for name in MACHINE}
         row["minutes"] = minutes(home.with_name("05_crossvalidation.ipynb"))
         predicted = pd.read_csv(home.with_name("predictions.csv"))
