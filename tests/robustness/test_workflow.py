@@ -237,8 +237,9 @@ def test_the_truth_of_testing_scans_is_opened_for_scoring_alone_and_nothing_conn
 def test_no_table_is_made_from_maps_or_networks_of_another_run(finished, tmp_path, notebook, file, message):
     project = shutil.copytree(finished[0], tmp_path / "project", symlinks=True)
     found = project / "results/tiny" / file
-    others = [p for p in found.parent.glob(f"*{''.join(found.suffixes)}") if p != found]
-    found.write_bytes((others or [found.parents[1] / "fold0" / found.name])[0].read_bytes())
+    others = [p for p in found.parent.glob("case_*.nii.gz") if p != found]
+    other = others[0] if found.match("case_*") else found.parents[1] / "fold0" / found.name
+    found.write_bytes(other.read_bytes())
     paths = (f"notebooks/{notebook}.ipynb", f"results/tiny/{notebook}.ipynb", "--cwd", "notebooks", "-k", "python3")
     told = call(project, "-m", "papermill", *paths, "-r", "settings", str(project / TINY))
     assert told.returncode != 0
