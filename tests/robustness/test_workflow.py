@@ -323,6 +323,23 @@ def test_the_sensitivity_is_made_when_asked_for(finished):
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
 
 
+def test_other_seeds_and_rt_apart_are_made_when_asked_for(finished):
+    project, _ = finished
+    results = project / "results/tiny"
+    for target, name, table in (
+        ("seeds", "Differences averaged over training seeds", "seeds_averaged"),
+        ("rt_apart", "RT taken apart", "rt_apart"),
+    ):
+        told = call(project, "tools/run.py", TINY, target)
+        assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+        assert f"{name}, synthetic cohort (results/tiny/figures/{table}.csv)" in told.stdout
+        assert (results / f"figures/{table}.csv").stat().st_size > 0
+    assert (results / "rt_sm_uf_seed7/fold1/predictions.csv").exists() and (results / "rt_cascade/fold0").exists()
+    assert not (results / "rt_cascade/fold1").exists(), "RT is taken apart in one fold"
+    assert not (results / "rt_at_2_by_dice/fold0/network.safetensors").exists(), "it uses what was kept of rt"
+    assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
+
+
 def test_unknown_settings_are_named(project):
     told = call(project, "tools/run.py", "demmo")
     assert told.returncode == 1
