@@ -119,7 +119,7 @@ def weights(name: str, settings) -> str:
     if change is None:
         return WEIGHTS.get(name, name)
     if change.key == "seed":
-        return f"{WEIGHTS[change.variant]}_seed{change.value}"
+        return f"{WEIGHTS.get(change.variant, change.variant)}_seed{change.value}"
     same = change.key == "monitor" or change.key.startswith("prediction.")
     return weights(change.variant, settings) if same or _on_the_way(change, settings) else name
 
