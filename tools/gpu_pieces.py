@@ -22,7 +22,7 @@ from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
-from strokelib.run.variants import VARIANTS, changes, method, weights
+from strokelib.run.variants import main_rows, method, weights
 
 PART_BYTES = 15 * 2**20  # of a packed file
 CHECKED_EVERY = 64  # steps between two looks at the clock
@@ -77,12 +77,12 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
     whether they are finished before `until`, by time.monotonic.
     """
     row, how = method(name, settings)
-    folds = [crossvalidation.split(scans, number, settings) for number in range(settings.folds.count)]
+    folds = [crossvalidation.split(scans, number, how) for number in range(settings.folds.count)]
     jobs = [crossvalidation.jobs(f, row, how, settings.results / name / f"fold{f.number}", sha256) for f in folds]
     if all(training.is_finished(job) for networks in jobs for job in networks):
         return True
     prepare_torch(settings.threads, settings.compute.precision)
-    stack = crossvalidation.resident(scans, row, settings, device.type)
+    stack = crossvalidation.resident(scans, row, how, device.type)
     for which in range(row.networks):
         turns = []
         for fold, networks in zip(folds, jobs, strict=True):
@@ -140,11 +140,11 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
     facts = pd.read_csv(results / "registration.csv").query("split == 'TRAINING'")
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
     scans = [preprocess.load_preprocessed(file) for file in files]
-    seeded = [name for name, change in changes(settings).items() if change.key == "seed"]
-    for name in dict.fromkeys(weights(row, settings) for row in (*reversed(VARIANTS), *seeded)):
+    names = main_rows(settings)
+    for name in dict.fromkeys(weights(row, settings) for row in reversed(names)):
         if not train_row(name, settings, scans, facts.sha256, device, until):
             return False
-    for name in (*VARIANTS, *seeded):
+    for name in names:
         for fold in range(settings.folds.count):
             if time.monotonic() > until:
                 print(f"out of time before the maps of {name}, fold {fold}; the next piece goes on", flush=True)
@@ -154,7 +154,7 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
                 saved = results / home / "05_crossvalidation.ipynb"
                 execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
     rest = ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
-    for notebook in (*rest, "00_overview"):
+    for notebook in (*rest, "10_trust", "00_overview"):
         once(notebook)
     return True
 
