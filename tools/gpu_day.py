@@ -137,7 +137,7 @@ def trained_for(bench: Bench, steps_an_epoch: int, epochs: int = 1):
     """Return settings in which a network is validated so many times, after so many steps; 0: after all its patches."""
     settings = bench.settings
     a_pass = min(len(sets.training) for _, sets in bench.folds) // settings.training.batch_size
-    most = epochs * (steps_an_epoch or a_pass)
+    most = max(2, epochs * (steps_an_epoch or a_pass))  # the least that settings allow
     how = dataclasses.replace(
         settings.training, max_updates=most, patience=epochs, validate_every=steps_an_epoch, snapshots=()
     )
