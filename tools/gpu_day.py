@@ -342,7 +342,7 @@ def rate(bench: Bench, way: Way, at_once: int, amount: Amount) -> dict:
 def plan(bench: Bench, amount: Amount, whole_epoch: bool) -> pd.DataFrame:
     """Measure an epoch of all folds and exact predictions; tell what Table 1 takes by them."""
     way, settings, device = bench.ways[-1], bench.settings, bench.device
-    twice = trained_for(settings, 0 if whole_epoch else amount.steps, 2)
+    twice = trained_for(bench, 0 if whole_epoch else amount.steps, 2)
     with tempfile.TemporaryDirectory() as folder:
         trainings = start(bench, twice, range(len(bench.folds)), way, Path(folder), evaluate=True)
         began = time.perf_counter()
