@@ -88,7 +88,7 @@ def scans():
 
 
 ROWS = main_rows(S)
-NAMES = [*dict.fromkeys((*VARIANTS, *changes(S)))]
+NAMES = [*VARIANTS, *changes(S)]
 TRAINED = [name for name in NAMES if weights(name, S) == name]
 # Asked for by name, so that one that goes missing is made again although what came of it is still there.
 BETWEEN = [path for name in ONCE if name != "00_overview" for path in writes(name)]

@@ -2,7 +2,7 @@
 
 PYTHONPATH=tests python tests/robustness/kill_and_resume.py [--kills 40] [--seed 1] [--folder DIR]
 
-The settings are those of tests/tiny.toml with three epochs a network and no second seed. One copy of the project runs
+The settings are those of tests/tiny.toml with twelve updates a row and no second seed. One copy of the project runs
 undisturbed. Another is killed again and again, every process of it with SIGKILL, and each time started again: half of
 the kills while tools/run.py runs the study, the others while papermill runs one notebook of it, of which the files had
 been deleted. Some moments are drawn in seconds. At the others the process that writes a certain file is halted just
