@@ -148,7 +148,8 @@ rule model:
 
 rule train:
     input: reads("05_crossvalidation"), notebook=source("05_crossvalidation")
-    output: writes("05_crossvalidation"), f"{FOLD}/network.safetensors"
+    # A network that is there is left to the notebook: it trains again where what decides the weights has changed.
+    output: writes("05_crossvalidation"), update(f"{FOLD}/network.safetensors")
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
     params: code=code("05_crossvalidation")
     wildcard_constraints: variant="|".join(TRAINED)
