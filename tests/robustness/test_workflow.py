@@ -4,6 +4,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -297,6 +298,24 @@ def test_a_lost_fold_alone_is_made_again(finished):
         assert jobs == {"train": 1, "total": 1}
     finally:
         moved.rename(kept)
+
+
+def test_a_fold_that_runs_again_keeps_the_network_it_has(finished):
+    """A network may have taken days, and what is made again before or after it need not change its weights."""
+    project, _ = finished
+    folder = project / "results/tiny/rt/fold1"
+    times = {path: path.stat() for path in folder.iterdir()}
+    network, kept = folder / "network.safetensors", folder / "predictions.csv"
+    before = kept.read_bytes()
+    kept.unlink()
+    options = ["--nolock", "--cores", "1", "--config", f"settings={TINY}"]
+    told = call(project, "tools/workflow.py", str(kept.relative_to(project)), *options)
+    assert told.returncode == 0, told.stderr
+    assert network.stat().st_ino == times[network].st_ino, "it was deleted, or trained once more"
+    assert kept.read_bytes() == before
+    for path, stat in times.items():  # nothing that was made of it is older
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert planned(project) == {}
 
 
 def test_a_second_run_at_once_is_refused(finished):
