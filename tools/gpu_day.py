@@ -372,9 +372,11 @@ def plan(bench: Bench, amount: Amount, whole_epoch: bool) -> pd.DataFrame:
         told = f"seconds of an exact scan of {scan.mask.shape[2]} slices, {windows} windows, passes {passes}, float32"
         rows.append({"measured": told, "value": each[passes]})
     epochs, slices = EPOCHS, sum(scan.mask.shape[2] for scan in bench.folds[0][0].scans) / scan.mask.shape[2]
-    train_s = epoch_s * epochs * 4  # baseline's two networks, rt, rt_sm, all at the speed of rt_sm
+    before_s = max(0.0, both_s - 2 * epoch_s)  # lists of patches, compilation
+    train_s = 4 * (before_s + epoch_s * epochs)  # baseline's two networks, rt, rt_sm, all at the speed of rt_sm
+    seen_s = len(bench.folds) * slices * each[1]  # what the first networks of the cascades see
     predict_s = slices * (4 * each[1] + each[settings.prediction.passes])
-    total = (train_s + predict_s) / 60
+    total = (train_s + seen_s + predict_s) / 60
     rows.append({"measured": f"minutes of Table 1 at {epochs} epochs, extrapolated", "value": total})
     return pd.DataFrame(rows)
 

@@ -18,11 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 from strokelib import crossvalidation, inference, preprocess, training
+from strokelib.phantom.cohort import finished
 from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
 from strokelib.run.variants import main_rows, method, weights
+from strokelib.vocabulary import MONITORS
 
 PART_BYTES = 15 * 2**20  # of a packed file
 CHECKED_EVERY = 64  # steps between two looks at the clock
@@ -90,21 +92,24 @@ def train_row(name: str, settings: Settings, scans, sha256, device, until: float
                 continue
             preferred = None
             if which:
-                first, _ = inference.load_network(networks[0].network_file, device)
-                preferred = dict(crossvalidation.mistaken(fold, first, row, how))
+                first, preferred = inference.load_network(networks[0].network_file, device)[0], {}
+                for scan, seen in crossvalidation.mistaken(fold, first, row, how):  # minutes for all folds
+                    if time.monotonic() > until:
+                        print(f"{name}: out of time before the second networks; the next piece goes on", flush=True)
+                        return False
+                    preferred[scan] = seen
             sets = crossvalidation.sets(fold, stack, row, how, preferred)
             turns.append(training.training_steps(networks[which], stack, sets, device))
-        began = told = time.monotonic()
-        first = None
         for number, (done, most) in enumerate(training.train_in_turn(turns, device)):
-            first = done if first is None else first
             if number % CHECKED_EVERY:
                 continue
             now = time.monotonic()
             if now > until:
                 print(f"{name}: out of time after {done} of at most {most} steps; the next piece goes on", flush=True)
                 return False
-            if now - told > TOLD_EVERY_S and done > first:  # the first step may take a minute to compile
+            if number <= CHECKED_EVERY:  # the first steps compile, for a minute or more: no measure of the rest
+                began, told, first = now, now, done
+            elif now - told > TOLD_EVERY_S:
                 left = time_left((now - began) * (most - done) / (done - first))
                 print(f"{name}: {done} of at most {most} steps, {left}", flush=True)
                 told = now
@@ -135,6 +140,8 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
         if not alone or not all(is_made(settings, file) for file in alone):
             execute(notebook, results / f"{notebook}.ipynb", settings=path)
 
+    if settings.data.source == "synthetic" and not finished(settings.data_root, settings.cohort):
+        execute("01_data_exploration", results / "01_data_exploration.ipynb", settings=path)  # scans are not packed
     once("01_data_exploration")
     once("02_preprocessing")
     facts = pd.read_csv(results / "registration.csv").query("split == 'TRAINING'")
@@ -162,16 +169,17 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
 def pack(settings: Settings, folder: Path) -> list[Path]:
     """Pack what is worth keeping of a run into files of at most 15 MiB: tables and figures first, then networks.
 
-    Scans and maps stay behind: they are made again from settings and networks. Checkpoints go along where their
-    network is not finished.
+    Scans and maps stay behind: they are made again from settings and networks. So do networks chosen by another monitor
+    than their row's, which no piece predicts with. Checkpoints go along where their network is not finished.
     """
     results = settings.results
     small = [p for kind in ("csv", "json", "png", "zip") for p in sorted(results.rglob(f"*.{kind}"))]
-    finished = [p for p in sorted(results.rglob("network*.safetensors")) if ".checkpoint" not in p.name]
+    other = (".checkpoint.", *(f".{monitor}." for monitor in MONITORS))
+    whole = [p for p in sorted(results.rglob("network*.safetensors")) if not any(word in p.name for word in other)]
     begun = sorted(results.rglob("*.checkpoint.safetensors"))
-    checkpoints = [p for p in begun if p.with_name(p.name.replace(".checkpoint", "")) not in finished]
+    checkpoints = [p for p in begun if p.with_name(p.name.replace(".checkpoint", "")) not in whole]
     groups, room = [], 0
-    for path in [*(p for p in small if "preprocessed" not in p.parts), *finished, *checkpoints]:
+    for path in [*(p for p in small if "preprocessed" not in p.parts), *whole, *checkpoints]:
         size = path.stat().st_size + 1024
         if not groups or size > room:
             groups.append([])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -63,21 +64,31 @@ def test_every_measurement_is_made_and_every_bound_held(results):
 
 
 def test_a_study_in_pieces_ends_as_one_and_is_packed_and_put_back(results):
-    settings = load_settings(TINY)
-    first = call(results, "phantom", "--device", "cpu", "--seconds", "0")
+    own = results / "tiny.toml"  # with scans of its own, which another machine lacks
+    own.write_text((ROOT / TINY).read_text().replace('"data/synthetic/tiny"', f'"{results / "scans"}"'))
+    settings = load_settings(own)
+    first = call(results, "phantom", "--device", "cpu", "--seconds", "0", settings=own)
     assert "not finished" in first and not list(results.glob("tiny/*/fold*/predictions.csv"))
-    assert "finished" in call(results, "phantom", "--device", "cpu")
+    assert "finished" in call(results, "phantom", "--device", "cpu", settings=own)
     made = pd.read_csv(results / "tiny" / "figures" / "table1.csv")
     assert len(list(results.glob("tiny/*/fold*/predictions.csv"))) >= 4 * settings.folds.count and len(made) > 4
     choice, cohort = results / "tiny" / "choice.csv", results / "tiny" / "cohort.csv"
     contents, began = choice.read_bytes(), cohort.stat().st_mtime_ns
     choice.write_bytes(b"half a fi")
-    again = call(results, "phantom", "pack", "--device", "cpu")  # what is damaged is made again, and nothing else
+    # What is damaged is made again, and nothing else.
+    again = call(results, "phantom", "pack", "--device", "cpu", settings=own)
     assert choice.read_bytes() == contents and cohort.stat().st_mtime_ns == began
     parts = sorted((results / "out").glob("tiny_*.tar"))
     assert parts and all(part.stat().st_size < 16 * 2**20 for part in parts) and f"{parts[0].name} " in again
     network = results / "tiny" / "rt_sm" / "fold0" / "network.safetensors"
     contents = network.read_bytes()
     (results / "tiny").rename(results / "before")
-    call(results, "unpack", "--device", "cpu")
+    shutil.rmtree(results / "scans")
+    call(results, "unpack", "--device", "cpu", settings=own)
     assert network.read_bytes() == contents and (results / "tiny" / "figures" / "table1.csv").is_file()
+    assert len(list(results.glob("before/*/fold*/*.dice.safetensors"))) > 0
+    assert not list(results.glob("tiny/*/fold*/*.dice.safetensors"))
+    table = (results / "tiny" / "figures" / "table1.csv").read_bytes()
+    on = call(results, "phantom", "--device", "cpu", settings=own)  # scans and maps are made again, networks are not
+    assert "finished" in on and network.read_bytes() == contents
+    assert (results / "tiny" / "figures" / "table1.csv").read_bytes() == table
