@@ -132,6 +132,16 @@ def test_a_notebook_that_was_cut_off_has_no_hours(finished):
     assert keep.hours(finished)["notebooks"] == len(keep.KEPT) + 3 + 3 and keep.minutes(path) is None
 
 
+def test_the_hours_reckoned_before_a_run_stand_beside(finished, monkeypatch):
+    assert "hours_reckoned" not in keep.hours(finished)
+    monkeypatch.setattr(keep.estimate.os, "cpu_count", lambda: 2 * finished.threads)
+    found = {"device": "cpu", "seconds": {"train": 3600, "cohort": 1800}, "jobs": {"train": 4, "cohort": 1}}
+    (finished.results / "estimate.json").write_text(json.dumps(found))
+    assert keep.hours(finished)["hours_reckoned"] == 2.5
+    (finished.results / "estimate.json").write_text("{half")
+    assert "hours_reckoned" not in keep.hours(finished)
+
+
 def test_a_run_without_an_end_or_a_notebook_is_not_kept(finished):
     (finished.results / "08_errors_and_uncertainty.ipynb").unlink()
     with pytest.raises(FileNotFoundError, match="08_errors_and_uncertainty"):

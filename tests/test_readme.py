@@ -2,32 +2,50 @@
 
 import dataclasses
 import json
+import re
 
 import pandas as pd
 
-from strokelib.evaluation import sentences, stats, tables
+from strokelib.evaluation import calibration, sentences, stats, tables
 from strokelib.run.digest import digest
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
+from strokelib.vocabulary import NAMES
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
 STUDY = ROOT / "figures" / "study"
 
 
+def kept(name: str):
+    """Read a table of the study; None where the run it is of has not been made."""
+    path = STUDY / f"{name}.csv"
+    return pd.read_csv(path) if path.is_file() else None
+
+
 def headline():
-    names = ("table1", "tests_of_significance", "seeds", "table2", "vote")
-    return sentences.headline(*(pd.read_csv(STUDY / f"{name}.csv") for name in names))
+    table1, claims, seeds, table2, vote = map(kept, ("table1", "tests_of_significance", "seeds", "table2", "vote"))
+    if seeds is None:
+        ours = table1[table1["source"] == "this run"].set_index("variant")["dsc_mean"]
+        seeds = pd.DataFrame([{"name": "rt_sm over rt", "metric": "dsc", "value": ours["rt_sm"] - ours["rt"]}])
+    return sentences.headline(table1, claims, seeds, table2, vote)
 
 
 def test_the_readme_repeats_table_1_of_the_study():
-    table = tables.table1(pd.read_csv(STUDY / "table1.csv"))
-    ours, paper = (table[table["source"] == source] for source in ("this run", "paper"))
-    assert len(ours) == 5 and len(paper) == 4
-    reference = dict(zip(paper["method"], paper["DSC (%)"], strict=True))
-    for _, row in ours.iterrows():
-        numbers = [row[c] for c in ("DSC (%)", "PPV (%)", "sensitivity (%)", "HD (voxels)", "R²")]
-        assert f"| {row['method']} | {' | '.join([*numbers, reference.get(row['method'], '–')])} |" in README
+    """With the paper's way of choosing pairs, the DSC with nested ones, and its interval by patient."""
+    raw = kept("table1")
+    table = tables.table1(raw).set_index(["method", "source"])
+    nested, paper = (table.xs(source, level="source")["DSC (%)"] for source in ("this run, nested", "paper"))
+    intervals = 100 * raw[raw["source"] == "this run, nested"].set_index("variant")[["dsc_low", "dsc_high"]]
+    for _, row in raw[raw["source"].eq("this run") | raw["variant"].eq("conventional_tuned")].iterrows():
+        name = NAMES[row["variant"]]
+        told = table.loc[name, row["source"]]
+        numbers = [told[c] for c in ("DSC (%)", "PPV (%)", "sensitivity (%)", "HD (voxels)", "R²")]
+        found = intervals.loc[row["variant"]] if row["variant"] in intervals.index else None
+        by_patient = "–" if found is None else f"{nested[name].split()[0]} ({found.iloc[0]:.1f} to {found.iloc[1]:.1f})"
+        own = [numbers[0], by_patient] if row["source"] == "this run" else ["–", by_patient]
+        assert f"| {name} | {' | '.join([*own, *numbers[1:], paper.get(name, '–')])} |" in README
+    assert raw["source"].eq("this run").sum() == 5 and len(paper) == 4
 
 
 def test_the_overview_says_the_headline():
@@ -64,34 +82,47 @@ def test_the_readme_tells_what_a_gpu_does_as_measured():
 
 
 def test_the_readme_tells_differences_as_the_tables_do():
-    read = {name: pd.read_csv(STUDY / f"{name}.csv") for name in ("seeds", "seeds_averaged", "tests_of_significance")}
-    claims = stats.told(read["tests_of_significance"]).query("unit == 'scan'")
-    claims = claims.set_index(["new", "old", "metric"]).sort_index()
-    averaged = read["seeds_averaged"].query("unit == 'scan' and pair == 'rt_sm over rt'").set_index("metric")
-    gains = read["seeds"].query("name == 'rt_sm over rt'").set_index("metric")["value"]
-    rt, mirrored = claims.loc[("rt", "baseline", "dsc")], averaged.loc["dsc"]
-    for row in (rt, mirrored):
-        points = [f"{100 * value:+.1f}" for value in (row["mean_difference"], row["low"], row["high"])]
-        assert points[0] in FLAT and f"95 % interval {points[1]} to {points[2]}" in FLAT
-    for metric in ("dsc", "ppv"):
-        one, two, three = (f"{100 * value:+.1f}" for value in gains[metric])
-        assert f"({one}, {two} and {three}" in FLAT
-    filtered = claims.loc[("rt_sm_uf", "rt_sm")]
-    assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points" in FLAT
+    table = stats.told(kept("tests_of_significance")).query("unit == 'scan'")
+    claims = table.set_index(["new", "old", "metric"]).sort_index()
+    rt, filtered = claims.loc[("rt", "baseline", "dsc")], claims.loc[("rt_sm_uf", "rt_sm")]
+    points = [f"{100 * value:+.1f}" for value in (rt["mean_difference"], rt["low"], rt["high"])]
+    assert f"{points[0]} DSC points, 95 % interval {points[1]} to {points[2]}" in FLAT
+    own = kept("table1").query("source == 'this run, nested'").set_index("variant")["dsc_mean"]
+    assert f"add {100 * (own['rt_sm'] - own['rt']):+.1f} DSC points" in FLAT
+    for metric in ("ppv", "sensitivity"):
+        assert f"({100 * claims.loc[('rt_sm', 'rt', metric), 'mean_difference']:+.1f} points)" in FLAT
+    assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points)" in FLAT
     hd = filtered.loc["hd_voxels"]
-    assert f"({hd['mean_difference']:+.1f} voxels, {tables.p_both(hd)})" in FLAT
+    assert f"({hd['mean_difference']:+.2f} voxels, {tables.p_both(hd)})" in FLAT
+    assert f"the paper's nine claims {sentences.verdicts(table)}" in FLAT
 
 
-def test_the_readme_counts_the_changes_of_the_sensitivity_study():
-    changes = pd.read_csv(STUDY / "sensitivity.csv")
-    assert f"{len(changes)} changes of one thing each, none of which differs" in FLAT
-    assert (changes["p_holm"] >= 0.05).all()
+def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
+    """A part of the study that is not kept is said to be missing, and one that is there is not."""
+    assert ("one training seed" in FLAT) == (kept("seeds") is None)
+    missing = FLAT.partition("Not run at this size yet:")[2].partition(".")[0]
+    for name in ("seeds", "sensitivity", "rt_apart"):
+        assert (f"`make {name.replace('_', '-')}`" in missing) == (kept(name) is None)
+
+
+def test_the_readme_tells_what_trust_and_testing_scans_say():
+    table2, vote = kept("table2"), kept("vote").query("unit == 'scan'").iloc[0]
+    own = table2[table2["rank"].isna()].iloc[0]
+    assert f"{own['n']:.0f} testing scans the five networks together reach {100 * own['dsc_mean']:.1f}" in FLAT
+    assert f"{100 * vote['mean_difference']:+.1f} points from" in FLAT
+
+
+def test_the_readme_counts_what_is_like_real_scans():
+    words = calibration.in_words(pd.read_csv(STUDY / "behind" / "calibration.csv"), "synthetic cohort")[0]
+    count, inside = re.match(r"Of (\d+) figures of real scans .*?, (\d+) come out inside", words).groups()
+    assert f"{inside} of {count} come out inside their range" in FLAT
 
 
 def test_the_readme_tells_the_time_of_the_study():
-    run = json.loads((STUDY / "run.json").read_text())
-    hours, minutes = divmod(round(run["manifest"]["seconds"] / 60), 60)
-    assert f"`make study` took {hours} h {minutes} min on two cores" in FLAT and run["manifest"]["cpus"] == 2
+    run, histories = json.loads((STUDY / "run.json").read_text()), pd.read_csv(STUDY / "behind" / "histories.csv")
+    done = histories.groupby(["variant", "fold", "network"])["updates"].max()
+    assert f"{done.sum():,} updates" in FLAT and run["manifest"]["cpus"] == 2
+    assert f"at most {run['hours_reckoned']:.1f} hours on two cores" in FLAT
 
 
 def test_the_readme_counts_the_claims_of_the_demo():
@@ -117,12 +148,11 @@ def test_the_readme_tells_the_budget_of_the_study():
     assert f"{patches / listed:.2f} epochs of the paper" in FLAT
 
 
-def test_the_readme_says_where_the_kept_study_was_made_with_other_settings():
+def test_the_kept_study_was_made_with_these_settings():
     settings = dataclasses.asdict(load_settings("study"))
     found = [json.loads(path.read_text()) for path in sorted(STUDY.glob("[01][0-9]_*.manifest.json"))]
-    assert {"06_ablations", "07_leaderboard_submission", "08_sensitivity"} <= {facts["notebook"] for facts in found}
+    assert {"06_ablations", "07_leaderboard_submission", "10_trust"} <= {facts["notebook"] for facts in found}
     (made_with,) = {facts["digest"] for facts in found}
     run = json.loads((STUDY / "run.json").read_text())
     assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
-    told = "The table is still of the study's first edition" in FLAT
-    assert told == (made_with != digest(settings | {"name": ""}))
+    assert made_with == digest(settings | {"name": ""})

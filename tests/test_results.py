@@ -343,8 +343,5 @@ def test_what_is_kept_of_another_run_is_read_or_missed_by_name(project):
     (project / "figures/study").mkdir(parents=True)
     (project / "figures/study/table1.csv").write_text("method\nBaseline\n")
     assert run.kept("table1", "study").method.tolist() == ["Baseline"]
-    assert run.kept("seeds", "study", optional=True) is None
-    (project / "figures/study/seeds.csv").write_text("seed\n7\n")
-    assert run.kept("seeds", "study", optional=True).seed.tolist() == [7]
     with pytest.raises(ValueError, match=r"00_overview declares no grid\.csv here"):
         run.kept("grid", "study")

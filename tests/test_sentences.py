@@ -80,13 +80,6 @@ def test_the_headline_of_an_earlier_run_tells_what_it_has():
     assert sentences.headline(table1, earlier, pd.concat([seeds, other]), table2, vote)[2] == rest
 
 
-def test_the_headline_of_one_training_seed_says_so():
-    table1, claims, _, table2, vote = run_of_a_study()
-    ours = 100 * table1[table1["source"] == "this run"].set_index("variant")["dsc_mean"]
-    rest = sentences.headline(table1, claims, None, table2, vote)[2]
-    assert f"change the DSC by {ours['rt_sm'] - ours['rt']:+.1f} points with one training seed and uncertainty" in rest
-
-
 def test_a_smaller_effect_is_counted_and_told_with_its_share():
     facts = {"new": "rt", "old": "baseline", "metric": "dsc", "paper_direction": "up"}
     claims = pd.DataFrame([facts | {"verdict": verdict} for verdict in ("holds", "smaller", "smaller", "inconclusive")])

@@ -2,7 +2,8 @@
 
 Nothing else writes there. Copied from results/SETTINGS are figures/, with its tables and manifests, and the executed
 notebooks 00 and from 06 on, without their times and paths; those of the demo are the committed ones. run.json says what
-made the run, how many notebooks it took and how many hours these worked.
+made the run, how many notebooks it took and how many hours these worked; of a training that was stopped and went on,
+that is its last part, so the hours that were reckoned before the run began stand beside.
 
 In behind/ lies what the tables were made from, so that they can be made again without a run (tools/redo.py): the tables
 of the run, the grid at the chosen pairs and its means over scans, the histories of all networks, who was predicted in
@@ -16,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
+import estimate
 import numpy as np
 import pandas as pd
 import redo
@@ -58,7 +60,16 @@ def hours(settings: Settings) -> dict:
         "hours_from_first_to_last": round(span.total_seconds() / 3600, 2),
         "began": began,
         "ended": ended,
-    }
+    } | reckoned(settings)
+
+
+def reckoned(settings: Settings) -> dict:
+    """Return the hours that a run was said to take at most, before it began; nothing where nobody asked."""
+    try:
+        found = json.loads((settings.results / "estimate.json").read_text(encoding="utf-8"))
+        return {"hours_reckoned": round(estimate.total(found, settings) / 3600, 2)}
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def manifest(path: Path) -> dict:

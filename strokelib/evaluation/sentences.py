@@ -86,7 +86,7 @@ def headline(table1, claims, seeds, table2, vote) -> tuple[str, str, str]:
     ----------
     table1 : frame, figures/<settings>/table1.csv: rows of "this run" and of the "paper"
     claims : frame, tests_of_significance.csv: both units; verdicts are told by nested pairs, see stats.told
-    seeds : frame, seeds.csv: among others the step from RT to RT + SM for each seed; None: there is one seed
+    seeds : frame, seeds.csv: among others the step from RT to RT + SM for each seed
     table2 : frame, table2.csv, whose row without a rank is the run's own
     vote : frame, vote.csv: all networks together against the mean of single ones
 
@@ -109,17 +109,15 @@ def headline(table1, claims, seeds, table2, vote) -> tuple[str, str, str]:
         f"Of the paper's {len(scan)} claims of significance{nested} {verdicts(scan, named=True)}; "
         f"by patients and after Holm's correction {counted(strict(claims), 'holds', 'hold')}."
     )
-    mirrored = f"{ours['rt_sm'] - ours['rt']:+.1f} points with one training seed"
-    if seeds is not None:
-        gain = 100 * seeds.query("name == 'rt_sm over rt' and metric == 'dsc'")["value"]
-        mirrored = f"{gain.min():+.1f} to {gain.max():+.1f} points over {counted(len(gain), 'seed', 'seeds')}"
+    gain = 100 * seeds.query("name == 'rt_sm over rt' and metric == 'dsc'")["value"]
     filtered = ours["rt_sm_uf"] - ours["rt_sm"]
     together, single = table2[table2["rank"].isna()].iloc[0], vote[vote["unit"] == "scan"].iloc[0]
     rest = (
-        f"Mirrored modalities, for which the cohort's anatomy was made symmetric, change the DSC by {mirrored} "
-        f"and uncertainty filtering by {filtered:+.1f}; on {together['n']:.0f} testing scans all networks together "
-        f"reach {100 * together['dsc_mean']:.1f} %, {difference(single['mean_difference'], 'dsc')} from the mean of "
-        "single ones."
+        f"Mirrored modalities, for which the cohort's anatomy was made symmetric, change the DSC by {gain.min():+.1f} "
+        f"to {gain.max():+.1f} points over {counted(len(gain), 'seed', 'seeds')} and uncertainty filtering by "
+        f"{filtered:+.1f}; on {together['n']:.0f} testing scans all networks together reach "
+        f"{100 * together['dsc_mean']:.1f} %, {difference(single['mean_difference'], 'dsc')} from the mean of single "
+        "ones."
     )
     return levels, found, rest
 

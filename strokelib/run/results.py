@@ -104,12 +104,8 @@ class Run:
         """Return a figure that another notebook saved, to be shown at the end of a cell."""
         return _image(self.file(self._named(stages.STAGES[self.notebook].reads, f"{name}.png")))
 
-    def kept(self, name: str, run: str, optional: bool = False):
+    def kept(self, name: str, run: str):
         """Read a table, or return a figure named with its suffix, that the project publishes of another run.
-
-        Parameters
-        ----------
-        optional : return None where it is not kept: a part of that run which may not have been made
 
         Raises
         ------
@@ -117,8 +113,6 @@ class Run:
         """
         file = name if name.endswith(".png") else f"{name}.csv"
         path = self.settings.kept.parent / run / self._named(stages.STAGES[self.notebook].kept, file)
-        if optional and not path.is_file():
-            return None
         if not path.is_file():
             raise FileNotFoundError(f"{short(path)} is missing; make {run}, then make keep SETTINGS={run}, write it")
         return _image(path) if file.endswith(".png") else pd.read_csv(path)
