@@ -125,6 +125,19 @@ def test_what_is_kept_is_whole_and_replaces_what_was(finished):
     assert len(grid) == 6
 
 
+def test_no_folder_of_a_machine_is_kept_in_a_notebook(finished):
+    """The results of a run may lie elsewhere, as STROKELIB_RESULTS says."""
+    path = finished.results / "06_ablations.ipynb"
+    book = json.loads(path.read_text())
+    table, own = finished.results / "figures" / "table1.csv", f"{keep.ROOT}/configs/study.toml"
+    book["cells"] = [{"cell_type": "code", "metadata": {}, "source": [own], "outputs": [{"text": [f"wrote {table}"]}]}]
+    path.write_text(json.dumps(book))
+    keep.keep(finished)
+    (cell,) = json.loads((finished.kept / "06_ablations.ipynb").read_text())["cells"]
+    assert cell["outputs"][0]["text"] == ["wrote results/study/figures/table1.csv"]
+    assert cell["source"] == ["configs/study.toml"]
+
+
 def test_a_notebook_that_was_cut_off_has_no_hours(finished):
     path = finished.results / "rt_sm" / "fold0" / "05_crossvalidation.ipynb"
     noted = {"start_time": "2026-01-01T10:00:00+00:00", "end_time": None, "duration": None}

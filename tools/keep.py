@@ -36,14 +36,19 @@ PAIR = ["threshold", "min_lesion_voxels"]
 MACHINE = ("processor", "vector_instructions", "cores", "threads", "device", "pinned", "commit", "edited", "code")
 
 
-def cleaned(path: Path) -> str:
-    """Read an executed notebook and drop what belongs to one run of it and to nobody else; return its JSON."""
+def cleaned(path: Path, results: Path) -> str:
+    """Read an executed notebook and drop what belongs to one run of it and to nobody else; return its JSON.
+
+    Parameters
+    ----------
+    results : the folder of the run; wherever it lies, the text says results/
+    """
     book = json.loads(path.read_text(encoding="utf-8"))
     book["metadata"] = {key: book["metadata"][key] for key in ("kernelspec", "language_info")}
     for cell in book["cells"]:
         cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
     text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    return text.replace(f"{ROOT}/", "")  # settings given by a path stand in papermill's cell
+    return text.replace(f"{results.parent}/", "results/").replace(f"{ROOT}/", "")  # settings may be given by a path
 
 
 def hours(settings: Settings) -> dict:
@@ -187,7 +192,8 @@ def keep(settings: Settings) -> list[Path]:
     finished = settings.results / "manifest.json"
     if not finished.is_file():
         raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
-    books = {name: cleaned(path) for name, path in executed(settings).items()}  # all are read before any is written
+    found = executed(settings).items()
+    books = {name: cleaned(path, settings.results) for name, path in found}  # all are read before any is written
     manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
     facts = json.dumps(hours(settings) | manifests, indent=1) + "\n"
     made = [path for path in sorted((settings.results / "figures").iterdir()) if not path.name.startswith(".")]
