@@ -130,12 +130,14 @@ def test_no_folder_of_a_machine_is_kept_in_a_notebook(finished):
     path = finished.results / "06_ablations.ipynb"
     book = json.loads(path.read_text())
     table, own = finished.results / "figures" / "table1.csv", f"{keep.ROOT}/configs/study.toml"
-    book["cells"] = [{"cell_type": "code", "metadata": {}, "source": [own], "outputs": [{"text": [f"wrote {table}"]}]}]
+    picture = {"data": {"image/png": f"iVBORw0KGgo{finished.results}/AAAA"}}  # by chance, where the folder is short
+    outputs = [{"text": [f"wrote {table}"]}, picture]
+    book["cells"] = [{"cell_type": "code", "metadata": {}, "source": [own], "outputs": outputs}]
     path.write_text(json.dumps(book))
     keep.keep(finished)
     (cell,) = json.loads((finished.kept / "06_ablations.ipynb").read_text())["cells"]
     assert cell["outputs"][0]["text"] == ["wrote results/study/figures/table1.csv"]
-    assert cell["source"] == ["configs/study.toml"]
+    assert cell["source"] == ["configs/study.toml"] and cell["outputs"][1] == picture
 
 
 def test_a_notebook_that_was_cut_off_has_no_hours(finished):

@@ -12,6 +12,7 @@ which fold, and what machine did each fold.
 
 import dataclasses
 import json
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +49,9 @@ def cleaned(path: Path, results: Path) -> str:
     for cell in book["cells"]:
         cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
     text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    return text.replace(f"{results.parent}/", "results/").replace(f"{ROOT}/", "")  # settings may be given by a path
+    for folder, said in ((results.parent, "results/"), (ROOT, "")):  # settings may be given by a path
+        text = re.sub(rf"(?<![\w/+]){re.escape(str(folder))}/", said, text)  # a picture may hold a short one by chance
+    return text
 
 
 def hours(settings: Settings) -> dict:
