@@ -134,15 +134,14 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
     """
     until, results = time.monotonic() + seconds, settings.results
 
-    def once(notebook: str) -> None:
+    def once(notebook: str, lacking: bool = False) -> None:
         """Run a notebook unless what it writes is there; notebook 00 writes nothing, and shows the end."""
         alone = [file for file in stages.STAGES[notebook].writes if "{" not in file]
-        if not alone or not all(is_made(settings, file) for file in alone):
+        if lacking or not alone or not all(is_made(settings, file) for file in alone):
             execute(notebook, results / f"{notebook}.ipynb", settings=path)
 
-    if settings.data.source == "synthetic" and not finished(settings.data_root, settings.cohort):
-        execute("01_data_exploration", results / "01_data_exploration.ipynb", settings=path)  # scans are not packed
-    once("01_data_exploration")
+    synthetic = settings.data.source == "synthetic"  # its scans, which are not packed, notebook 01 makes
+    once("01_data_exploration", lacking=synthetic and not finished(settings.data_root, settings.cohort))
     once("02_preprocessing")
     facts = pd.read_csv(results / "registration.csv").query("split == 'TRAINING'")
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
