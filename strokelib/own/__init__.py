@@ -1,0 +1,1 @@
+"""A scan of your own: read, checked, segmented, measured and reported."""
