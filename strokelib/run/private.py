@@ -1,8 +1,10 @@
 """No patient's image where git would take it into a commit: who writes what scans show asks here first."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
+from strokelib.run.notebook import running
 from strokelib.run.provenance import short
 from strokelib.run.settings import Settings
 
@@ -74,3 +76,22 @@ def check_notebook(settings: Settings, notebook: str, file: Path | None) -> None
             "open the copy in JupyterLab"
         )
         check_private(settings, file, instead)
+
+
+def check_own(settings: Settings, notebook: str, scan: str) -> None:
+    """Refuse to show a scan of one's own, whatever the settings' data, in results or a notebook that git does not ignore.
+
+    Parameters
+    ----------
+    settings : Settings
+    notebook : its name
+    scan : the folder of the scan; none is no scan of one's own
+
+    Raises
+    ------
+    ValueError : a patient might be published by a commit.
+    """
+    if scan:
+        theirs = dataclasses.replace(settings, data=dataclasses.replace(settings.data, source="isles2018"))
+        check_results(theirs)
+        check_notebook(theirs, notebook, running(notebook))

@@ -1,0 +1,126 @@
+"""Which folders hold a scan: one, or many side by side."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from strokelib import layouts
+from strokelib.nifti import CaseError
+from strokelib.own import arrival, dicom
+from strokelib.own.scan import OwnScan
+
+_DEEP = 4  # folders between the one that is named and the images of a scan
+_DICOM_AT, _DICOM = 128, b"DICM"  # where a DICOM file says that it is one
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one scan lies, what it will be called, and which reader it needs."""
+
+    name: str
+    folder: Path
+    dicom: bool
+
+
+def find_scans(folders) -> list[Place]:
+    """Find the scans in folders: each is one scan, or holds one scan in each of its folders.
+
+    A folder is one scan if it directly holds images, or if none of its folders is a scan by itself: the challenge's
+    own layout and most exports keep each image of a scan in a folder of its own.
+
+    Parameters
+    ----------
+    folders : paths
+
+    Raises
+    ------
+    FileNotFoundError : no such folder, or no image in it.
+    CaseError : two scans would go by the same name.
+    """
+    found = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}; name the one that holds the images of a scan, or of many")
+        inside = [scan for scan in _scans(folder)]
+        if not inside:
+            raise FileNotFoundError(
+                f"no image in {folder}: neither NIfTI (.nii, .nii.gz) nor DICOM; unpack archives first, and name the "
+                "folder that holds the images of a scan"
+            )
+        found += inside
+    found = list({place.folder.resolve(): place for place in found}.values())
+    names = [place.name for place in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        where = ", ".join(str(place.folder) for place in found if place.name == twice[0])
+        raise CaseError(f"several scans would be called {twice[0]!r} ({where}); segment them one by one, with --name")
+    return found
+
+
+def pairs(words) -> dict[str, str]:
+    """Read which file is which image: "CT=head.nii.gz CBF=flow.nii.gz", or a list of such words; a colon does, too.
+
+    Raises
+    ------
+    ValueError : a word without either.
+    """
+    words = words.split() if isinstance(words, str) else words
+    found = [re.split("[=:]", word, maxsplit=1) for word in words]
+    if bad := [word for word, parts in zip(words, found, strict=True) if len(parts) < 2 or not all(parts)]:
+        raise ValueError(f"expected words such as CT=head.nii.gz, got {bad[0]!r}")
+    return {name: file for name, file in found}
+
+
+def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: float | None = None) -> OwnScan:
+    """Read a scan of either kind.
+
+    Parameters
+    ----------
+    place : of `find_scans`
+    files : which file, or series of DICOM, is which image, where names do not say
+    seconds_per_frame : of a raw series, where its header does not say
+
+    Raises
+    ------
+    CaseError : the scan cannot be used; see `arrival.read_folder` and `dicom.read_dicom`.
+    ImportError : DICOM, and what reads it is not installed.
+    """
+    if place.dicom:
+        return dicom.read_dicom(place.folder, place.name, files or None)
+    return arrival.read_folder(place.folder, files or None, place.name, seconds_per_frame)
+
+
+def plain(name: str) -> str:
+    """Make a name that every file system takes: letters, digits, point, dash and underscore."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "scan"
+
+
+def _scans(folder: Path) -> list[Place]:
+    inner = layouts.subfolders(folder)
+    files = layouts.files_in(folder, _DEEP)
+    images, slices = [path for path in files if layouts.is_image(path.name)], [path for path in files if is_dicom(path)]
+    direct = any(path.parent == folder for path in images or slices)
+    whole = _whole_by_name if images else _whole_by_study
+    if not direct and any(whole(path) for path in inner):
+        return [scan for path in inner for scan in _scans(path)]
+    return [Place(plain(folder.resolve().name), folder, dicom=not images)] if images or slices else []
+
+
+def _whole_by_name(folder: Path) -> bool:
+    """Tell whether a folder holds a CT by its name and another image, or folders that do: then it is a scan itself."""
+    named = [layouts.modality_of(path.name) for path in layouts.files_in(folder, _DEEP) if layouts.is_image(path.name)]
+    return "CT" in named and len(named) > 1
+
+
+def _whole_by_study(folder: Path) -> bool:
+    """Tell whether a folder holds several series of DICOM, or folders that do."""
+    slices = [path for path in layouts.files_in(folder, _DEEP) if is_dicom(path)]
+    return len(slices) > 1 and len(dicom.series_in(slices)) > 1
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file says of itself that it is DICOM."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_DICOM_AT + len(_DICOM))[_DICOM_AT:] == _DICOM and path.name.upper() != "DICOMDIR"
+    except OSError:
+        return False

@@ -1,0 +1,160 @@
+"""What is left of a segmented scan: maps in its own grid, a page, a row for a registry, and DICOM where it came as such.
+
+A folder a scan, which is there whole or not at all.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+
+from strokelib import nifti, registration
+from strokelib.figures import report
+from strokelib.own import quantities, registry, segmentation_object
+from strokelib.own.scan import DISCLAIMER
+from strokelib.own.segment import CARD, Networks, Segmented
+from strokelib.run.runtime import write_whole
+
+TABLE, REGISTRY = "scans.csv", "registry.json"
+MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
+SPREAD = "SD between networks"
+
+
+def measure(found: Segmented) -> tuple[quantities.Quantity, ...]:
+    """Measure a segmented scan, as `quantities.measure`."""
+    case, done = found.scan.case, found.preprocessed
+    line = registration.midline(done.matrix, done.mask.shape)
+    return quantities.measure(case.named, done.mask, line, found.core, done.spacing, found.interval_ml)
+
+
+def coverage_sentence(found: Segmented) -> str:
+    """Say how often the interval held the true volume of scans it was not made from."""
+    made, seen = found.interval, found.interval.coverage
+    if seen is None:
+        return f"{made.level:.0%} interval; its coverage was not measured."
+    return (
+        f"{made.level:.0%} interval, made from {made.scans} synthetic scans; it held the true volume of {seen.held} of "
+        f"{seen.scans} others ({seen.share:.0%} by patient, 95 % interval {seen.low:.0%} to {seen.high:.0%})."
+    )
+
+
+def draw(found: Segmented, networks: Networks):
+    """Draw the page of a segmented scan; the caller closes the figure."""
+    case, done = found.scan.case, found.preprocessed
+    pair = networks.pair
+    shown = report.Page(
+        name=found.scan.name,
+        images=case.named,
+        brain=done.mask,
+        core=found.core,
+        probability=found.probability,
+        spacing=done.spacing,
+        quantities=measure(found),
+        network=f"{networks.words}; {found.mode}; core: probability > {pair.threshold:g}, at least "
+        f"{pair.min_lesion_voxels} voxels; {CARD}",
+        difference=quantities.mirror_difference(case.image("CBF"), done.matrix, done.mask),
+        uncertainty=found.uncertainty,
+        uncertainty_label=SPREAD,
+        coverage=coverage_sentence(found),
+        remarks=found.remarks,
+        curves=found.scan.curves,
+        sides=quantities.sides(found.scan.grid, done.spacing),
+    )
+    return report.page(shown)
+
+
+def mirrored(case, prepared) -> dict[str, np.ndarray]:
+    """Turn every image of a scan over its line of symmetry, (x, y, slice) by name in file units."""
+    alignment = registration.Alignment(prepared.matrix, prepared.score, prepared.flip_score, "rigid")
+    return dict(zip(case.modalities, registration.mirror(case.images, alignment, "cpu"), strict=True))
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """List the files that `save` has left in a scan's folder, with their sizes in bytes."""
+    return [(path.name, path.stat().st_size) for path in sorted(folder.iterdir())]
+
+
+def row(found: Segmented, networks: Networks) -> dict:
+    """Return what a registry takes of a segmented scan."""
+    pair = networks.pair
+    how = registry.How(found.mode, pair.threshold, pair.min_lesion_voxels, networks.sha256, found.scan.origin)
+    return registry.registry_row(found.scan.name, measure(found), how, found.remarks)
+
+
+def save(found: Segmented, networks: Networks, folder) -> Path:
+    """Write all that is left of a scan into the folder of its name, whole or not at all.
+
+    Parameters
+    ----------
+    found : of `segment.segment`
+    networks : those that found it
+    folder : where the scan's own folder, called as the scan, is to lie; one that was written before is replaced
+
+    Returns
+    -------
+    The scan's folder: probability, uncertainty and core as .nii.gz in the grid of the input, report.png and report.pdf,
+    registry.json, and core.dcm (DICOM SEG) where the input was DICOM.
+
+    Raises
+    ------
+    FileExistsError : there is a folder of that name which this has not written.
+    OSError : the disk is full or may not be written to.
+    """
+    place = Path(folder) / found.scan.name
+    check_place(place)
+    made = place.with_name(f".{os.getpid()}.part.{place.name}")
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        made.mkdir(parents=True)
+        for name, kind in MAPS.items():
+            _write_map(made / f"{name}.nii.gz", getattr(found, name), found, kind)
+        fig = draw(found, networks)
+        report.save_report(fig, made / "report.png", made / "report.pdf")
+        plt.close(fig)
+        if found.scan.slices:
+            segmentation_object.write_segmentation(made / "core.dcm", found.scan, found.core, networks.words)
+        registry.write_registry(made / REGISTRY, [row(found, networks)])
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(made, place)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return place
+
+
+def check_place(place: Path) -> None:
+    """Refuse to replace a folder that holds something else than what `save` wrote.
+
+    Raises
+    ------
+    FileExistsError : it does.
+    """
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return
+    try:
+        ours = json.loads((place / REGISTRY).read_text(encoding="utf-8"))["disclaimer"] == DISCLAIMER
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise FileExistsError(f"{place} is there and was not written by this; move it away, or name another folder")
+
+
+def save_table(rows, folder) -> Path:
+    """Write the rows of several scans as one table, scans.csv."""
+    return registry.write_registry(Path(folder) / TABLE, rows)
+
+
+def _write_map(path: Path, volume, found: Segmented, kind) -> None:
+    """Write a volume in the grid of the input, with the header of its reference image where that was NIfTI."""
+    grid = found.scan.grid
+    own = grid.back(volume, order=0 if np.asarray(volume).dtype == bool else 1)
+    if found.scan.reference is not None:
+        nifti.save_map(path, own, found.scan.reference, kind)
+        return
+    image = nib.Nifti1Image(own.astype(kind), grid.affine)
+    image.header.set_xyzt_units("mm")
+    write_whole(path, image.to_filename)

@@ -1,0 +1,99 @@
+"""Segment scans of your own: python tools/segment.py FOLDER [FOLDER ...] [--out FOLDER] [--mode exact]
+
+FOLDER is one scan (CT with the maps CBF, CBV, MTT and Tmax, or CT with the raw perfusion series; NIfTI or DICOM), or
+holds one in each of its folders. For each scan a folder with maps, page and registry row is written below --out, and
+scans.csv for all. A scan that cannot be used is named with the reason, and the others are segmented; the exit status is
+1 then. Trained on synthetic scans; research only, not for clinical use.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import ahead  # noqa: F401, this copy of the project first
+
+from strokelib.nifti import CaseError
+from strokelib.own import folders, output, segment
+from strokelib.own.scan import DISCLAIMER
+from strokelib.run import runtime
+from strokelib.run.notebook import time_left
+from strokelib.run.paths import place_environment
+from strokelib.run.private import is_tracked
+
+OUT = "own"  # in results/
+
+
+def summary(found: segment.Segmented) -> str:
+    """Say in a line what was found."""
+    low, high = found.interval_ml
+    said = f"core {found.volume_ml:.1f} mL ({found.interval.level:.0%} interval {low:.1f} to {high:.1f})"
+    return f"{said}, {len(found.remarks)} remarks" if found.remarks else said
+
+
+def run(given) -> int:
+    """Segment all scans; return how many could not be."""
+    names = folders.find_scans(given.folders)
+    if given.name and len(names) == 1:
+        names = [folders.Place(folders.plain(given.name), names[0].folder, names[0].dicom)]
+    elif given.name:
+        raise ValueError(f"--name is for one scan, {len(names)} were found: {', '.join(p.name for p in names)}")
+    out = Path(given.out).expanduser().absolute()
+    if is_tracked(out / names[0].name / "report.png"):
+        raise ValueError(f"{out} lies where git would commit what is in it; name a folder elsewhere with --out")
+    for place in names:
+        output.check_place(out / place.name)
+    networks = segment.load_networks(given.networks or segment.NETWORKS, given.device)
+    print(f"{DISCLAIMER}.\n{networks.words}", flush=True)
+    rows, refused, began = [], 0, time.monotonic()
+    for done, place in enumerate(names):
+        if done:
+            print(f"  {done} of {len(names)} scans, {time_left((time.monotonic() - began) / done * (len(names) - done))}",
+                  file=sys.stderr, flush=True)  # fmt: skip
+        start = time.monotonic()
+        try:
+            scan = folders.read(place, folders.pairs(given.files), given.seconds_per_frame)
+            prepared = segment.prepare(scan)
+            if given.mode == "exact":
+                print(f"{place.name}: exact mode, {time_left(segment.exact_seconds(prepared, networks))}", flush=True)
+            found = segment.segment(scan, prepared, networks, given.mode)
+            folder = output.save(found, networks, out)
+        except (CaseError, ImportError) as error:
+            refused += 1
+            print(f"{place.name}: not segmented. {error}", flush=True)
+            continue
+        rows.append(output.row(found, networks))
+        print(f"{place.name}: {summary(found)}; {time.monotonic() - start:.1f} s; {folder}", flush=True)
+        for remark in found.remarks:
+            print(f"  - {remark}", flush=True)
+    if rows:
+        print(f"{len(rows)} of {len(names)} scans: {output.save_table(rows, out)}")
+    return refused
+
+
+def main() -> int:
+    place_environment()
+    results = Path(os.environ.get("STROKELIB_RESULTS") or runtime.ROOT / "results")
+    parser = argparse.ArgumentParser(prog="tools/segment.py", description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", help="a scan, or a folder of scans")
+    parser.add_argument("--out", default=str(results / OUT), help="where the results go (%(default)s)")
+    parser.add_argument("--mode", choices=segment.MODES, default="slices", help="slices: seconds; exact: as the study")
+    parser.add_argument("--files", nargs="+", default=[], metavar="CT=file",
+                        help="which file (or DICOM series) is which image, where names do not say")  # fmt: skip
+    parser.add_argument("--name", default="", help="what to call the scan; by default as its folder")
+    parser.add_argument("--seconds-per-frame", type=float, help="of a raw series whose header does not say, or wrongly")
+    parser.add_argument("--networks", help="a folder of networks with facts.json; networks/ by default")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+    given = parser.parse_args()
+    runtime.prepare_torch(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        return 1 if run(given) else 0
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
