@@ -25,6 +25,7 @@ SUBJECTS = (
     "sampling",
     "prediction",
     "slices",
+    "own",
     "evaluation",
     "registration",
     "elastic",

@@ -50,8 +50,8 @@ def run(given) -> int:
     rows, refused, began = [], 0, time.monotonic()
     for done, place in enumerate(names):
         if done:
-            print(f"  {done} of {len(names)} scans, {time_left((time.monotonic() - began) / done * (len(names) - done))}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            left = time_left((time.monotonic() - began) / done * (len(names) - done))
+            print(f"  {done} of {len(names)} scans, {left}", file=sys.stderr, flush=True)
         start = time.monotonic()
         try:
             scan = folders.read(place, folders.pairs(given.files), given.seconds_per_frame)

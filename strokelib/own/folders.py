@@ -41,7 +41,7 @@ def find_scans(folders) -> list[Place]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}; name the one that holds the images of a scan, or of many")
-        inside = [scan for scan in _scans(folder)]
+        inside = _scans(folder)
         if not inside:
             raise FileNotFoundError(
                 f"no image in {folder}: neither NIfTI (.nii, .nii.gz) nor DICOM; unpack archives first, and name the "
@@ -67,7 +67,7 @@ def pairs(words) -> dict[str, str]:
     found = [re.split("[=:]", word, maxsplit=1) for word in words]
     if bad := [word for word, parts in zip(words, found, strict=True) if len(parts) < 2 or not all(parts)]:
         raise ValueError(f"expected words such as CT=head.nii.gz, got {bad[0]!r}")
-    return {name: file for name, file in found}
+    return dict(found)
 
 
 def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: float | None = None) -> OwnScan:

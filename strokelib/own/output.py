@@ -1,4 +1,4 @@
-"""What is left of a segmented scan: maps in its own grid, a page, a row for a registry, and DICOM where it came as such.
+"""What is left of a segmented scan: maps in its own grid, a page, a row for a registry, DICOM where it came as such.
 
 A folder a scan, which is there whole or not at all.
 """

@@ -79,7 +79,7 @@ def check_notebook(settings: Settings, notebook: str, file: Path | None) -> None
 
 
 def check_own(settings: Settings, notebook: str, scan: str) -> None:
-    """Refuse to show a scan of one's own, whatever the settings' data, in results or a notebook that git does not ignore.
+    """Refuse to show a scan of one's own, whatever the settings' data, where git would take it into a commit.
 
     Parameters
     ----------
