@@ -1,0 +1,100 @@
+"""Folders of scans: one or many, how they are called, and which files are which."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from strokelib.nifti import CaseError
+from strokelib.own import folders
+
+
+def image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"not read here")
+    return path
+
+
+def maps(folder, names=("CT", "CBF", "CBV", "MTT", "Tmax"), suffix=".nii.gz"):
+    for name in names:
+        image(folder / f"{name}{suffix}")
+    return folder
+
+
+def found(*given):
+    return [(place.name, place.folder, place.dicom) for place in folders.find_scans(given)]
+
+
+def test_a_folder_of_images_is_one_scan(tmp_path):
+    folder = maps(tmp_path / "Mrs Ünal, 3")
+    assert found(folder) == [("Mrs_Ünal_3", folder, False)]
+
+
+def test_images_each_in_a_folder_of_its_own_are_one_scan(tmp_path):
+    """As the challenge has them."""
+    for name in ("CT", "CT_CBF", "CT_CBV", "CT_MTT", "CT_Tmax"):
+        image(tmp_path / "case_7" / f"SMIR.Brain.XX.O.{name}.12" / f"SMIR.Brain.XX.O.{name}.12.nii")
+    assert found(tmp_path / "case_7") == [("case_7", tmp_path / "case_7", False)]
+    assert found(tmp_path) == [("case_7", tmp_path / "case_7", False)]
+
+
+def test_maps_in_a_folder_beside_that_of_the_head_are_one_scan(tmp_path):
+    image(tmp_path / "head" / "CT.nii")
+    maps(tmp_path / "maps", ("CBF", "CBV", "MTT", "Tmax"))
+    assert found(tmp_path) == [(tmp_path.name, tmp_path, False)]
+
+
+def test_folders_of_scans_are_many_in_order(tmp_path):
+    for name in ("b", "a", "c"):
+        maps(tmp_path / "hospital" / name)
+    assert [name for name, _, _ in found(tmp_path)] == ["a", "b", "c"]
+    assert [name for name, _, _ in found(tmp_path / "hospital" / "c", tmp_path)] == ["c", "a", "b"], "each once"
+
+
+def test_two_scans_of_one_name_are_refused(tmp_path):
+    for ward in ("east", "west"):
+        maps(tmp_path / ward / "1")
+        maps(tmp_path / ward / "2")
+    with pytest.raises(CaseError, match="several scans would be called '1' .*east.*west"):
+        folders.find_scans([tmp_path])
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(FileNotFoundError, match="no image in .*unpack archives first"):
+        folders.find_scans([tmp_path])
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        folders.find_scans([tmp_path / "nowhere"])
+
+
+def test_dicom_is_told_by_what_a_file_says_of_itself(tmp_path):
+    content = b"\0" * 128 + b"DICM"
+    path = tmp_path / "scan" / "IM0001"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    (tmp_path / "scan" / "DICOMDIR").write_bytes(content)
+    assert folders.is_dicom(path) and not folders.is_dicom(tmp_path / "scan" / "DICOMDIR")
+    assert not folders.is_dicom(image(tmp_path / "scan" / "a.txt")) and not folders.is_dicom(tmp_path / "none")
+    assert found(tmp_path / "scan") == [("scan", tmp_path / "scan", True)]
+
+
+@pytest.mark.parametrize("given", ["CT=head.nii CBF=a=b.nii", "CT:head.nii CBF:a=b.nii", ["CT=head.nii", "CBF=a=b.nii"]])
+def test_words_say_which_file_is_which(given):
+    assert folders.pairs(given) == {"CT": "head.nii", "CBF": "a=b.nii"}
+
+
+@pytest.mark.parametrize("given", ["CT", "CT=", "=head.nii"])
+def test_other_words_are_refused(given):
+    with pytest.raises(ValueError, match=f"expected words such as CT=head.nii.gz, got '{given}'"):
+        folders.pairs(given)
+    assert folders.pairs("") == {}
+
+
+@pytest.mark.parametrize(("name", "plain"), [("a/b: c", "a_b_c"), ("...", "scan"), ("P 07 (copy)", "P_07_copy")])
+def test_names_are_made_plain(name, plain):
+    assert folders.plain(name) == plain
+
+
+def test_a_scan_is_read_under_the_name_of_its_place(tmp_path):
+    nib.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4)).to_filename(tmp_path / "ct.nii")
+    with pytest.raises(CaseError, match="CBF"):
+        folders.read(folders.Place("a_scan", tmp_path, dicom=False))

@@ -1,0 +1,138 @@
+"""What is left of a segmented scan: whole or not at all, in the grid of the input, and nothing of the patient's folder."""
+
+import dataclasses
+import json
+
+import nibabel as nib
+import numpy as np
+import own_scans
+import pytest
+from matplotlib import pyplot as plt
+
+from strokelib.figures import report
+from strokelib.own import arrival, output, quantities, segment
+from strokelib.own.scan import DISCLAIMER
+
+FILES = ["core.nii.gz", "probability.nii.gz", "registry.json", "report.pdf", "report.png", "uncertainty.nii.gz"]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return segment.load_networks()
+
+
+@pytest.fixture(scope="module")
+def found(networks, tmp_path_factory):
+    """A scan whose axes point to the right, back and down, and whose voxels are half as wide."""
+
+    def change(name, image, affine):
+        image, affine = own_scans.turned(image, affine, ("R", "P", "I"))
+        return *own_scans.finer(image, affine, (2, 2, 1)), name.lower()
+
+    folder = own_scans.write(tmp_path_factory.mktemp("of") / "Mrs_Miller", change, suffix=".nii.gz")
+    scan = arrival.read_folder(folder, name="scan_7")
+    return segment.segment(scan, segment.prepare(scan), networks)
+
+
+@pytest.fixture(scope="module")
+def saved(found, networks, tmp_path_factory):
+    return output.save(found, networks, tmp_path_factory.mktemp("out"))
+
+
+def test_all_files_are_there_and_nothing_else(saved):
+    assert saved.name == "scan_7"
+    assert [name for name, _ in output.listing(saved)] == FILES
+    assert all(size > 0 for _, size in output.listing(saved))
+    assert [path.name for path in saved.parent.iterdir()] == ["scan_7"]
+
+
+def test_maps_lie_on_the_images_that_came_in(saved, found):
+    came = nib.load(found.scan.reference)
+    for name in output.MAPS:
+        made = nib.load(saved / f"{name}.nii.gz")
+        assert made.shape == came.shape == (512, 512, 4)
+        np.testing.assert_allclose(made.affine, came.affine)
+        np.testing.assert_allclose(made.header.get_zooms(), came.header.get_zooms())
+    core = np.asanyarray(nib.load(saved / "core.nii.gz").dataobj)
+    assert set(np.unique(core)) == {0, 1}, "the phantom's stroke is found"
+    voxel = np.prod(came.header.get_zooms()[:3]) / 1000
+    assert core.sum() * voxel == pytest.approx(found.volume_ml, rel=0.02)
+    probability = np.asanyarray(nib.load(saved / "probability.nii.gz").dataobj)
+    assert 0 <= probability.min() and probability.max() <= 1
+    assert probability[core == 1].mean() > 2 * probability[core == 0].mean()
+
+
+def test_the_core_lies_where_the_late_tissue_is_in_the_input_itself(saved, found):
+    core = np.asanyarray(nib.load(saved / "core.nii.gz").dataobj) > 0
+    tmax = np.asanyarray(nib.load(found.scan.reference.with_name("tmax.nii.gz")).dataobj)
+    assert tmax[core].mean() > 1.5 * tmax[tmax > 0].mean()
+    assert tmax[core[::-1]].mean() < tmax[core].mean(), "its mirror image does not"
+
+
+def test_the_row_says_volume_interval_networks_and_disclaimer(saved, found, networks):
+    row = json.loads((saved / output.REGISTRY).read_text())
+    assert row["disclaimer"] == DISCLAIMER and row["scan"] == "scan_7"
+    assert row["core_ml"] == pytest.approx(found.volume_ml, rel=1e-4)
+    assert (row["core_low_ml"], row["core_high_ml"]) == pytest.approx(found.interval_ml, rel=1e-4, abs=1e-4)
+    assert row["networks_sha256"].split() == list(networks.sha256)
+    assert {*row["definitions"]} == {*quantities.TABLE}
+
+
+def test_nothing_names_the_folder_that_the_scan_came_from(saved):
+    for path in saved.iterdir():
+        assert b"Miller" not in path.read_bytes(), path.name
+
+
+def test_a_second_run_leaves_the_same_bytes_and_replaces_the_first(found, networks, saved, tmp_path):
+    first = {path.name: path.read_bytes() for path in output.save(found, networks, tmp_path).iterdir()}
+    (tmp_path / "scan_7" / "core.nii.gz").unlink()
+    second = {path.name: path.read_bytes() for path in output.save(found, networks, tmp_path).iterdir()}
+    assert sorted(second) == FILES
+    unlike = [name for name in FILES if first[name] != second[name] and not name.endswith(".gz")]
+    assert unlike == [], "but for the time in a gzip's header"
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(found, networks, tmp_path):
+    (tmp_path / "scan_7").mkdir()
+    (tmp_path / "scan_7" / "thesis.doc").write_text("years of work")
+    with pytest.raises(FileExistsError, match="scan_7 is there and was not written by this"):
+        output.save(found, networks, tmp_path)
+    assert (tmp_path / "scan_7" / "thesis.doc").read_text() == "years of work"
+
+
+def test_nothing_half_written_stays(found, networks, tmp_path, monkeypatch):
+    monkeypatch.setattr(output.registry, "write_registry", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        output.save(found, networks, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert plt.get_fignums() == []
+
+
+def test_the_page_says_where_its_interval_comes_from(found, networks):
+    said = output.coverage_sentence(found)
+    assert "90%" in said or "90 %" in said
+    fig = output.draw(found, networks)
+    text = " ".join(t.get_text() for t in fig.findobj(match=lambda artist: hasattr(artist, "get_text")))
+    plt.close(fig)
+    assert DISCLAIMER in text and "synthetic cohort" in text and output.SPREAD in text
+    assert isinstance(fig, plt.Figure) and fig.get_size_inches()[1] == pytest.approx(report.HEIGHT)
+
+
+def test_an_interval_without_coverage_says_so(found):
+    bare = dataclasses.replace(found, interval=dataclasses.replace(found.interval, coverage=None))
+    assert "not measured" in output.coverage_sentence(bare)
+
+
+def test_a_table_has_a_row_a_scan(found, networks, tmp_path):
+    rows = [output.row(found, networks), output.row(found, networks) | {"scan": "scan_8"}]
+    path = output.save_table(rows, tmp_path)
+    lines = path.read_text().splitlines()
+    assert path.name == "scans.csv" and len(lines) == 3 and lines[0].startswith("disclaimer,scan,core_ml")
+
+
+def test_the_mirrored_images_are_those_the_networks_saw(found):
+    case, ready = found.scan.case, found.preprocessed
+    turned = output.mirrored(case, ready)
+    for name, seen in zip(case.modalities, ready.mirrored, strict=True):
+        inside = seen != 0
+        assert np.corrcoef(turned[name][inside], seen[inside])[0, 1] > 0.999, name

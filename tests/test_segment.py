@@ -1,0 +1,96 @@
+"""The command that segments scans: many in one call, what it says, and what it does with those that cannot be used."""
+
+import shutil
+import subprocess
+import sys
+
+import own_scans
+import pandas as pd
+import pytest
+
+from strokelib.own import segment as own
+from strokelib.own.scan import DISCLAIMER
+from strokelib.run.runtime import ROOT
+
+
+def command(*words, where=ROOT):
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "segment.py", *map(str, words)], cwd=where, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory):
+    """Three scans, of which the second lacks a map."""
+    folder = tmp_path_factory.mktemp("hospital")
+    own_scans.write(folder / "a")
+    for name in ("b", "c"):
+        shutil.copytree(folder / "a", folder / name)
+    (folder / "b" / "mtt.nii").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(hospital, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return (*command(hospital, "--out", out), out)
+
+
+def test_those_that_can_be_used_are_segmented_and_the_other_is_named(done):
+    status, said, told, out = done
+    assert status == 1, "one could not be"
+    assert "Traceback" not in told
+    assert said.startswith(f"{DISCLAIMER}.\n")
+    assert "b: not segmented. " in said and "MTT" in said
+    assert sorted(path.name for path in out.iterdir()) == ["a", "c", "scans.csv"]
+    assert "2 of 3 scans" in said
+
+
+def test_the_table_has_both_and_they_are_alike(done):
+    table = pd.read_csv(done[3] / "scans.csv")
+    assert table.scan.tolist() == ["a", "c"]
+    assert table.core_ml.iloc[0] == table.core_ml.iloc[1] > 0
+    assert (table.core_low_ml <= table.core_ml).all() and (table.disclaimer == DISCLAIMER).all()
+
+
+def test_progress_and_the_time_left_are_told(done):
+    assert "1 of 3 scans, about " in done[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "no folder nowhere"),
+        (["{hospital}", "--name", "x"], "--name is for one scan, 3 were found: a, b, c"),
+        (["{hospital}/a", "--files", "CT"], "expected words such as CT=head.nii.gz, got 'CT'"),
+        (["{hospital}/a", "--out", str(ROOT / "docs")], "lies where git would commit"),
+        (["{hospital}/a", "--networks", "{hospital}"], "no facts.json"),
+    ],
+)
+def test_a_mistake_is_one_sentence(hospital, tmp_path, words, said):
+    words = [word.format(hospital=hospital) for word in words]
+    words += [] if "--out" in words else ["--out", tmp_path]
+    status, printed, told = command(*words)
+    assert status == 1 and said in told.splitlines()[-1]
+    assert "Traceback" not in told and printed.count("core ") == 0
+    assert not (ROOT / "docs" / "a").exists()
+
+
+def test_one_scan_under_another_name_by_patches(hospital, tmp_path):
+    status, said, told = command(hospital / "a", "--name", "P 7", "--mode", "exact", "--out", tmp_path)
+    assert status == 0, told
+    assert "P_7: exact mode, about " in said
+    assert (tmp_path / "P_7" / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert pd.read_csv(tmp_path / "scans.csv")["mode"].tolist() == ["exact"]
+
+
+def test_a_scan_that_was_written_before_is_replaced_and_a_folder_of_others_is_not(hospital, tmp_path):
+    shutil.copytree(hospital / "c", tmp_path / "c")
+    status, said, told = command(hospital / "c", "--out", tmp_path)
+    assert status == 1 and "was not written by this" in told
+    assert (tmp_path / "c" / "cbf.nii").exists()
+
+
+def test_both_modes_are_offered():
+    assert own.MODES == ("slices", "exact")
