@@ -8,6 +8,7 @@ import numpy as np
 import own_scans
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
 
 from strokelib.figures import report
 from strokelib.own import arrival, output, quantities, segment
@@ -112,7 +113,7 @@ def test_the_page_says_where_its_interval_comes_from(found, networks):
     said = output.coverage_sentence(found)
     assert "90%" in said or "90 %" in said
     fig = output.draw(found, networks)
-    text = " ".join(t.get_text() for t in fig.findobj(match=lambda artist: hasattr(artist, "get_text")))
+    text = " ".join(" ".join(t.get_text() for t in fig.findobj(Text)).split())
     plt.close(fig)
     assert DISCLAIMER in text and "synthetic cohort" in text and output.SPREAD in text
     assert isinstance(fig, plt.Figure) and fig.get_size_inches()[1] == pytest.approx(report.HEIGHT)
