@@ -97,7 +97,7 @@ def test_a_scan_of_ones_own_lies_on_the_networks_grid_and_knows_the_way_back(sca
     assert (own.name, own.origin, own.reference, own.curves) == ("P1", "maps", None, None)
     assert own.case.modalities == ISLES and own.case.head.shape == own.grid.inner == (256, 256, 4)
     assert np.allclose(own.case.spacing, [0.976562, 0.976562, 4.9997], atol=1e-4)
-    assert np.array_equal(own.case.head, images["CT"][::-1, ::-1]), "axes to the right, front and up"
+    assert np.array_equal(own.case.head, images["CT"][:, ::-1]), "axes to the left, front and up"
     assert np.array_equal(own.grid.back(own.case.head, order=0), images["CT"])
     assert len(own.slices) == 4 and np.allclose(own.grid.affine, affine, atol=1e-5)
     assert dicom_made.MARK not in repr(own)
@@ -167,8 +167,8 @@ def test_a_raw_series_is_sorted_by_place_and_time(tmp_path):
     dicom_made.write(tmp_path / "ct", ball(6), AFFINE, WORDS["CT"])
     dicom_made.write(tmp_path / "raw", array, AFFINE, "Perfusion 4D", step=1.5, intercept=-1024)
     volumes = dicom.series_of(tmp_path)
-    assert [*volumes] == ["CT", "4DPWI"]
-    raw = volumes["4DPWI"]
+    assert [*volumes] == ["CT", "series"]
+    raw = volumes["series"]
     assert np.array_equal(raw.array, array) and np.allclose(raw.seconds, 1.5 * np.arange(14)) and not raw.remarks
     assert len(raw.files) == 3 and np.allclose(raw.affine, AFFINE, atol=1e-5)
 
@@ -272,7 +272,7 @@ def test_series_may_be_named_by_description_or_uid(tmp_path):
     assert all(np.array_equal(volumes[name].array, ball() + n) for n, name in enumerate(ISLES))
     with pytest.raises(CaseError, match="0 series are called 'six', expected one for CT"):
         dicom.series_of(tmp_path, odd | {"CT": "six"})
-    with pytest.raises(ValueError, match="series may name CT, CBF, CBV, MTT, Tmax, 4DPWI; got CTA"):
+    with pytest.raises(CaseError, match="names holds CTA, expected CT, CBF, CBV, MTT, Tmax, series"):
         dicom.series_of(tmp_path, {"CTA": "one"})
 
 
@@ -307,12 +307,65 @@ def test_the_native_ct_is_taken_where_others_are_there(tmp_path):
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 3
 
 
+def test_frames_in_series_of_their_own_are_joined(tmp_path):
+    array = ball(3, 12)
+    for t in range(12):
+
+        def later(dataset, k, _, t=t):
+            dataset.AcquisitionTime = dicom_made.clock(36000 + 2 * t)
+
+        dicom_made.write(tmp_path / f"{t}", array[..., t], AFFINE, f"CTP {11 - t}", change=later)
+    dicom_made.write(tmp_path / "ct", ball(6), AFFINE, WORDS["CT"])
+    raw = dicom.series_of(tmp_path)["series"]
+    assert np.array_equal(raw.array, array) and np.allclose(raw.seconds, 2 * np.arange(12))
+
+
+def test_series_of_several_studies_are_taken_together_only_where_they_are_named(tmp_path):
+    small(tmp_path, ISLES[1:])
+    dicom_made.write(tmp_path, ball(), AFFINE, WORDS["CT"], study="another")
+    refused(tmp_path, "CBF, CBV, MTT and Tmax and the CT come from several studies, perhaps of several patients")
+    remarks = dicom.series_of(tmp_path, {"CT": WORDS["CT"]})["CT"].remarks
+    assert [remark.partition("CT ")[2][:12] for remark in remarks] == ["come from se", "have differe"]
+
+
+def test_a_folder_is_known_to_hold_dicom_without_any_package(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "ct.nii").write_bytes(bytes(400))
+    assert not dicom_files.holds_dicom(tmp_path)
+    dicom_made.write(tmp_path / "a" / "b", ball(1), AFFINE, "CT")
+    monkeypatch.setattr(dicom_files, "package", None)
+    assert dicom_files.holds_dicom(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("clock", "value", "seconds"),
+    [
+        ("AcquisitionTime", "101530.25", 36930.25),
+        ("AcquisitionTime", "1015", 36900.0),
+        ("ContentTime", "10:15:30", 36930.0),
+        ("AcquisitionTime", "", None),
+        ("AcquisitionTime", "soon", None),
+        ("TriggerTime", "1500", 1.5),
+    ],
+)
+def test_times_are_read_as_dicom_writes_them(clock, value, seconds):
+    assert dicom_files._seconds(clock, value) == seconds
+
+
+def test_a_date_and_time_goes_on_after_midnight():
+    before, after = (
+        dicom_files._seconds("AcquisitionDateTime", f"{day}{time}+0100")
+        for day, time in (("20180228", "235959.5"), ("20180301", "000001.0"))
+    )
+    assert after - before == 1.5
+
+
 # What cannot be used, each kind by name and with what to ask for.
 
 
-def refused(folder, *words, series=None):
+def refused(folder, *words):
     with pytest.raises(CaseError) as error:
-        dicom.series_of(folder, series)
+        dicom.series_of(folder)
     for word in words:
         assert word in str(error.value), str(error.value)
     assert "\n" not in str(error.value) and dicom_made.MARK not in str(error.value)
@@ -439,7 +492,7 @@ def test_uneven_times_are_refused(tmp_path):
         dataset.AcquisitionTime = dicom_made.clock(36000 + (t if t < 12 else 12 + 3 * (t - 12)))
 
     refused(
-        raw(tmp_path, change=slower), '4DPWI (series "CTP")', "uneven, 1.00 to 3.00 s between frames",
+        raw(tmp_path, change=slower), 'series (series "CTP")', "uneven, 1.00 to 3.00 s between frames",
         "at one interval, or for the scanner's own maps",
     )  # fmt: skip
 
@@ -480,7 +533,7 @@ def test_what_lacks_is_told_with_what_is_there(tmp_path):
     refused(tmp_path / "other", "holds no DICOM image of a CT scanner")
     words = "has no CBV and Tmax, no raw perfusion series to make them of", '"Head  native 5.0" (4 images)', "series"
     refused(small(tmp_path / "part", ("CT", "CBF", "MTT")), *words)
-    refused(small(tmp_path / "maps", ISLES[1:]), "has no CT without contrast", "Add what lacks")
+    refused(small(tmp_path / "maps", ISLES[1:]), "has no CT without contrast", "Add what lacks", "(names)")
 
 
 def test_two_that_could_be_one_map_are_not_guessed_at(tmp_path):

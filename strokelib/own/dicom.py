@@ -3,6 +3,7 @@
 What is accepted, what is refused and what to ask the scanner for stands in docs/dicom.md.
 """
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -19,7 +20,8 @@ from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
 from strokelib.own.scan import Grid, OwnScan
 from strokelib.phantom.anatomy import SIDE
 
-SERIES = "4DPWI"  # the raw perfusion series among the images of a scan, as `CaseFiles.files` calls it
+SERIES = "series"  # the raw perfusion series among the images of a scan
+TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
 # Words by which a map is known, in SeriesDescription or ImageType; all but letters, figures and + is a space there.
 MAPS = {
     "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
@@ -32,58 +34,61 @@ NATIVE = r"\bnon? ?contrast\b|\bncct\b|\bnc ct\b|\bnativ\w*\b|\bplain\b|\bunenha
 OTHER = r"\b(cta|angio\w*|mip|bone|contrast|ce|venous|average|cor|coronal|sag|sagittal|mpr|penumbra|mismatch|ttp|ttd)\b"
 
 
-def series_of(folder, series: dict[str, str] | None = None) -> dict[str, Volume]:
+def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
     """Read the CT and the maps of a scan or, where a map lacks, the CT and its raw perfusion series.
 
     Parameters
     ----------
     folder : path of the folder with the DICOM files of one scan, at any depth and with any names
-    series : SeriesDescription or SeriesInstanceUID by modality ("CT", "CBF", "CBV", "MTT", "Tmax", "4DPWI") of those
+    names : SeriesDescription or SeriesInstanceUID by modality ("CT", "CBF", "CBV", "MTT", "Tmax", "series") of those
         that are not known by their words, or by the wrong ones; the others are found
 
     Returns
     -------
-    Volume by modality, "4DPWI" the raw series. Each on its own grid, in HU or the unit of its files.
+    Volume by modality, "series" the raw one. Each on its own grid, in HU or the unit of its files.
 
     Raises
     ------
     CaseError : pydicom is not installed; no CT, or neither four maps nor a raw series; several series that could be
-        one modality; a series that cannot be used, such as color pictures, several slabs, uneven times or a tilted
-        gantry, with what to ask for.
-    ValueError : `series` names a modality that is none.
+        one modality; series of several studies; a series that cannot be used, such as color pictures, several slabs,
+        uneven times or a tilted gantry, with what to ask for.
 
     Our choice: what words mean (MAPS, NATIVE, OTHER), and that a series with ten images at a position or more is a raw
-    perfusion series.
+    perfusion series, and ten series or more of one name and size are one.
     """
-    if unknown := {*(series or {})} - {*modalities.ISLES, SERIES}:
-        raise ValueError(f"series may name {', '.join((*modalities.ISLES, SERIES))}; got {', '.join(sorted(unknown))}")
+    if unknown := {*(names or {})} - {*modalities.ISLES, SERIES}:
+        known = ", ".join((*modalities.ISLES, SERIES))
+        raise CaseError(f"names holds {', '.join(sorted(unknown))}, expected {known}")
     there = _by_series(read_headers(folder))
+    found = {name: _named(name, wanted, there) for name, wanted in (names or {}).items()}
+    there = _joined(there, {*found.values()})
     kinds = {uid: _kind(headers) for uid, headers in there.items()}
-    found = {name: _named(name, wanted, there) for name, wanted in (series or {}).items()}
     for name in (*modalities.ISLES, SERIES):
-        if name not in found:
-            candidates = [uid for uid, kind in kinds.items() if kind == name and uid not in found.values()]
-            if chosen := _chosen(name, candidates, there):
-                found[name] = chosen
+        candidates = [uid for uid, kind in kinds.items() if kind == name and uid not in found.values()]
+        if name not in found and (chosen := _chosen(name, candidates, there)):
+            found[name] = chosen
     wanted = [name for name in modalities.ISLES if name in found]
     if len(wanted) < len(modalities.ISLES):
-        wanted = [*dict.fromkeys(("CT", SERIES))]
+        wanted = ["CT", SERIES]
     if lacking := [name for name in wanted if name not in found]:
         maps = [name for name in modalities.ISLES if name not in found and name != "CT"]
         parts = {"CT": "CT without contrast", SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
             f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
-            "lacks, or name the right series by its description or UID (series)"
+            "lacks, or name the right series by its description or UID (names)"
         )
-    return {name: _volume(name, there[found[name]]) for name in wanted}
+    chosen = {name: there[found[name]] for name in wanted}
+    said = _together(chosen, bool(names))
+    volumes = {name: _volume(name, headers) for name, headers in chosen.items()}
+    return volumes | {"CT": dataclasses.replace(volumes["CT"], remarks=(*volumes["CT"].remarks, *said))}
 
 
-def read_dicom(folder, name: str = "", series: dict[str, str] | None = None) -> OwnScan:
+def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> OwnScan:
     """Read a scan of one's own from DICOM files.
 
     Parameters
     ----------
-    folder, series : as of `series_of`
+    folder, names : as of `series_of`
     name : of the scan on every page and in every file name; that of the folder by default
 
     Returns
@@ -95,8 +100,7 @@ def read_dicom(folder, name: str = "", series: dict[str, str] | None = None) -> 
     CaseError : as of `series_of`; images on several grids.
     """
     folder = Path(folder)
-    volumes = series_of(folder, series)
-    return _scan(volumes, name or folder.resolve().name)
+    return _scan(series_of(folder, names), name or folder.resolve().name)
 
 
 def _scan(volumes: dict[str, Volume], name: str) -> OwnScan:
@@ -107,21 +111,45 @@ def _scan(volumes: dict[str, Volume], name: str) -> OwnScan:
     for modality, volume in volumes.items():
         if volume.array.shape != reference.array.shape or not np.allclose(volume.affine, reference.affine, atol=0.05):
             raise CaseError(f"{name}: {modality} lies on another grid than the CT; export all on one grid")
-    turn = nib.io_orientation(reference.affine)
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(reference.affine), nib.orientations.axcodes2ornt(TO_NETWORKS)
+    )
     images = {key: nib.apply_orientation(volume.array, turn) for key, volume in volumes.items()}
     inner = images["CT"].shape
     if inner[:2] != (SIDE, SIDE):
         raise CaseError(f"{name}: its slices have {inner[:2]} voxels, expected {(SIDE, SIDE)}; resample them")
     onto = np.linalg.inv(nib.orientations.inv_ornt_aff(turn, reference.array.shape))
-    units_of = units.find(images)
-    images = {key: np.float32(units.convert(image, units_of.get(key))) for key, image in images.items()}
+    found = units.find(images)
+    images = {key: np.float32(units.convert(image, found.get(key))) for key, image in images.items()}
     spacing = np.empty(3)
     spacing[turn[:, 0].astype(int)] = np.linalg.norm(reference.affine[:3, :3], axis=0)
-    remarks = (*(remark for volume in volumes.values() for remark in volume.remarks), *units.remarks(images, units_of))
-    names = tuple(key for key in modalities.ISLES if key in images)
-    case = Case(np.stack([images[key] for key in names]), None, spacing, 1, name, names, remarks)
+    remarks = (*(remark for volume in volumes.values() for remark in volume.remarks), *units.remarks(images, found))
+    kept = tuple(key for key in modalities.ISLES if key in images)
+    case = Case(np.stack([images[key] for key in kept]), None, spacing, 0, name, kept, remarks)
     grid = Grid(reference.array.shape, reference.affine, onto, inner)
     return OwnScan(name, case, grid, None, "maps", remarks=remarks, slices=reference.files)
+
+
+def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
+    """Refuse series of several studies, which may be of several patients; say what lies in several frames."""
+    studies = {name: headers[0].study for name, headers in chosen.items()}
+    apart = [name for name, study in studies.items() if study != studies["CT"]]
+    if apart and not named:
+        raise CaseError(
+            f"{_listed(apart)} and the CT come from several studies, perhaps of several patients; leave the files of "
+            "one patient in the folder, and name each series (names) if these belong together"
+        )
+    frames = {name: headers[0].frame_of_reference for name, headers in chosen.items()}
+    others = [name for name, frame in frames.items() if frame and frames["CT"] and frame != frames["CT"]]
+    said = (
+        [f"{_listed(apart)} and the CT come from several studies, and were named to belong together"] if apart else []
+    )
+    if others:
+        said.append(
+            f"{_listed(others)} and the CT have different frames of reference: that they lie on each other is not "
+            "known; look at the page"
+        )
+    return said
 
 
 def _volume(name: str, headers) -> Volume:
@@ -136,6 +164,20 @@ def _by_series(headers) -> dict[str, list[Header]]:
     for header in headers:
         found.setdefault(header.series, []).append(header)
     return found
+
+
+def _joined(there: dict[str, list[Header]], named) -> dict[str, list[Header]]:
+    """Join what a scanner wrote as one series a frame: as many of one name, but for numbers, and of one size."""
+    alike = {}
+    for uid, headers in there.items():
+        if uid not in named and headers[0].modality == "CT" and not dicom_volume.picture(headers):
+            name = re.sub(r"\d+", "#", headers[0].description)
+            alike.setdefault((headers[0].study, name, len(headers), headers[0].shape), []).append(uid)
+    joined = dict(there)
+    for uids in alike.values():
+        if len(uids) >= FEWEST_FRAMES:
+            joined[uids[0]] = [header for uid in uids for header in joined.pop(uid)]
+    return joined
 
 
 def _words(headers) -> str:
@@ -192,7 +234,7 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     told = _told({uid: there[uid] for uid in good})
     uids = ", ".join(good)
     raise CaseError(
-        f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (series; the UIDs are "
+        f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (names; the UIDs are "
         f"{uids}), or leave one of them in the folder alone"
     )
 

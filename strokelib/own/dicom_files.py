@@ -19,10 +19,10 @@ from strokelib.nifti import CaseError
 LINES = ("CT", "OT")  # values of Modality that images and maps of a CT scanner have; others are no pictures of it
 CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "TriggerTime")  # the first that tells frames apart
 _TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", "Modality",
-    "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
-    "BitsAllocated", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt",
-    "LossyImageCompression", *CLOCKS,
+    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ImageType",
+    "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "LossyImageCompression",
+    *CLOCKS,
 )  # fmt: skip
 _PIXELS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
@@ -37,7 +37,9 @@ class Header:
     """What one DICOM file says of its image, in DICOM's coordinates (LPS, mm); None where it does not say."""
 
     path: Path
+    study: str  # StudyInstanceUID
     series: str  # SeriesInstanceUID
+    frame_of_reference: str  # FrameOfReferenceUID
     description: str
     kind: tuple[str, ...]  # ImageType
     modality: str
@@ -104,6 +106,11 @@ def read_headers(folder) -> tuple[Header, ...]:
     return tuple(found)
 
 
+def holds_dicom(folder) -> bool:
+    """Tell whether there is a DICOM file in a folder, however deep; no package is needed for it."""
+    return any(_is_dicom(path) for path in _paths(Path(folder)))
+
+
 def read_values(header: Header, background: float) -> np.ndarray:
     """Read the values of one image, rescaled as its file says.
 
@@ -159,7 +166,7 @@ def _header(path: Path, dataset) -> Header | None:
     axes, spacing = _numbers(dataset, "ImageOrientationPatient", 6), _numbers(dataset, "PixelSpacing", 2)
     return Header(
         path,
-        str(dataset.get("SeriesInstanceUID", "")),
+        *(str(dataset.get(f"{of}UID", "")) for of in ("StudyInstance", "SeriesInstance", "FrameOfReference")),
         str(dataset.get("SeriesDescription", "")).strip(),
         kind,
         modality,
