@@ -215,6 +215,15 @@ def test_padding_is_air_in_a_ct_and_nothing_in_a_map(tmp_path):
         assert (volumes[name].array[:3, 0] == value).all() and volumes[name].array[3, 0, 0] == ball()[3, 0, 0]
 
 
+def test_what_was_compressed_with_loss_is_told(tmp_path):
+    def lossy(dataset, k, t):
+        dataset.LossyImageCompression = "01"
+
+    volumes = dicom.series_of(small(tmp_path, MTT=lossy))
+    assert volumes["MTT"].remarks == ('MTT (series "Mean transit time") was compressed with loss before it came here',)
+    assert not volumes["CT"].remarks
+
+
 def test_a_real_world_map_counts_where_nothing_is_rescaled(tmp_path):
     def mapped(dataset, k, t):
         item = pydicom.Dataset()
@@ -243,6 +252,10 @@ def test_a_file_that_is_there_twice_and_one_without_preamble_are_no_matter(copy,
     files = sorted(path for path in copy.rglob("*_0") if path.is_file())
     shutil.copy(files[0], copy / "again")
     files[1].write_bytes(files[1].read_bytes()[132:])
+    dataset = pydicom.dcmread(files[2])
+    dataset.file_meta, dataset.preamble = pydicom.dataset.FileMetaDataset(), None  # as files before 1993
+    dataset.save_as(files[2], enforce_file_format=False, implicit_vr=True, little_endian=True)
+    assert files[2].read_bytes()[:2] == b"\x08\0"
     volumes = dicom.series_of(copy)
     assert np.array_equal(volumes["CT"].array, scan[0]["CT"])
 
@@ -316,8 +329,9 @@ def test_frames_in_series_of_their_own_are_joined(tmp_path):
 
         dicom_made.write(tmp_path / f"{t}", array[..., t], AFFINE, f"CTP {11 - t}", change=later)
     dicom_made.write(tmp_path / "ct", ball(6), AFFINE, WORDS["CT"])
-    raw = dicom.series_of(tmp_path)["series"]
-    assert np.array_equal(raw.array, array) and np.allclose(raw.seconds, 2 * np.arange(12))
+    for names in (None, {"series": "CTP 11"}):
+        raw = dicom.series_of(tmp_path, names)["series"]
+        assert np.array_equal(raw.array, array) and np.allclose(raw.seconds, 2 * np.arange(12))
 
 
 def test_series_of_several_studies_are_taken_together_only_where_they_are_named(tmp_path):
@@ -345,6 +359,7 @@ def test_a_folder_is_known_to_hold_dicom_without_any_package(tmp_path, monkeypat
         ("ContentTime", "10:15:30", 36930.0),
         ("AcquisitionTime", "", None),
         ("AcquisitionTime", "soon", None),
+        ("AcquisitionDateTime", "2018", None),
         ("TriggerTime", "1500", 1.5),
     ],
 )

@@ -59,9 +59,8 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
     if unknown := {*(names or {})} - {*modalities.ISLES, SERIES}:
         known = ", ".join((*modalities.ISLES, SERIES))
         raise CaseError(f"names holds {', '.join(sorted(unknown))}, expected {known}")
-    there = _by_series(read_headers(folder))
+    there = _joined(_by_series(read_headers(folder)), {*(names or {}).values()})
     found = {name: _named(name, wanted, there) for name, wanted in (names or {}).items()}
-    there = _joined(there, {*found.values()})
     kinds = {uid: _kind(headers) for uid, headers in there.items()}
     for name in (*modalities.ISLES, SERIES):
         candidates = [uid for uid, kind in kinds.items() if kind == name and uid not in found.values()]

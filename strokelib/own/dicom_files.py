@@ -29,6 +29,7 @@ _PIXELS = (
     "PixelRepresentation", "PlanarConfiguration", "NumberOfFrames", "PixelData", "RescaleSlope", "RescaleIntercept",
     "RealWorldValueMappingSequence", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
+_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # transfer syntaxes, little endian
 _DAY_S = 86400
 
 
@@ -89,16 +90,16 @@ def read_headers(folder) -> tuple[Header, ...]:
     pydicom = package("pydicom")
     found, seen = [], set()
     for path in _paths(folder):
-        if not _is_dicom(path):
-            continue
         try:
+            if not _is_dicom(path):
+                continue
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
             own, header = str(dataset.get("SOPInstanceUID", "")), _header(path, dataset)
         except Exception as error:  # each kind of damage has its own
             raise CaseError(
                 f"{path}: its header cannot be read ({error}); copy the file again, or remove it"
             ) from error
-        if header and own not in seen:
+        if header and (not own or own not in seen):
             found.append(header)
             seen.add(own)
     if not found:
@@ -129,6 +130,9 @@ def read_values(header: Header, background: float) -> np.ndarray:
     """
     try:
         dataset = package("pydicom").dcmread(header.path, force=True, specific_tags=[*_PIXELS])
+        if "TransferSyntaxUID" not in dataset.file_meta:  # an old file, of bytes as they are
+            implicit, _ = dataset.original_encoding
+            dataset.file_meta.TransferSyntaxUID = _IMPLICIT if implicit else _EXPLICIT
         stored = dataset.pixel_array
         values = stored * _slope(dataset)[0] + _slope(dataset)[1]
         values[_padded(stored, dataset)] = background
@@ -153,7 +157,7 @@ def _is_dicom(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         start = file.read(132)
-    return start[128:] == b"DICM" or start[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0", b"\x02\0\0\0")
+    return start[128:] == b"DICM" or start[:4] in (b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0", b"\x02\0\0\0")
 
 
 def _header(path: Path, dataset) -> Header | None:
@@ -202,13 +206,12 @@ def _seconds(clock: str, value) -> float | None:
         return None
     if clock == "TriggerTime":  # ms
         return float(value) / 1000
-    days, text = 0, str(value).replace(":", "")
-    if clock.endswith("DateTime"):
-        days, text = datetime.datetime.strptime(text[:8], "%Y%m%d").toordinal(), text[8:]
-    parts = re.match(r"(\d\d)(\d\d)?(\d\d(?:\.\d+)?)?", text)
+    date = r"(\d{8})" if clock.endswith("DateTime") else "()"
+    parts = re.match(date + r"(\d\d)(\d\d)?(\d\d(?:\.\d+)?)?", str(value).replace(":", ""))
     if parts is None:
         return None
-    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    day, hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    days = datetime.datetime.strptime(parts[1], "%Y%m%d").toordinal() if day else 0
     return days * _DAY_S + 3600 * hours + 60 * minutes + seconds
 
 
