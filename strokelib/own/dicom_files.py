@@ -30,6 +30,7 @@ _PIXELS = (
     "RealWorldValueMappingSequence", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # transfer syntaxes, little endian
+_FIRST = ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22))  # tags
 _DAY_S = 86400
 
 
@@ -157,7 +158,8 @@ def _is_dicom(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         start = file.read(132)
-    return start[128:] == b"DICM" or start[:4] in (b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0", b"\x02\0\0\0")
+    # The first element of files before 1993: file meta, or group length, character set, image type or class.
+    return start[128:] == b"DICM" or start[:4] in {bytes((group, 0, n, 0)) for group, n in _FIRST}
 
 
 def _header(path: Path, dataset) -> Header | None:
