@@ -1,0 +1,252 @@
+"""A scan of one's own from a folder of DICOM files: which series is which, and what the scan is made of.
+
+What is accepted, what is refused and what to ask the scanner for stands in docs/dicom.md.
+"""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from strokelib import modalities, units
+from strokelib.cases import Case
+from strokelib.nifti import CaseError
+from strokelib.own import dicom_volume
+from strokelib.own.dicom_files import Header, read_headers
+from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
+from strokelib.own.scan import Grid, OwnScan
+from strokelib.phantom.anatomy import SIDE
+
+SERIES = "series"  # the raw perfusion series among the images of a scan
+TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
+# Words by which a map is known, in SeriesDescription or ImageType; all but letters, figures and + is a space there.
+MAPS = {
+    "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
+    "CBV": r"\b(r|rel)?cbv\b|\bblood volume\b",
+    "MTT": r"\bmtt\b|\btransit time\b",
+    "Tmax": r"\bt ?max\b|\btime to max(imum)?\b",
+}
+# A CT without contrast is one of these or, where there is none, the only one without the second kind of words.
+NATIVE = r"\bnon? ?contrast\b|\bncct\b|\bnc ct\b|\bnativ\w*\b|\bplain\b|\bunenhanced\b|\bwithout\b|\bw o\b"
+OTHER = r"\b(cta|angio\w*|mip|bone|contrast|ce|venous|average|cor|coronal|sag|sagittal|mpr|penumbra|mismatch|ttp|ttd)\b"
+
+
+def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
+    """Read the CT and the maps of a scan or, where a map lacks, the CT and its raw perfusion series.
+
+    Parameters
+    ----------
+    folder : path of the folder with the DICOM files of one scan, at any depth and with any names
+    names : SeriesDescription or SeriesInstanceUID by modality ("CT", "CBF", "CBV", "MTT", "Tmax", "series") of those
+        that are not known by their words, or by the wrong ones; the others are found
+
+    Returns
+    -------
+    Volume by modality, "series" the raw one. Each on its own grid, in HU or the unit of its files.
+
+    Raises
+    ------
+    CaseError : pydicom is not installed; no CT, or neither four maps nor a raw series; several series that could be
+        one modality; series of several studies; a series that cannot be used, such as color pictures, several slabs,
+        uneven times or a tilted gantry, with what to ask for.
+
+    Our choice: what words mean (MAPS, NATIVE, OTHER), and that a series with ten images at a position or more is a raw
+    perfusion series, and ten series or more of one name and size are one.
+    """
+    if unknown := {*(names or {})} - {*modalities.ISLES, SERIES}:
+        known = ", ".join((*modalities.ISLES, SERIES))
+        raise CaseError(f"names holds {', '.join(sorted(unknown))}, expected {known}")
+    there = _joined(_by_series(read_headers(folder)), {*(names or {}).values()})
+    found = {name: _named(name, wanted, there) for name, wanted in (names or {}).items()}
+    kinds = {uid: _kind(headers) for uid, headers in there.items()}
+    for name in (*modalities.ISLES, SERIES):
+        candidates = [uid for uid, kind in kinds.items() if kind == name and uid not in found.values()]
+        if name not in found and (chosen := _chosen(name, candidates, there)):
+            found[name] = chosen
+    wanted = [name for name in modalities.ISLES if name in found]
+    if len(wanted) < len(modalities.ISLES):
+        wanted = ["CT", SERIES]
+    if lacking := [name for name in wanted if name not in found]:
+        maps = [name for name in modalities.ISLES if name not in found and name != "CT"]
+        parts = {"CT": "CT without contrast", SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
+        raise CaseError(
+            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
+            "lacks, or name the right series by its description or UID (names)"
+        )
+    chosen = {name: there[found[name]] for name in wanted}
+    said = _together(chosen, bool(names))
+    volumes = {name: _volume(name, headers) for name, headers in chosen.items()}
+    return volumes | {"CT": dataclasses.replace(volumes["CT"], remarks=(*volumes["CT"].remarks, *said))}
+
+
+def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> OwnScan:
+    """Read a scan of one's own from DICOM files.
+
+    Parameters
+    ----------
+    folder, names : as of `series_of`
+    name : of the scan on every page and in every file name; that of the folder by default
+
+    Returns
+    -------
+    OwnScan, with the CT as reference image and its files in `slices`.
+
+    Raises
+    ------
+    CaseError : as of `series_of`; images on several grids.
+    """
+    folder = Path(folder)
+    return _scan(series_of(folder, names), name or folder.resolve().name)
+
+
+def _scan(volumes: dict[str, Volume], name: str) -> OwnScan:
+    """Make a scan of images on one grid whose slices are those of the networks, but for flips and exchanged axes."""
+    reference = volumes["CT"]
+    if SERIES in volumes:
+        raise CaseError(f"{name}: it came as a raw series, of which maps have to be made; give the scanner's own maps")
+    for modality, volume in volumes.items():
+        if volume.array.shape != reference.array.shape or not np.allclose(volume.affine, reference.affine, atol=0.05):
+            raise CaseError(f"{name}: {modality} lies on another grid than the CT; export all on one grid")
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(reference.affine), nib.orientations.axcodes2ornt(TO_NETWORKS)
+    )
+    images = {key: nib.apply_orientation(volume.array, turn) for key, volume in volumes.items()}
+    inner = images["CT"].shape
+    if inner[:2] != (SIDE, SIDE):
+        raise CaseError(f"{name}: its slices have {inner[:2]} voxels, expected {(SIDE, SIDE)}; resample them")
+    onto = np.linalg.inv(nib.orientations.inv_ornt_aff(turn, reference.array.shape))
+    found = units.find(images)
+    images = {key: np.float32(units.convert(image, found.get(key))) for key, image in images.items()}
+    spacing = np.empty(3)
+    spacing[turn[:, 0].astype(int)] = np.linalg.norm(reference.affine[:3, :3], axis=0)
+    remarks = (*(remark for volume in volumes.values() for remark in volume.remarks), *units.remarks(images, found))
+    kept = tuple(key for key in modalities.ISLES if key in images)
+    case = Case(np.stack([images[key] for key in kept]), None, spacing, 0, name, kept, remarks)
+    grid = Grid(reference.array.shape, reference.affine, onto, inner)
+    return OwnScan(name, case, grid, None, "maps", remarks=remarks, slices=reference.files)
+
+
+def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
+    """Refuse series of several studies, which may be of several patients; say what lies in several frames."""
+    studies = {name: headers[0].study for name, headers in chosen.items()}
+    apart = [name for name, study in studies.items() if study != studies["CT"]]
+    if apart and not named:
+        raise CaseError(
+            f"{_listed(apart)} and the CT come from several studies, perhaps of several patients; leave the files of "
+            "one patient in the folder, and name each series (names) if these belong together"
+        )
+    frames = {name: headers[0].frame_of_reference for name, headers in chosen.items()}
+    others = [name for name, frame in frames.items() if frame and frames["CT"] and frame != frames["CT"]]
+    said = (
+        [f"{_listed(apart)} and the CT come from several studies, and were named to belong together"] if apart else []
+    )
+    if others:
+        said.append(
+            f"{_listed(others)} and the CT have different frames of reference: that they lie on each other is not "
+            "known; look at the page"
+        )
+    return said
+
+
+def _volume(name: str, headers) -> Volume:
+    label = _label(name, headers)
+    if name == SERIES:
+        return dicom_volume.series_volume(label, headers)
+    return dicom_volume.volume_of(label, headers, AIR_HU if name == "CT" else 0.0)
+
+
+def _by_series(headers) -> dict[str, list[Header]]:
+    found = {}
+    for header in headers:
+        found.setdefault(header.series, []).append(header)
+    return found
+
+
+def _joined(there: dict[str, list[Header]], named) -> dict[str, list[Header]]:
+    """Join what a scanner wrote as one series a frame: as many of one name, but for numbers, and of one size."""
+    alike = {}
+    for uid, headers in there.items():
+        if uid not in named and headers[0].modality == "CT" and not dicom_volume.picture(headers):
+            name = re.sub(r"\d+", "#", headers[0].description)
+            alike.setdefault((headers[0].study, name, len(headers), headers[0].shape), []).append(uid)
+    joined = dict(there)
+    for uids in alike.values():
+        if len(uids) >= FEWEST_FRAMES:
+            joined[uids[0]] = [header for uid in uids for header in joined.pop(uid)]
+    return joined
+
+
+def _words(headers) -> str:
+    return re.sub(r"[^a-z0-9+]+", " ", " ".join((headers[0].description, *headers[0].kind)).lower())
+
+
+def _kind(headers) -> str:
+    """Tell what a series is by its words and its images: a modality, SERIES, or "" for what is not needed."""
+    words = _words(headers)
+    maps = [name for name, pattern in MAPS.items() if re.search(pattern, words)]
+    if maps:
+        return maps[0] if len(maps) == 1 else ""
+    if headers[0].modality != "CT":
+        return ""
+    if dicom_volume.picture(headers):  # a CT in another form, and no screen capture
+        return "CT" if headers[0].kind[:1] == ("ORIGINAL",) else ""
+    low, high = dicom_volume.extent(headers)
+    if high - low < APART_MM:  # one slice, or where the arrival of contrast was waited for
+        return ""
+    return SERIES if dicom_volume.images_at_a_position(headers) >= FEWEST_FRAMES else "CT"
+
+
+def _named(name: str, wanted: str, there: dict[str, list[Header]]) -> str:
+    """Return the one series with this UID or description."""
+    same = [uid for uid in there if uid == wanted]
+    same = same or [uid for uid, h in there.items() if h[0].description.casefold() == wanted.strip().casefold()]
+    if len(same) != 1:
+        raise CaseError(
+            f"{len(same)} series are called {wanted!r}, expected one for {name}; there are {_told(there)}: name it by "
+            "its SeriesInstanceUID"
+        )
+    return same[0]
+
+
+def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) -> str:
+    """Choose the series of a modality, "" where there is none; refuse to guess among several."""
+    good = [uid for uid in candidates if not dicom_volume.picture(there[uid])]
+    if name == "CT":
+        native = [uid for uid in good if re.search(NATIVE, _words(there[uid]))]
+        good = native or [uid for uid in good if not re.search(OTHER, _words(there[uid]))]
+        candidates = [uid for uid in candidates if uid in good or dicom_volume.picture(there[uid])]
+    if candidates and not good:  # said here, since an answer to what lacks has to be asked of the scanner
+        uid = candidates[0]
+        raise CaseError(f"{_label(name, there[uid])}: {dicom_volume.picture(there[uid])}")
+    if len(good) < 2:
+        return good[0] if good else ""
+    ends = sorted(dicom_volume.extent(there[uid]) for uid in good)
+    if all(before[1] < after[0] for before, after in itertools.pairwise(ends)):
+        told = "; ".join(f"{low:.1f} to {high:.1f} mm" for low, high in ends)
+        raise CaseError(
+            f"{name}: {len(good)} series hold a slab each, {told} along their slices' normal; put each slab with its "
+            "maps into a folder of its own: they are segmented one by one"
+        )
+    told = _told({uid: there[uid] for uid in good})
+    uids = ", ".join(good)
+    raise CaseError(
+        f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (names; the UIDs are "
+        f"{uids}), or leave one of them in the folder alone"
+    )
+
+
+def _label(name: str, headers) -> str:
+    return f'{name} (series "{headers[0].description}")' if headers[0].description else name
+
+
+def _told(there: dict[str, list[Header]]) -> str:
+    """List series by description and number of images."""
+    counted = [f'"{h[0].description}" ({len(h)} image{"s" if len(h) > 1 else ""})' for h in there.values()]
+    return ", ".join(sorted(counted))
+
+
+def _listed(names) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
