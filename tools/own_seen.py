@@ -1,8 +1,8 @@
-"""What do the networks know? python tools/own_seen.py [SETTINGS]
+"""What do the networks know? python tools/own_seen.py [SETTINGS] [FOLDER]
 
-Measures the training scans of a settings file (study, whose networks ship) and writes data/own_seen.csv: for each
-quantity the least, the quantiles and the most over scans. `strokelib.own.checks` holds a scan of one's own against it.
-Minutes: each scan is aligned with its mirror image.
+Measures the training scans of a settings file (study, whose networks ship), which lie in its folder or in another, and
+writes data/own_seen.csv: for each quantity the least, the quantiles and the most over scans. `strokelib.own.checks`
+holds a scan of one's own against it. Minutes: each scan is aligned with its mirror image.
 """
 
 import csv
@@ -51,11 +51,12 @@ def write(table: list[tuple], path: Path = checks.TABLE) -> None:
 def main() -> None:
     place_environment()
     settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "study")
+    root = Path(sys.argv[2]) if len(sys.argv) > 2 else settings.data_root
     prepare_torch(settings.threads)
-    rows = measure(settings.data_root, settings.data.source, settings.preprocess.registration)
+    rows = measure(root, settings.data.source, settings.preprocess.registration)
     source = f"{settings.source}, seed {settings.cohort.seed}" if settings.synthetic else settings.source
     write(summarize(rows, f"{source}, {settings.name}"))
-    print(f"{len(rows)} scans of {settings.data_root.name}: {checks.TABLE.relative_to(checks.ROOT)}")
+    print(f"{len(rows)} scans of {root.name}: {checks.TABLE.relative_to(checks.ROOT)}")
 
 
 if __name__ == "__main__":

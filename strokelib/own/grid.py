@@ -13,7 +13,7 @@ from scipy import ndimage
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own.scan import Grid
-from strokelib.own.volumes import Volume, from_networks
+from strokelib.own.volumes import Volume, from_networks, in_words
 
 SIDE = 256  # voxels along x and y
 SEEN_MM = (0.785, 1.086)  # voxels of ISLES 2018 in plane, see data/isles18_cases.csv; resampled to USUAL_MM otherwise
@@ -145,9 +145,9 @@ def _placed(reference: str, volumes: dict[str, Volume]) -> tuple[dict[str, Volum
     for name, volume in volumes.items():
         if volume.shape != first.shape or not np.allclose(volume.spacing, first.spacing, rtol=1e-2):
             raise CaseError(
-                f"{volume.path} has shape {volume.shape} and spacing {volume.spacing.round(3)} mm, the {reference} "
-                f"{first.shape} and {first.spacing.round(3)}, and the header of {', '.join(silent)} does not say where "
-                "it lies; resample them to one grid, or save them with headers that say"
+                f"{volume.path} has {in_words(volume.shape)} voxels of {in_words(volume.spacing)} mm, the {reference} "
+                f"{in_words(first.shape)} of {in_words(first.spacing)}, and the header of {', '.join(silent)} does not "
+                "say where it lies; resample them to one grid, or save them with headers that say"
             )
     if len(axes := {volume.axes for volume in stated.values()}) > 1:
         raise CaseError(
@@ -195,8 +195,7 @@ def _elsewhere(volumes: dict[str, Volume], reference: str) -> list[str]:
     first, grids = volumes[reference], {}
     for name, volume in volumes.items():
         if volume.shape != first.shape or not np.allclose(volume.place, first.place, atol=SNAP):
-            sides = " x ".join(map(str, volume.shape))
-            grids.setdefault(f"{sides} voxels, axes to {volume.axes}", []).append(name)
+            grids.setdefault(f"{in_words(volume.shape)} voxels, axes to {volume.axes}", []).append(name)
     return [
         f"{', '.join(names)}: another grid than the {reference} by the header ({which}), brought onto that of the "
         f"{reference}"
