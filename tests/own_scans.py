@@ -90,7 +90,7 @@ def save(path, image, affine=None, spacing=SPACING, frame_s=None, units=0):
         written.header["pixdim"][1:4] = spacing
     if frame_s is not None:
         written.header["pixdim"][4] = frame_s
-        written.header["xyzt_units"] = 2 + units
+        written.header["xyzt_units"] = 2 + units  # mm, and 8 for s, 16 for ms, 24 for us
     path.parent.mkdir(parents=True, exist_ok=True)
     written.to_filename(path)
     return path

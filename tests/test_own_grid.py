@@ -71,7 +71,8 @@ def test_slices_make_slabs_by_their_mean_and_all_of_them_count():
 
 
 @pytest.mark.parametrize(
-    ("thick", "slab"), [(0.5, 5), (0.625, 5), (1, 5), (1.25, 5), (2, 4), (2.5, 5), (3, 6), (3.99, 3.99), (4, 4), (12, 12)]
+    ("thick", "slab"),
+    [(0.5, 5), (0.625, 5), (1, 5), (1.25, 5), (2, 4), (2.5, 5), (3, 6), (3.99, 3.99), (4, 4), (12, 12)],
 )
 def test_how_thick_a_slab_becomes(thick, slab):
     assert grid._slab(thick) * thick == pytest.approx(slab)
@@ -164,7 +165,9 @@ def test_an_image_elsewhere_is_refused():
 
 def test_a_header_that_does_not_say_needs_the_same_size():
     ct, cbf = head(), (head((128, 128, 4), (1.8, 1.8, 5.0)) > 0) * 1.0
-    with pytest.raises(CaseError, match=r"128 x 128 x 4 voxels of 1.8 x 1.8 x 5 mm, the CT 256 x 256 x 4 .* of CBF doe"):
+    with pytest.raises(
+        CaseError, match=r"128 x 128 x 4 voxels of 1.8 x 1.8 x 5 mm, the CT 256 x 256 x 4 .* of CBF doe"
+    ):
         grid.to_networks("CT", {"CT": volume(ct, place()), "CBF": volume(cbf, sides=(1.8, 1.8, 5.0))})
 
 

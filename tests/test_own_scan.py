@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
-from own_scans import place, save
+from own_scans import place
 
 from strokelib.own import grid
 from strokelib.own.scan import DISCLAIMER, ORIGINS, Grid
-from strokelib.own.volumes import read_volume
+from strokelib.own.volumes import Volume
 
 
 def straight(inner=(4, 5, 3), shape=(5, 4, 3)):
@@ -54,16 +56,14 @@ def test_another_shape_or_order_is_refused(shape, order):
 
 
 @pytest.mark.parametrize("sides", [(0.45, 0.45, 1.25), (0.7, 0.6, 2.5), (1.4, 1.4, 5.0), (0.9, 0.9, 5.0)])
-def test_a_mask_goes_there_and_back(tmp_path, sides):
+def test_a_mask_goes_there_and_back(sides):
     """An ellipsoid in the reference image, brought to the networks' grid and back, is nearly itself."""
     shape = np.ceil(np.array([120, 140, 80]) / sides).astype(int)
     x, y, z = (np.arange(n) * side - n * side / 2 for n, side in zip(shape, sides, strict=True))
     body = (x[:, None, None] / 36) ** 2 + (y[:, None] / 46) ** 2 + (z / 33) ** 2 < 1
     head = np.where((x[:, None, None] / 52) ** 2 + (y[:, None] / 62) ** 2 + 0 * z < 1, 40, -1000).astype(np.int16)
-    volume = read_volume(save(tmp_path / "ct.nii", head, place(sides)))
-    plan, spacing = grid.plan(volume)
-    mask = read_volume(save(tmp_path / "m.nii", body.astype(np.uint8), place(sides)))
-    soft = grid.resample(mask, plan, 0.0)
+    plan, spacing = grid.plan(Volume(Path("ct.nii"), head, np.array(sides), place(sides)))
+    soft = grid.resample(Volume(Path("mask.nii"), body, np.array(sides), place(sides)), plan, 0.0)
     there = soft >= 0.5
     back = plan.back(there, order=0)
     dice = 2 * (back & body).sum() / (back.sum() + body.sum())

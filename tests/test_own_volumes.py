@@ -58,7 +58,9 @@ def test_a_qform_counts_where_the_sform_is_of_another_space(tmp_path):
 def test_an_affine_that_contradicts_the_spacing_is_refused(tmp_path):
     path = save(tmp_path / "ct.nii", IMAGE, place())
     header(path, lambda h: h["pixdim"].__setitem__(slice(1, 4), (0.5, 0.5, 5)))
-    with pytest.raises(CaseError, match=r"ct\.nii .*by its affine the sides of a voxel are 0\.9 x 0\.9 x 5 mm, by pixdim 0\.5 x"):
+    with pytest.raises(
+        CaseError, match=r"ct\.nii .*by its affine the sides of a voxel are 0\.9 x 0\.9 x 5 mm, by pixdim 0\.5 x"
+    ):
         read_volume(path)
 
 

@@ -16,7 +16,7 @@ from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own import grid, series
 from strokelib.own.scan import Curves, OwnScan
-from strokelib.own.volumes import Volume, read_volume
+from strokelib.own.volumes import Volume, from_networks, read_volume
 
 NUMBER = 0  # of the case; a scan of one's own has a name
 HEAD, SERIES = modalities.head(ISLES), "series"
@@ -31,7 +31,7 @@ WORDS = {
 }  # fmt: skip
 FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write outside the brain
 LEAST_FILLED = 0.05  # of the voxels
-HEAD_MM = (90.0, 300.0)  # between which lies the width of what a map shows in its largest slice
+HEAD_MM = (90.0, 300.0)  # between which lies the longer side of what a map shows
 
 
 def read_folder(
@@ -155,6 +155,7 @@ def assemble(
     for kind in MAPS:
         if kind in volumes:
             volumes = volumes | {kind: _emptied(kind, volumes[kind], said)}
+            _check_size(kind, volumes[kind])
     for kind in (HEAD, SERIES):
         if kind in volumes and np.isnan(volumes[kind].values).any():
             raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
@@ -167,13 +168,14 @@ def assemble(
     else:
         found = units.find(images)
         _check_units(images, found, volumes)
-        images = {kind: _in_range(kind, units.convert(image, found.get(kind)), volumes) for kind, image in images.items()}
+        images = {
+            kind: _in_range(kind, units.convert(image, found.get(kind)), volumes) for kind, image in images.items()
+        }
         said += units.remarks(images, found)
     stack = np.stack([np.float32(images[kind]) for kind in ISLES])
     case = Case(stack, None, brought.spacing, NUMBER, name, ISLES, tuple(said))
     try:
         mask = preprocess.check_case(case)
-        _check_head(mask, brought.spacing, volumes[HEAD])
         said = plausibility.remarks(case, mask)
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
@@ -253,12 +255,15 @@ def _in_range(kind: str, image, volumes: dict[str, Volume]) -> np.ndarray:
     return image
 
 
-def _check_head(mask, spacing, head: Volume) -> None:
-    """Refuse maps of something much smaller or larger than a head."""
-    columns, rows = (np.flatnonzero(mask.any((other, 2))) for other in (1, 0))
-    sides = [(np.ptp(line) + 1) * side for line, side in zip((columns, rows), spacing[:2], strict=True)]
-    if max(sides) > HEAD_MM[1] or max(sides) < HEAD_MM[0]:
+def _check_size(kind: str, volume: Volume) -> None:
+    """Refuse a map of something much smaller or larger than a head."""
+    order = np.abs(from_networks(volume)[:3, :3]).argmax(0)
+    shown = volume.values != 0
+    sides = [
+        (np.ptp(np.flatnonzero(shown.any(tuple({0, 1, 2} - {axis})))) + 1) * volume.spacing[axis] for axis in order[:2]
+    ]
+    if not HEAD_MM[0] <= max(sides) <= HEAD_MM[1]:
         raise CaseError(
-            f"{head.path} and its maps are not of a head: what the maps show is {sides[0]:.0f} x {sides[1]:.0f} mm, "
-            f"expected {HEAD_MM[0]:.0f} to {HEAD_MM[1]:.0f} mm; check the files and their spacing"
+            f"{volume.path} is not of a head: what the {kind} shows is {sides[0]:.0f} x {sides[1]:.0f} mm, expected "
+            f"{HEAD_MM[0]:.0f} to {HEAD_MM[1]:.0f} mm; check the file, its spacing, and that it is 0 outside the brain"
         )

@@ -68,9 +68,7 @@ def seen() -> dict[str, Seen]:
     """Read what the scans of training had, by quantity, from data/own_seen.csv."""
     with open(TABLE, newline="", encoding="utf-8") as file:
         return {
-            row["quantity"]: Seen(
-                row["quantity"], row["unit"], float(row["least"]), float(row["most"]), row["source"]
-            )
+            row["quantity"]: Seen(row["quantity"], row["unit"], float(row["least"]), float(row["most"]), row["source"])
             for row in csv.DictReader(file)
         }
 

@@ -18,7 +18,7 @@ CLOSED_MM, OPENED_MM = 6.0, 2.0  # gaps of the skull that are closed; bridges to
 LEAST_BRAIN_CM2 = 15.0  # in some slice; a brain has 120 to 180 where it is widest
 MOST_HEAD_CM2 = 450.0
 CALM_MM = 1.2  # sigma of the blur of curves in plane in which vessels are looked for
-EARLY_S = 6.0  # an artery peaks within this time after the earliest of the high curves
+LATE_S = 2.0  # a curve that rises this much later than the earliest is half as likely an artery's
 HIGH = 0.995  # vessels are among the half per cent of voxels that enhance most
 TOGETHER = 5  # voxels whose curves are averaged
 LEAST_PEAK_HU = 20.0  # no artery has less
@@ -140,9 +140,9 @@ def find_curves(series, head, brain, spacing, frame_s: float) -> Curves:
     ------
     CaseError : nothing in the brain enhances as an artery does.
 
-    Our choice: among the half per cent of voxels that enhance most, an artery peaks within 6 s of the earliest (the
-    twentieth part of them), and is the higher and the narrower the better: height by width at half height. A vein
-    peaks later than it and encloses the largest area.
+    Our choice: among the half per cent of voxels that enhance most, an artery is the earlier, the higher and the
+    narrower the better: height by width at half height, and half of it for 2 s by which a curve reaches half its height
+    later than the earliest. A vein peaks later than it and encloses the largest area.
     """
     near = ndimage.binary_dilation(brain, _disk(2.0 / spacing[0])[..., None]) & (head < BONE_HU)
     calm = _calm(series, near, CALM_MM / spacing[0])
@@ -156,11 +156,11 @@ def find_curves(series, head, brain, spacing, frame_s: float) -> Curves:
             f"no artery was found in the series: nothing in the brain rises by {LEAST_PEAK_HU:g} HU (at most "
             f"{peak.max():.0f}); is it a perfusion series in HU, and does the slab hold a large artery?"
         )
+    above = rises[high] > peak[high, None] / 2
+    half, width = above.argmax(1) * frame_s, above.sum(1) * frame_s
+    late = np.clip(half - np.quantile(half, 0.01), 0, None) / LATE_S
+    artery = high[np.argmax(peak[high] / width / (1 + late))]
     when = rises[high].argmax(1) * frame_s
-    width = (rises[high] > peak[high, None] / 2).sum(1) * frame_s
-    early = when <= np.quantile(when, 0.05) + EARLY_S
-    worth = np.where(early, peak[high] / width, 0)
-    artery = high[worth.argmax()]
     later = when > rises[artery].argmax() * frame_s
     area = np.where(later, np.clip(rises[high], 0, None).sum(1), 0)
     vein = high[area.argmax()] if later.any() else artery
