@@ -83,8 +83,9 @@ OTHERS = {
 }  # fmt: skip
 REMARKS = {
     "other axes": "the CT has its axes to RPI", "coronal": "axes to RSP", "512 x 512": "in milliseconds",
-    "128 x 128": "resampled to 0.89 mm", "two sizes": "another grid than the CT", "other units": "without the factor 10",
-    "filled": "NaN in", "narrow": "2 of 4 slices are left out", "oblong": "1.8 x 0.9 mm in plane",
+    "128 x 128": "resampled to 0.89 mm", "two sizes": "another grid than the CT",
+    "other units": "without the factor 10", "filled": "NaN in", "narrow": "2 of 4 slices are left out",
+    "oblong": "1.8 x 0.9 mm in plane",
     "tilted": "axes to LPS", "thin": "20 slices of 1 mm: averaged into 4 slabs of 5 mm",
 }  # fmt: skip
 

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from heads import change, make_case
+from own_scans import SPACING, phantom
 
+from strokelib.cases import Case
 from strokelib.modalities import ISLES
 from strokelib.own import checks
 from strokelib.own.scan import OwnScan
@@ -30,7 +32,7 @@ def usual(monkeypatch):
 def test_the_table_holds_every_quantity_with_its_unit():
     case = make_case()
     found, table = checks.measure(case, measured(case)[1]), checks.seen()
-    assert {name: unit for name, unit in found} == {row.quantity: row.unit for row in table.values()}
+    assert dict(found) == {row.quantity: row.unit for row in table.values()}
     for row in table.values():
         assert row.least <= row.most and row.source.startswith("synthetic cohort")
     assert {f"median of {name}" for name in ISLES} < {*table}
@@ -68,6 +70,18 @@ def test_what_lies_outside_is_said_in_a_plain_sentence(usual, monkeypatch):
     case = change(usual, "CBF", lambda image: np.where(image > 0, 10.0, 0))
     said = checks.outside_training(*measured(case))
     assert "CBF in the brain has a median of 1 mL/100 g/min; in the training scans it lay between 11 and 45" in said
+
+
+def test_maps_that_are_turned_around_are_said():
+    images = phantom().images
+    stack = np.stack([np.float32(images["CT" if name == "CT" else f"CT_{name}"]) for name in ISLES])
+    case = Case(stack, None, np.array(SPACING), 0, "Doe")
+    mask = case.maps.sum(0) != 0
+    assert checks.fit(case, mask) == ()
+    (said,) = checks.fit(case, mask[:, ::-1])
+    assert "fits that of the CT better with front and back exchanged" in said
+    stripped = change(case, "CT", lambda image: np.where(mask, image, 0))
+    assert checks.fit(stripped, mask[:, ::-1]) == ()  # no skull, nothing to compare with
 
 
 def test_geometry_and_registration_are_said(usual):

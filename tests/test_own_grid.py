@@ -31,9 +31,9 @@ def test_the_range_that_the_networks_saw_is_that_of_the_table_of_facts():
         rows = [row for row in csv.DictReader(file) if row["spacing_x_mm"]]
     across = [float(row["spacing_x_mm"]) for row in rows]
     thick = [float(row["spacing_z_mm"]) for row in rows]
-    assert grid.SEEN_MM == pytest.approx((min(across), max(across)), abs=1e-3)
+    assert (min(across), max(across)) == pytest.approx(grid.SEEN_MM, abs=1e-3)
     assert grid.SEEN_MM[0] < grid.USUAL_MM < grid.SEEN_MM[1]
-    assert grid.THICK_MM == pytest.approx(min(thick), rel=1e-3)
+    assert min(thick) == pytest.approx(grid.THICK_MM, rel=1e-3)
 
 
 @pytest.mark.parametrize("affine", [None, place(), tilted()])

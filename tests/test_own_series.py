@@ -121,7 +121,7 @@ def test_too_few_frames_or_an_impossible_time_are_refused(frames, frame_s, words
     ("curves", "words"),
     [
         (curves_of(bolus(), bolus(260, arrival=12)), ""),
-        (curves_of(bolus(arrival=0)), "contrast is already there 1 s after the series begins"),
+        (curves_of(bolus(arrival=0)), "contrast is there 1 s after the series begins"),
         (curves_of(bolus(35)), "the artery that was found rises by 3"),
         (curves_of(bolus(frames=16)), "cut short: the artery's curve is still at"),
         (curves_of(bolus(), bolus(260, arrival=40)), "cut short: the vein's curve is still at"),

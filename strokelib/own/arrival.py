@@ -1,4 +1,4 @@
-"""A folder with somebody's own scan: which file is which, what is wrong with it, and the scan that the networks can take.
+"""A folder with a scan of one's own: which file is which, what is wrong with it, and what the networks can take.
 
 Either a CT and the four maps, or a CT and the raw perfusion series, as NIfTI of any size, spacing and orientation. All
 is checked before anything is computed from it; nothing is written.
@@ -14,7 +14,7 @@ from strokelib import layouts, modalities, plausibility, preprocess, units
 from strokelib.cases import Case
 from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError
-from strokelib.own import grid, series
+from strokelib.own import checks, grid, series
 from strokelib.own.scan import Curves, OwnScan
 from strokelib.own.volumes import Volume, from_networks, read_volume
 
@@ -176,7 +176,7 @@ def assemble(
     case = Case(stack, None, brought.spacing, NUMBER, name, ISLES, tuple(said))
     try:
         mask = preprocess.check_case(case)
-        said = plausibility.remarks(case, mask)
+        said = [*plausibility.remarks(case, mask), *checks.fit(case, mask)]
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))
@@ -244,8 +244,8 @@ def _in_range(kind: str, image, volumes: dict[str, Volume]) -> np.ndarray:
     low, high, most = image.min(), image.max(), MODALITIES[kind].largest
     if low < -most or high > most:
         raise CaseError(
-            f"{volumes[kind].path} holds {low:g} to {high:g}, expected {kind} within {-most} to {most}; check its unit, "
-            "byte order and scale, or replace the file"
+            f"{volumes[kind].path} holds {low:g} to {high:g}, expected {kind} within {-most} to {most}; check its "
+            "unit, byte order and scale, or replace the file"
         )
     if low == high:
         raise CaseError(

@@ -1,4 +1,4 @@
-"""Does a scan of one's own lie outside what the networks saw when they were trained? In plain sentences.
+"""Do the images of a scan of one's own fit each other, and does it lie outside what the networks saw when trained?
 
 data/own_seen.csv holds what the scans of training had (tools/own_seen.py measures it): for each quantity the least, the
 quantiles and the most over scans.
@@ -12,7 +12,9 @@ import numpy as np
 
 from strokelib import registration
 from strokelib.modalities import MODALITIES
+from strokelib.nifti import CaseError
 from strokelib.own.scan import OwnScan
+from strokelib.own.series import brain_of
 from strokelib.run.runtime import ROOT
 
 TABLE = ROOT / "data" / "own_seen.csv"
@@ -21,6 +23,10 @@ SHARES = {"5th percentile": 0.05, "median": 0.5, "95th percentile": 0.95}
 # Of ninety scans one or two lie at an end of each quantity; a scan that is as far beyond it as a quarter of the whole
 # range is another matter.
 BEYOND = 0.25
+# How much better (Dice) the brain of the maps may fit that of the CT when it is turned around. Of a scan in order it
+# never fits better; headers that lie are found by their front and back, which differ most.
+TURNED_BETTER = 0.02
+ENDS = ("left and right", "front and back", "top and bottom")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,36 @@ def measure(case, preprocessed) -> dict[tuple[str, str], float]:
         ("registration score", ""): float(preprocessed.score),
         ("registration quality", ""): float(preprocessed.quality),
     }
+
+
+def fit(case, mask) -> tuple[str, ...]:
+    """Say whether the maps would fit the CT better if they were turned around, whatever the headers say.
+
+    Parameters
+    ----------
+    case : cases.Case
+    mask : (x, y, slice) bool, the brain by the maps
+
+    Returns
+    -------
+    a sentence for the axis that fits best, none where all is in order or the CT shows no skull to compare with.
+    """
+    try:
+        brain = brain_of(case.head, case.spacing)
+    except CaseError:
+        return ()
+    overlaps = [_dice(brain, mask), *(_dice(brain, np.flip(mask, axis)) for axis in range(3))]
+    best = int(np.argmax(overlaps))
+    if overlaps[best] <= overlaps[0] + TURNED_BETTER:
+        return ()
+    return (
+        f"the brain of the maps fits that of the CT better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} "
+        f"instead of {overlaps[0]:.2f}): is the header of one of them wrong?",
+    )
+
+
+def _dice(one, other) -> float:
+    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
 
 
 @cache

@@ -138,22 +138,21 @@ def resample(volume: Volume, grid: Grid, fill: float, inside=None) -> np.ndarray
 def _placed(reference: str, volumes: dict[str, Volume]) -> tuple[dict[str, Volume], list[str]]:
     """Give an image whose header does not say where it lies the place of one that it is like, or refuse it."""
     first, said = volumes[reference], []
-    silent = [name for name, volume in volumes.items() if volume.affine is None]
     stated = {name: volume for name, volume in volumes.items() if volume.affine is not None}
-    if not silent:
+    if not (silent := [name for name in volumes if name not in stated]):
         return volumes, said
-    for name, volume in volumes.items():
+    for volume in volumes.values():
         if volume.shape != first.shape or not np.allclose(volume.spacing, first.spacing, rtol=1e-2):
             raise CaseError(
                 f"{volume.path} has {in_words(volume.shape)} voxels of {in_words(volume.spacing)} mm, the {reference} "
                 f"{in_words(first.shape)} of {in_words(first.spacing)}, and the header of {', '.join(silent)} does not "
                 "say where it lies; resample them to one grid, or save them with headers that say"
             )
-    if len(axes := {volume.axes for volume in stated.values()}) > 1:
+    if len({volume.axes for volume in stated.values()}) > 1:
         raise CaseError(
             f"{first.path.parent}: the header of {', '.join(silent)} does not say where its axes point, and those of "
             f"the others disagree: {', '.join(f'{v.axes} ({name})' for name, v in stated.items())}; correct the "
-            f"headers, or save all images with the same axes (found {len(axes)} ways)"
+            "headers, or save all images with the same axes"
         )
     if not stated:
         said.append(
@@ -179,8 +178,8 @@ def _changes(volume: Volume, grid: Grid, spacing, name: str) -> list[str]:
         said.append(f"the {name} has its axes to {volume.axes} by its header: turned to LAS for the networks")
     if not np.allclose(own[:2], spacing[:2], rtol=SQUARE):
         said.append(
-            f"the {name} has voxels of {own[0]:.3g} x {own[1]:.3g} mm in plane: resampled to {spacing[0]:.3g} mm, since "
-            f"the networks saw {SEEN_MM[0]:.2f} to {SEEN_MM[1]:.2f}"
+            f"the {name} has voxels of {own[0]:.3g} x {own[1]:.3g} mm in plane: resampled to {spacing[0]:.3g} mm, "
+            f"since the networks saw {SEEN_MM[0]:.2f} to {SEEN_MM[1]:.2f}"
         )
     if own[2] < spacing[2] * (1 - SQUARE):
         said.append(
@@ -240,16 +239,14 @@ def _check_overlap(name: str, volume: Volume, reference: Volume, grid: Grid) -> 
     one = volume.values if volume.values.ndim == 3 else volume.values[..., 0]
     voxels = np.argwhere(one != 0 if name in MODALITIES else one > 0)
     voxels = voxels[:: max(1, len(voxels) // 20000)]
-    if not len(voxels):
-        return  # whoever reads the values refuses it
     onto = np.linalg.inv(grid.affine) @ volume.place
     there = voxels @ onto[:3, :3].T + onto[:3, 3]
-    share = ((there > -0.5) & (there < np.array(grid.shape) - 0.5)).all(1).mean()
+    share = ((there > -0.5) & (there < np.array(grid.shape) - 0.5)).all(1).mean() if len(there) else 0
     if share < LEAST_OVERLAP:
         raise CaseError(
-            f"{volume.path} lies elsewhere than {reference.path} by their headers: {100 * share:.0f} % of what it shows "
-            f"is in the field of that, expected at least {100 * LEAST_OVERLAP:.0f} %; correct the wrong header, or "
-            "register the two"
+            f"{volume.path} lies elsewhere than {reference.path} by their headers: {100 * share:.0f} % of what it "
+            f"shows is in the field of that, expected {100 * LEAST_OVERLAP:.0f} % at least; correct the wrong header, "
+            "or register the two"
         )
 
 

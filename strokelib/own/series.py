@@ -25,13 +25,14 @@ LEAST_PEAK_HU = 20.0  # no artery has less
 FULL_PEAK_HU = 60.0  # less is seen where a voxel is only in part an artery; ISLES 2018 has a median of 101
 MOVED_MM = 1.5
 NOT_DOWN = 0.5  # of the peak, at the end of the series
+HOW = perfusion.Deconvolution()
 VARIES = (
     "the maps were made here from the raw series and depend on the deconvolution: on one public series Tmax > 6 s was "
     "229, 329 and 242 mL where singular values below 10, 5 and 2 % were left out"
 )
 
 
-def maps_of_series(series, head, spacing, frame_s: float, how=perfusion.Deconvolution()):
+def maps_of_series(series, head, spacing, frame_s: float, how: perfusion.Deconvolution = HOW):
     """Make the four perfusion maps of a raw series, with the arterial and the venous curve that were found in it.
 
     Parameters
@@ -175,8 +176,8 @@ def _check_times(frames: int, frame_s: float) -> None:
         raise CaseError(f"the series has {frames} frames, at least {perfusion.MIN_FRAMES} are needed")
     if not FRAME_S[0] <= frame_s <= FRAME_S[1]:
         raise CaseError(
-            f"the series has a frame every {frame_s:g} s, expected {FRAME_S[0]:g} to {FRAME_S[1]:g}; correct its header, "
-            "or give seconds_per_frame"
+            f"the series has a frame every {frame_s:g} s, expected {FRAME_S[0]:g} to {FRAME_S[1]:g}; correct its "
+            "header, or give seconds_per_frame"
         )
 
 
@@ -209,12 +210,12 @@ def _curve_remarks(curves: Curves, frame_s: float) -> list[str]:
         said.append("no vein was found that peaks later than the artery: blood volume and flow may be too high")
     if (arrival := perfusion.bolus_arrival(calm)) <= 1:
         said.append(
-            f"contrast is already there {arrival * frame_s:g} s after the series begins, so that it has no baseline: "
+            f"contrast is there {arrival * frame_s:g} s after the series begins, so that it has no baseline: "
             "blood volume and flow are too low"
         )
     if calm.max() < FULL_PEAK_HU:
         said.append(
-            f"the artery that was found rises by {calm.max():.0f} HU alone (in ISLES 2018 by about 100): the slab may "
+            f"the artery that was found rises by {calm.max():.0f} HU alone (ISLES 2018: about 100): the slab may "
             "hold no large artery; look at its place"
         )
     for name, curve in (("artery", curves.artery), ("vein", curves.vein)):

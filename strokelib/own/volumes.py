@@ -16,7 +16,7 @@ from strokelib.nifti import CaseError
 
 SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers
 MOST_BYTES = 2**33  # of one file, unpacked; a series of 64 frames of 512 x 512 x 40 voxels of 8 bytes has 5 GB
-AGREE = 0.02  # by how much a voxel's sides may differ between affine and pixdim; rounding of either does less
+AGREE = (0.02, 0.02, 0.1)  # by how much a voxel's sides may differ between affine and pixdim: a tilt shears the last
 TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
 
 
@@ -151,7 +151,7 @@ def _affine(raw, spacing) -> np.ndarray | None:
         stated.append(raw.get_qform())
     stated = [affine for affine in stated if np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4]
     for affine in stated:
-        if np.allclose(np.linalg.norm(affine[:3, :3], axis=0), spacing, rtol=AGREE):
+        if (np.abs(np.linalg.norm(affine[:3, :3], axis=0) / spacing - 1) <= AGREE).all():
             axes = nib.io_orientation(affine)
             if np.isfinite(axes).all():
                 return affine
