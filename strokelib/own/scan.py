@@ -52,10 +52,14 @@ class Grid:
             )
         kind = volume.dtype if order == 0 else np.float32
         values = volume.astype(np.uint8 if volume.dtype == bool else kind, copy=False)
-        moved = ndimage.affine_transform(
-            values, self.onto[:3, :3], self.onto[:3, 3], tuple(self.shape), order=order, mode="grid-constant"
-        )
-        return moved.astype(kind, copy=False)
+        # The rim reaches to the ends of its voxels, which are wider than those of the reference image where slices
+        # were averaged.
+        moved = self._moved(values, order, "nearest")
+        return np.where(self._moved(np.ones(volume.shape, np.uint8), 0, "grid-constant"), moved, 0).astype(kind)
+
+    def _moved(self, values, order: int, mode: str) -> np.ndarray:
+        matrix, offset = self.onto[:3, :3], self.onto[:3, 3]
+        return ndimage.affine_transform(values, matrix, offset, tuple(self.shape), order=order, mode=mode)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,269 @@
+"""A folder with a scan of one's own: which file is which, what is wrong with it, and what the networks can take.
+
+Either a CT and the four maps, or a CT and the raw perfusion series, as NIfTI of any size, spacing and orientation. All
+is checked before anything is computed from it; nothing is written.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from strokelib import layouts, modalities, plausibility, preprocess, units
+from strokelib.cases import Case
+from strokelib.modalities import ISLES, MODALITIES
+from strokelib.nifti import CaseError
+from strokelib.own import checks, grid, series
+from strokelib.own.scan import Curves, OwnScan
+from strokelib.own.volumes import Volume, from_networks, read_volume
+
+NUMBER = 0  # of the case; a scan of one's own has a name
+HEAD, SERIES = modalities.head(ISLES), "series"
+MAPS = tuple(name for name in ISLES if name != HEAD)
+KINDS = (*ISLES, SERIES)
+# What the last telling word of a file name may be, besides the names of `layouts`; None is something else.
+WORDS = {
+    "ct": HEAD, "ncct": HEAD, "nect": HEAD, "nct": HEAD, "cbf": "CBF", "cbv": "CBV", "mtt": "MTT",
+    "tmax": "Tmax", "tmx": "Tmax", "ctp": SERIES, "4dpwi": SERIES, "pwi": SERIES, "series": SERIES, "dynamic": SERIES,
+    "perfusion": SERIES, "cta": None, "ttp": None, "tmip": None, "msk": None, "mask": None, "lesion": None, "ot": None,
+    "adc": None, "dwi": None, "mip": None, "seg": None, "core": None, "probability": None,
+}  # fmt: skip
+FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write outside the brain
+LEAST_FILLED = 0.05  # of the voxels
+HEAD_MM = (90.0, 300.0)  # between which lies the longer side of what a map shows
+
+
+def read_folder(
+    folder, names: dict[str, str] | None = None, name: str = "", seconds_per_frame: float | None = None
+) -> OwnScan:
+    """Read a scan of one's own from NIfTI files, check it, and bring it onto the networks' grid.
+
+    Parameters
+    ----------
+    folder : path of the folder, or of one with folders in it
+    names : file names by CT, CBF, CBV, MTT, Tmax and series, as far as they are to be given; paths count from the
+        folder. What is not given is told from the file names: their last word, such as cbf, ncct or ctp.
+    name : of the scan; that of the folder by default
+    seconds_per_frame : of a series, where its header is wrong
+
+    Returns
+    -------
+    OwnScan : with a remark for everything that was mended or guessed.
+
+    Raises
+    ------
+    CaseError : one error that says which file, what was expected and what to do. An image is missing, or there twice;
+        a file is damaged, a picture, of colors, or lies elsewhere than the CT; the CT is no head in HU; a map is in no
+        unit that is known, empty, or not 0 outside the brain; a series is too short or shows no artery.
+    """
+    folder = Path(folder)
+    files, said = find_files(folder, names)
+    volumes = {}
+    for kind, path in files.items():
+        volumes[kind] = volume = read_volume(path)
+        _check_frames(kind, volume)
+    if seconds_per_frame is not None and SERIES in volumes:
+        volumes[SERIES] = dataclasses.replace(volumes[SERIES], frame_s=float(seconds_per_frame))
+    return assemble(name or folder.resolve().name, volumes, files[HEAD], tuple(said))
+
+
+def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, Path], list[str]]:
+    """Tell which file of a folder is which image.
+
+    Parameters
+    ----------
+    folder, names : as of `read_folder`
+
+    Returns
+    -------
+    paths by CT and the four maps, or CT and series; remarks.
+
+    Raises
+    ------
+    CaseError : a folder that is not there, an image that is missing, or there twice.
+    """
+    folder, given = Path(folder), dict(names or {})
+    if not folder.is_dir():
+        raise CaseError(f"{folder} is no folder; give the one that holds the scan's NIfTI files")
+    if unknown := [kind for kind in given if kind not in KINDS]:
+        raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
+    found = {kind: [folder / file] for kind, file in given.items()}
+    chosen, other = {paths[0].resolve() for paths in found.values()}, []
+    for path in layouts.files_in(folder):
+        if not layouts.is_image(path.name) or path.resolve() in chosen:
+            continue
+        kind = kind_of(path.name)
+        if kind is None:
+            other.append(path.name)
+        elif kind not in given:
+            found.setdefault(kind, []).append(path)
+    lacking = [kind for kind in MAPS if kind not in found]
+    wanted = (HEAD, SERIES) if len(lacking) == len(MAPS) and SERIES in found else (HEAD, *MAPS)
+    for kind in wanted:
+        if len(found.get(kind, [])) > 1:
+            several = ", ".join(str(path.relative_to(folder)) for path in found[kind])
+            raise CaseError(
+                f"{folder} holds {len(found[kind])} images called {kind}: {several}; keep one, or name it in names"
+            )
+    if missing := [kind for kind in wanted if kind not in found]:
+        there = [f"{paths[0].name} ({kind})" for kind, paths in found.items()] + other
+        hint = ", or leave the series and no map" if SERIES in found and HEAD in found else ""
+        raise CaseError(
+            f"{folder} has no {', no '.join(missing)}; it holds {', '.join(there) or 'no NIfTI file'}; expected a CT "
+            f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names{hint}"
+        )
+    said = ["there are maps, so the raw series was not used"] if SERIES in found and SERIES not in wanted else []
+    return {kind: found[kind][0] for kind in wanted}, said
+
+
+def kind_of(name: str) -> str | None:
+    """Tell which image of a scan a file is by its name; None where the name does not say, or says something else.
+
+    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing.
+    """
+    words = re.split(r"[^0-9a-z]+", re.sub(r"\.nii(\.gz)?$", "", name.casefold()))
+    telling = [word for word in words if word in WORDS]
+    if telling:
+        return WORDS[telling[-1]]
+    kind = layouts.modality_of(name)
+    return SERIES if kind == "4DPWI" else kind if kind in ISLES else None
+
+
+def assemble(
+    name: str, volumes: dict[str, Volume], reference: Path | None, said: tuple[str, ...] = (), slices=()
+) -> OwnScan:
+    """Make a scan of one's own of images that are in memory, wherever they came from.
+
+    Parameters
+    ----------
+    name : of the scan
+    volumes : CT and the four maps by name, or CT and series
+    reference : NIfTI file of the CT, None where it came as DICOM
+    said : remarks so far
+    slices : DICOM files of the CT in the order of its slices, where it came as that
+
+    Returns
+    -------
+    OwnScan
+
+    Raises
+    ------
+    CaseError : see `read_folder`.
+    """
+    said = [*said]
+    for kind in MAPS:
+        if kind in volumes:
+            volumes = volumes | {kind: _emptied(kind, volumes[kind], said)}
+            _check_size(kind, volumes[kind])
+    for kind in (HEAD, SERIES):
+        if kind in volumes and np.isnan(volumes[kind].values).any():
+            raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
+    brought = grid.to_networks(HEAD, volumes)
+    said += brought.remarks
+    images, curves = brought.images, None
+    if SERIES in images:
+        images, curves = _from_series(images, brought.spacing, volumes[SERIES], said)
+        found = {}
+    else:
+        found = units.find(images)
+        _check_units(images, found, volumes)
+        images = {
+            kind: _in_range(kind, units.convert(image, found.get(kind)), volumes) for kind, image in images.items()
+        }
+        said += units.remarks(images, found)
+    stack = np.stack([np.float32(images[kind]) for kind in ISLES])
+    case = Case(stack, None, brought.spacing, NUMBER, name, ISLES, tuple(said))
+    try:
+        mask = preprocess.check_case(case)
+        said = [*plausibility.remarks(case, mask), *checks.fit(case, mask)]
+    except CaseError as error:
+        raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
+    case = dataclasses.replace(case, remarks=tuple(said))
+    origin = "series" if SERIES in volumes else "maps"
+    return OwnScan(name, case, brought.grid, reference, origin, curves, tuple(said), tuple(slices))
+
+
+def _check_frames(kind: str, volume: Volume) -> None:
+    frames = volume.values.shape[3] if volume.values.ndim == 4 else 1
+    if kind == SERIES and frames == 1:
+        raise CaseError(f"{volume.path} holds one image, expected a series (x, y, slice, frame); name the right file")
+    if kind != SERIES and frames > 1:
+        raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
+
+
+def _emptied(kind: str, volume: Volume, said: list[str]) -> Volume:
+    """Return a map with 0 where a known mark of the background, or NaN, fills it."""
+    values = volume.values
+    wrong = np.isnan(values)
+    marks = ["NaN"] if wrong.any() else []
+    for mark in FILLED:
+        filled = values == mark
+        if filled.mean() >= LEAST_FILLED:
+            wrong, marks = wrong | filled, [*marks, f"{mark}"]
+    if marks:
+        values = np.where(wrong, values.dtype.type(0), values)
+        share = 100 * wrong.mean()
+        said.append(f"{kind} is {' and '.join(marks)} in {share:.0f} % of its voxels, outside the brain: taken for 0")
+    if values.min() == values.max():
+        raise CaseError(f"{volume.path} is {values.min():g} everywhere, expected a {kind} map; replace the file")
+    return dataclasses.replace(volume, values=values)
+
+
+def _from_series(images, spacing, volume: Volume, said: list[str]) -> tuple[dict[str, np.ndarray], Curves]:
+    """Return the CT with maps made from the series, and the curves that were found in it."""
+    if volume.frame_s is None:
+        raise CaseError(
+            f"the header of {volume.path} does not say how many seconds lie between frames; give seconds_per_frame"
+        )
+    frame_s = volume.frame_s
+    if frame_s > 100:
+        frame_s /= 1000
+        said.append(f"the header says {volume.frame_s:g} s between frames: taken for milliseconds")
+    try:
+        maps, curves, remarks = series.maps_of_series(images[SERIES], images[HEAD], spacing, frame_s)
+    except CaseError as error:
+        raise CaseError(f"{volume.path}: {error}") from error
+    said += remarks
+    return {HEAD: images[HEAD], **maps}, curves
+
+
+def _check_units(images, found, volumes: dict[str, Volume]) -> None:
+    """Refuse times in no unit that is known, which a rule in seconds would take for what they are not."""
+    for kind, unit in found.items():
+        if unit is None and MODALITIES[kind].unit == "s":
+            middle = np.median(images[kind][images[kind] > 0])
+            raise CaseError(
+                f"{volumes[kind].path} has a median of {middle:.3g} in the brain, which is {kind} in no unit that is "
+                "known here; save it in seconds, or replace the file"
+            )
+
+
+def _in_range(kind: str, image, volumes: dict[str, Volume]) -> np.ndarray:
+    """Refuse what no scan can hold."""
+    low, high, most = image.min(), image.max(), MODALITIES[kind].largest
+    if low < -most or high > most:
+        raise CaseError(
+            f"{volumes[kind].path} holds {low:g} to {high:g}, expected {kind} within {-most} to {most}; check its "
+            "unit, byte order and scale, or replace the file"
+        )
+    if low == high:
+        raise CaseError(
+            f"{volumes[kind].path} is {low:g} everywhere in the field of the {HEAD}, expected a {kind} image; replace "
+            "the file, or check its header"
+        )
+    return image
+
+
+def _check_size(kind: str, volume: Volume) -> None:
+    """Refuse a map of something much smaller or larger than a head."""
+    order = np.abs(from_networks(volume)[:3, :3]).argmax(0)
+    shown = volume.values != 0
+    sides = [
+        (np.ptp(np.flatnonzero(shown.any(tuple({0, 1, 2} - {axis})))) + 1) * volume.spacing[axis] for axis in order[:2]
+    ]
+    if not HEAD_MM[0] <= max(sides) <= HEAD_MM[1]:
+        raise CaseError(
+            f"{volume.path} is not of a head: what the {kind} shows is {sides[0]:.0f} x {sides[1]:.0f} mm, expected "
+            f"{HEAD_MM[0]:.0f} to {HEAD_MM[1]:.0f} mm; check the file, its spacing, and that it is 0 outside the brain"
+        )

@@ -1,0 +1,150 @@
+"""Do the images of a scan of one's own fit each other, and does it lie outside what the networks saw when trained?
+
+data/own_seen.csv holds what the scans of training had (tools/own_seen.py measures it): for each quantity the least, the
+quantiles and the most over scans.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from strokelib import registration
+from strokelib.modalities import MODALITIES
+from strokelib.nifti import CaseError
+from strokelib.own.scan import OwnScan
+from strokelib.own.series import brain_of
+from strokelib.run.runtime import ROOT
+
+TABLE = ROOT / "data" / "own_seen.csv"
+COLUMNS = ("quantity", "unit", "scans", "least", "p5", "median", "p95", "most", "source")
+SHARES = {"5th percentile": 0.05, "median": 0.5, "95th percentile": 0.95}
+# Of ninety scans one or two lie at an end of each quantity; a scan that is as far beyond it as a quarter of the whole
+# range is another matter.
+BEYOND = 0.25
+# How much better (Dice) the brain of the maps may fit that of the CT when it is turned around. Of a scan in order it
+# never fits better; headers that lie are found by their front and back, which differ most.
+TURNED_BETTER = 0.02
+ENDS = ("left and right", "front and back", "top and bottom")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the scans of training had of one quantity."""
+
+    quantity: str
+    unit: str
+    least: float
+    most: float
+    source: str  # whose scans they were
+
+
+def measure(case, preprocessed) -> dict[tuple[str, str], float]:
+    """Measure what is compared, of one scan.
+
+    Parameters
+    ----------
+    case : cases.Case, in file units
+    preprocessed : preprocess.Preprocessed of it
+
+    Returns
+    -------
+    value by (quantity, unit): median, 5th and 95th percentile of each modality over the brain, share of the brain in
+    the field of view, slices, spacing, and how well the two sides of the head agree.
+    """
+    found = {}
+    for name, image in case.named.items():
+        how = MODALITIES[name]
+        values = np.quantile(image[preprocessed.mask].astype(np.float64) / how.divisor, [*SHARES.values()])
+        found |= {(f"{share} of {name}", how.unit): float(value) for share, value in zip(SHARES, values, strict=True)}
+    x, _, z = (float(side) for side in case.spacing)
+    return found | {
+        ("brain share", "%"): 100 * float(preprocessed.mask.mean()),
+        ("slice count", ""): float(preprocessed.mask.shape[2]),
+        ("voxel width", "mm"): x,
+        ("slice thickness", "mm"): z,
+        ("registration score", ""): float(preprocessed.score),
+        ("registration quality", ""): float(preprocessed.quality),
+    }
+
+
+def fit(case, mask) -> tuple[str, ...]:
+    """Say whether the maps would fit the CT better if they were turned around, whatever the headers say.
+
+    Parameters
+    ----------
+    case : cases.Case
+    mask : (x, y, slice) bool, the brain by the maps
+
+    Returns
+    -------
+    a sentence for the axis that fits best, none where all is in order or the CT shows no skull to compare with.
+    """
+    try:
+        brain = brain_of(case.head, case.spacing)
+    except CaseError:
+        return ()
+    overlaps = [_dice(brain, mask), *(_dice(brain, np.flip(mask, axis)) for axis in range(3))]
+    best = int(np.argmax(overlaps))
+    if overlaps[best] <= overlaps[0] + TURNED_BETTER:
+        return ()
+    return (
+        f"the brain of the maps fits that of the CT better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} "
+        f"instead of {overlaps[0]:.2f}): is the header of one of them wrong?",
+    )
+
+
+def _dice(one, other) -> float:
+    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
+
+
+@cache
+def seen() -> dict[str, Seen]:
+    """Read what the scans of training had, by quantity, from data/own_seen.csv."""
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return {
+            row["quantity"]: Seen(row["quantity"], row["unit"], float(row["least"]), float(row["most"]), row["source"])
+            for row in csv.DictReader(file)
+        }
+
+
+def outside_training(scan: OwnScan, preprocessed) -> tuple[str, ...]:
+    """Say in which respects a scan lies outside what the networks saw.
+
+    Parameters
+    ----------
+    scan : OwnScan
+    preprocessed : preprocess.Preprocessed of its case
+
+    Returns
+    -------
+    a sentence for each; none for a scan like those of training. The networks normalize each image over the brain, so
+    another level alone does them little harm; another program, protocol or unit behind it may.
+
+    Our choice: outside is what lies beyond the range over all scans of training by more than a quarter of it. For the
+    score of registration only less counts.
+    """
+    table, said = seen(), []
+    for (quantity, unit), value in measure(scan.case, preprocessed).items():
+        range_ = table[quantity]
+        room = BEYOND * (range_.most - range_.least)
+        if value < range_.least - room or (value > range_.most + room and not quantity.startswith("registration")):
+            said.append(_sentence(quantity, unit, value, range_))
+    doubt = registration.doubt(preprocessed.quality)
+    return (*said, *([doubt] if doubt else []))
+
+
+def _sentence(quantity: str, unit: str, value: float, range_: Seen) -> str:
+    share, _, name = quantity.partition(" of ")
+    between = f"in the training scans it lay between {_number(range_.least)} and {_number(range_.most)}"
+    if name:
+        return f"{name} in the brain has a {share} of {_number(value)} {unit}; {between}"
+    return f"the {quantity} is {_number(value)} {unit}".rstrip() + f"; {between}"
+
+
+def _number(value: float) -> str:
+    """Write a number with two or three digits, never as a power."""
+    if abs(value) >= 100 or float(value).is_integer():
+        return f"{value:.0f}"
+    return f"{value:.2g}" if abs(value) >= 0.1 else f"{value:.2f}"

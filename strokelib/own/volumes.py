@@ -1,0 +1,178 @@
+"""NIfTI files of any size, spacing and orientation, each with the place in space that its header states, if it does.
+
+Looser than `strokelib.nifti`, which reads the challenge's files: NaN may fill a map's background, a series may have an
+axis of length one, and the affine counts.
+"""
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from strokelib.nifti import CaseError
+
+SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers
+MOST_BYTES = 2**33  # of one file, unpacked; a series of 64 frames of 512 x 512 x 40 voxels of 8 bytes has 5 GB
+AGREE = (0.02, 0.02, 0.1)  # by how much a voxel's sides may differ between affine and pixdim: a tilt shears the last
+TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image as its file holds it.
+
+    `values` are (x, y, slice), or (x, y, slice, frame) of a series. `affine` (4, 4) takes a voxel to mm, to the right,
+    the front and up; None where the header does not say. `frame_s` is the time from one frame to the next in seconds,
+    None where there is one image alone, or the header does not say.
+    """
+
+    path: Path
+    values: np.ndarray
+    spacing: np.ndarray  # (3,) mm
+    affine: np.ndarray | None = None
+    frame_s: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along x, y and slice."""
+        return tuple(self.values.shape[:3])
+
+    @property
+    def axes(self) -> str:
+        """Where the axes point, such as "LAS" (left, anterior, superior); "" where the header does not say."""
+        return "" if self.affine is None else "".join(nib.aff2axcodes(self.affine))
+
+    @property
+    def place(self) -> np.ndarray:
+        """The affine, or for a header that does not say, the one of axes that point as those of the networks' grid.
+
+        Our choice: an image that does not say is taken to lie as those of ISLES 2018 do, whose affines are the identity
+        whatever the voxel: across, to the front, up. Whether its first axis points to the left or to the right of the
+        patient remains unknown; the cores that the networks saw lie on both sides alike.
+        """
+        return np.diag([-self.spacing[0], *self.spacing[1:], 1.0]) if self.affine is None else self.affine
+
+
+def read_volume(path) -> Volume:
+    """Read a NIfTI file with one 3-D image, or with a series of them along a fourth axis.
+
+    Parameters
+    ----------
+    path : .nii or .nii.gz; axes of length one after the third are dropped
+
+    Returns
+    -------
+    Volume : values in the file's own type, its slope and intercept applied. NaN may be among them.
+
+    Raises
+    ------
+    CaseError : no NIfTI file, damaged or cut short; a picture (2-D, or colors); more than four axes; infinite values; a
+        spacing outside of 0.1 to 30 mm; an affine that contradicts it.
+
+    Our choice: the spacing is pixdim's. An affine counts where its voxels are as large as that; the identity beside
+    another spacing, as in ISLES 2018, says nothing.
+    """
+    path = Path(path)
+    try:
+        return _decode(path)
+    except Exception as error:  # nibabel, gzip and zlib each raise their own
+        raise CaseError(f"cannot use {path} ({error}); replace the file, or correct its header") from error
+
+
+def _decode(path: Path) -> Volume:
+    content = _content(path)
+    kind = next((k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content)), None)
+    if kind is None:
+        raise OSError("not a NIfTI file")
+    # Looked at before nibabel does, which makes 1 mm of a 0 and takes the sign off a negative one.
+    raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    spacing, sides = raw["pixdim"][1:4].astype(float), _sides(raw.get_data_shape())
+    if not ((spacing >= SPACING_MM[0]) & (spacing <= SPACING_MM[1])).all():
+        raise ValueError(f"its spacing is {in_words(spacing)} mm, expected {SPACING_MM[0]:g} to {SPACING_MM[1]:g}")
+    stored = raw.get_data_dtype()
+    if stored.kind not in "iuf":
+        what = "colors, a picture of a map and no map" if stored.names else f"{stored}"
+        raise ValueError(f"it holds {what}; expected one real number a voxel")
+    if (size := raw.get_data_offset() + math.prod(sides) * stored.itemsize) > len(content):
+        raise OSError(f"its header promises {size} bytes, it holds {len(content)}")
+    values = np.asanyarray(kind.from_bytes(content).dataobj).reshape(sides)
+    if np.isinf(values).any():
+        raise ValueError("it holds infinite values")
+    frame_s = _frame_s(raw) if len(sides) == 4 else None
+    return Volume(path, values, spacing, _affine(raw, spacing), frame_s)
+
+
+def _content(path: Path) -> bytes:
+    """Read a file to its end, where gzip keeps the checksum."""
+    if not path.is_file():
+        raise OSError("no file, or a link that leads to none")
+    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(f"it holds more than {MOST_BYTES / 2**30:g} GB")
+    return content
+
+
+def _sides(shape) -> tuple[int, ...]:
+    """Return the sides without those of length one after the third: a series may come as (x, y, slice, 1, frame)."""
+    sides = [int(side) for side in shape]
+    kept = [*sides[:3], *(side for side in sides[3:] if side > 1)]
+    if len(kept) < 3 or min(kept) < 1 or min(kept[:2]) < 2:
+        raise ValueError(f"it is {len(sides)}-D {sides}, a picture; expected a volume (x, y, slice)")
+    if len(kept) > 4:
+        raise ValueError(f"it is {len(sides)}-D {sides}; expected (x, y, slice), or (x, y, slice, frame) of a series")
+    return tuple(kept)
+
+
+def _frame_s(raw) -> float | None:
+    """Return the seconds between frames by the unit that the header gives; without one they are taken for seconds.
+
+    The fourth axis is time by the standard; a series in the fifth may have its step there.
+    """
+    factor = {16: 1e-3, 24: 1e-6}.get(int(raw["xyzt_units"]) & 0x38, 1.0)
+    steps = [float(step) * factor for step in raw["pixdim"][4 : raw["dim"][0] + 1]]
+    return next((step for step in steps if math.isfinite(step) and step > 0), None)
+
+
+def _affine(raw, spacing) -> np.ndarray | None:
+    """Return the place that a header states: its sform, its qform, or None.
+
+    Raises
+    ------
+    ValueError : there is one, and its voxels are of another size than the spacing.
+    """
+    stated = []
+    if raw["sform_code"] > 0:
+        stated.append(raw.get_sform())
+    if raw["qform_code"] > 0:
+        stated.append(raw.get_qform())
+    stated = [affine for affine in stated if np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4]
+    for affine in stated:
+        if (np.abs(np.linalg.norm(affine[:3, :3], axis=0) / spacing - 1) <= AGREE).all():
+            axes = nib.io_orientation(affine)
+            if np.isfinite(axes).all():
+                return affine
+    told = [affine for affine in stated if not np.allclose(affine[:3, :3], np.eye(3))]
+    if told:
+        sides = np.linalg.norm(told[0][:3, :3], axis=0)
+        raise ValueError(
+            f"by its affine the sides of a voxel are {in_words(sides)} mm, by pixdim {in_words(spacing)} mm"
+        )
+    return None
+
+
+def in_words(sides) -> str:
+    """Write the sides of a voxel or of an image, such as "0.9 x 0.9 x 5"."""
+    return " x ".join(f"{side:.4g}" for side in sides)
+
+
+def from_networks(volume: Volume, axes=TO_NETWORKS) -> np.ndarray:
+    """Return the (4, 4) matrix that takes a voxel of an image turned to these axes to one of the image as it is.
+
+    Axes are exchanged and flipped, nothing else: an oblique image, such as one with a tilted gantry, keeps its slices.
+    """
+    turn = nib.orientations.ornt_transform(nib.io_orientation(volume.place), nib.orientations.axcodes2ornt(axes))
+    return nib.orientations.inv_ornt_aff(turn, volume.shape)

@@ -1,0 +1,101 @@
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from heads import change, make_case
+from own_scans import SPACING, phantom
+
+from strokelib.cases import Case
+from strokelib.modalities import ISLES
+from strokelib.own import checks
+from strokelib.own.scan import OwnScan
+
+
+def measured(case, mask=None, score=0.7, quality=0.7):
+    """Return a scan, and what preprocessing would say of it."""
+    mask = case.maps.sum(0) != 0 if mask is None else mask
+    scan = OwnScan("Doe", case, None, None, "maps")
+    return scan, SimpleNamespace(mask=mask, score=score, quality=quality)
+
+
+@pytest.fixture
+def usual(monkeypatch):
+    """Make the training scans those of which this one is the middle, within a tenth."""
+    case = make_case()
+    found = checks.measure(case, measured(case)[1])
+    table = {name: checks.Seen(name, unit, 0.9 * v, 1.1 * v, "test") for (name, unit), v in found.items()}
+    monkeypatch.setattr(checks, "seen", lambda: table)
+    return case
+
+
+def test_the_table_holds_every_quantity_with_its_unit():
+    case = make_case()
+    found, table = checks.measure(case, measured(case)[1]), checks.seen()
+    assert dict(found) == {row.quantity: row.unit for row in table.values()}
+    for row in table.values():
+        assert row.least <= row.most and row.source.startswith("synthetic cohort")
+    assert {f"median of {name}" for name in ISLES} < {*table}
+    assert table["slice thickness"].least == pytest.approx(4, abs=1.1) and table["slice thickness"].most == 12
+    assert 30 < table["median of CT"].least < table["median of CT"].most < 45
+    assert 4 < table["median of MTT"].least < table["median of MTT"].most < 12  # s
+
+
+def test_values_are_measured_over_the_brain_in_the_unit_that_is_shown():
+    case = change(make_case(), "CBF", lambda image: np.where(image > 0, 250, 0))
+    case = dataclasses.replace(case, spacing=np.array([0.9, 0.9, 5.0]))
+    mask = case.maps.sum(0) != 0
+    found = checks.measure(case, measured(case)[1])
+    assert found["median of CBF", "mL/100 g/min"] == found["5th percentile of CBF", "mL/100 g/min"] == 25
+    assert found["median of CT", "HU"] == pytest.approx(np.median(case.image("CT")[mask]), abs=1e-4)
+    assert found["brain share", "%"] == pytest.approx(100 * mask.mean())
+    assert (found["slice count", ""], found["voxel width", "mm"], found["slice thickness", "mm"]) == (2, 0.9, 5)
+    assert found["registration score", ""] == found["registration quality", ""] == 0.7
+
+
+def test_a_scan_like_those_of_training_is_not_remarked(usual):
+    assert checks.outside_training(*measured(usual)) == ()
+
+
+def test_little_beyond_the_range_is_not_remarked_and_far_beyond_is(usual):
+    """The range is a fifth of the value wide: a quarter of it more is 1.15 of the value."""
+    for factor, said in ((1.14, False), (0.86, False), (1.17, True), (0.83, True)):
+        case = change(usual, "MTT", lambda image, factor=factor: factor * image)
+        assert any("MTT in the brain has a median" in s for s in checks.outside_training(*measured(case))) == said
+
+
+def test_what_lies_outside_is_said_in_a_plain_sentence(usual, monkeypatch):
+    table = checks.seen() | {"median of CBF": checks.Seen("median of CBF", "mL/100 g/min", 11.2, 44.8, "test")}
+    monkeypatch.setattr(checks, "seen", lambda: table)
+    case = change(usual, "CBF", lambda image: np.where(image > 0, 10.0, 0))
+    said = checks.outside_training(*measured(case))
+    assert "CBF in the brain has a median of 1 mL/100 g/min; in the training scans it lay between 11 and 45" in said
+
+
+def test_maps_that_are_turned_around_are_said():
+    images = phantom().images
+    stack = np.stack([np.float32(images["CT" if name == "CT" else f"CT_{name}"]) for name in ISLES])
+    case = Case(stack, None, np.array(SPACING), 0, "Doe")
+    mask = case.maps.sum(0) != 0
+    assert checks.fit(case, mask) == ()
+    (said,) = checks.fit(case, mask[:, ::-1])
+    assert "fits that of the CT better with front and back exchanged" in said
+    stripped = change(case, "CT", lambda image: np.where(mask, image, 0))
+    assert checks.fit(stripped, mask[:, ::-1]) == ()  # no skull, nothing to compare with
+
+
+def test_geometry_and_registration_are_said(usual):
+    many = dataclasses.replace(usual, spacing=np.array([0.9, 0.9, 20.0]))
+    assert any("the slice thickness is 20 mm; in the training" in s for s in checks.outside_training(*measured(many)))
+    said = checks.outside_training(*measured(usual, score=0.2, quality=0.1))
+    assert any(s.startswith("the registration score is 0.2; in the training scans") for s in said)
+    assert any("hardly correlate once aligned" in s for s in said)
+    assert checks.outside_training(*measured(usual, score=0.99, quality=0.99)) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(5, "5"), (0.4306, "0.43"), (11.23, "11"), (1234.5, "1234"), (0.012, "0.01"), (44.9, "45"), (-3, "-3")],
+)
+def test_numbers_are_short(value, word):
+    assert checks._number(value) == word
