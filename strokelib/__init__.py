@@ -10,6 +10,7 @@ A room imports only from rooms named before it:
     evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
     evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
     evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, submission, own.scan,
-    figures.style, figures.cohort, figures.comparisons, figures.network, figures.scans, figures.scores,
+    own.quantities, own.registry,
+    figures.style, figures.cohort, figures.comparisons, figures.network, figures.report, figures.scans, figures.scores,
     figures.training, figures.trust
 """

@@ -1,0 +1,379 @@
+"""The one page about a segmented scan: maps, core, penumbra, mirror difference, certainty, curves and numbers.
+
+Every number on it has its unit and its definition beside it; the disclaimer stands at the foot. Lengths are in inches,
+on a sheet of A4.
+"""
+
+import textwrap
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch
+
+from strokelib.figures.style import LESION, STYLE, minus
+from strokelib.modalities import MODALITIES
+from strokelib.own.quantities import LATE, Quantity
+from strokelib.own.registry import without_folders
+from strokelib.own.scan import DISCLAIMER, Curves
+from strokelib.run.runtime import write_whole
+from strokelib.vocabulary import BLUE, RED, SKY
+
+WIDTH, HEIGHT = 8.27, 11.69  # of A4
+MARGIN, ASIDE = 0.45, 5.98  # where the sheet and its column at the right begin
+TOP, BOTTOM = 10.42, 3.12  # of the images
+NAMES, BARS, GAP = 0.3, 0.62, 0.1  # room at the left of a row of slices, at its right, between two blocks
+LINE, SMALL = 0.127, 7  # height of a line of the table; size of its letters
+MOST = 7  # slices
+AROUND_MM, BAR_MM = 6, 50  # shown around the brain; length of the scale bar
+DIFFERENCE = 30  # mL/100 g/min, where the colors of the mirror difference end
+ASIDE_LETTERS, ASIDE_LINES = 36, 46  # of the column at the right
+PENUMBRA = f"Tmax > {LATE:g} s outside the core"
+FONTS = {"pdf.fonttype": 42, "axes.titlesize": 8}
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """What stands on the page. Volumes are (x, y, slice) on the networks' grid."""
+
+    name: str  # of the scan
+    images: dict[str, np.ndarray]  # by name in file units, as Case.named
+    brain: np.ndarray  # bool
+    core: np.ndarray  # bool
+    probability: np.ndarray
+    spacing: np.ndarray  # (3,) in mm
+    quantities: tuple[Quantity, ...]
+    network: str  # a line: which networks, threshold, mode
+    difference: np.ndarray | None = None  # of CBF, mL/100 g/min, as quantities.mirror_difference
+    uncertainty: np.ndarray | None = None
+    uncertainty_label: str = "SD of passes"
+    coverage: str = ""  # a sentence: which coverage of the interval was measured
+    remarks: tuple[str, ...] = ()
+    curves: Curves | None = None  # of a raw series
+    sides: tuple[str, str] = ("", "")  # as quantities.sides
+    label: str = DISCLAIMER  # at the foot
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A row of slices."""
+
+    name: str
+    unit: str  # of the color bar
+    volume: np.ndarray | None  # in that unit; None for core and penumbra
+    window: tuple[float, float] = (0, 1)
+    colors: str = "inferno"
+
+
+def page(shown: Page):
+    """Draw the page.
+
+    Parameters
+    ----------
+    shown : Page
+
+    Returns
+    -------
+    Figure of A4, upright. The caller saves it (`save_report`, `pages_to_pdf`) and closes it.
+
+    Raises
+    ------
+    ValueError : volumes of different shapes, or a brain without a voxel.
+    """
+    _check(shown)
+    with plt.rc_context(STYLE | FONTS):
+        fig = plt.figure(figsize=(WIDTH, HEIGHT))
+        chosen = choose_slices(shown.core, shown.brain)
+        _heading(fig, shown, chosen)
+        _slices(fig, shown, chosen)
+        _aside(fig, shown)
+        _table(fig, shown.quantities)
+        _foot(fig, shown.label)
+    return fig
+
+
+def choose_slices(core, brain, most: int = MOST) -> list[int]:
+    """Choose the slices of a page, in their order.
+
+    Parameters
+    ----------
+    core, brain : bool (x, y, slice)
+    most : how many
+
+    Returns
+    -------
+    All slices with brain where they are few; else the half of `most` with the largest core, where there is core, and
+    then, time and again, the one farthest from those chosen, so that the rest spreads evenly.
+    """
+    there = np.flatnonzero(brain.any(axis=(0, 1)))
+    if len(there) <= most:
+        return there.tolist()
+    size = np.count_nonzero(core, axis=(0, 1))[there]
+    largest = [k for k in np.argsort(-size, kind="stable")[: (most + 1) // 2] if size[k]]
+    chosen = largest or [0, len(there) - 1]
+    while len(chosen) < most:
+        apart = abs(np.subtract.outer(np.arange(len(there)), chosen)).min(axis=1)
+        chosen.append(int(apart.argmax()))
+    return there[sorted(chosen)].tolist()
+
+
+def save_report(fig, png=None, pdf=None) -> None:
+    """Save a page as PNG, as PDF or as both, the same bytes for the same page, and close it.
+
+    Raises
+    ------
+    OSError : the disk is full or may not be written to; nothing half-written stays.
+    """
+    try:
+        if png is not None:
+            write_whole(png, lambda temporary: fig.savefig(temporary, dpi=150, format="png"))
+        if pdf is not None:
+            write_whole(pdf, lambda temporary: _write_pdf(temporary, [fig]))
+    finally:
+        plt.close(fig)
+
+
+def pages_to_pdf(path, figures) -> None:
+    """Write pages into one PDF, the same bytes for the same pages; each is closed when it is written.
+
+    Parameters
+    ----------
+    figures : of `page`; a generator is taken from page by page, so that one at a time is in memory
+
+    Raises
+    ------
+    OSError : as `save_report`.
+    """
+    write_whole(path, lambda temporary: _write_pdf(temporary, figures, close=True))
+
+
+def _write_pdf(path, figures, close: bool = False) -> None:
+    # Without a date, so that what did not change has the same bytes.
+    facts = {"CreationDate": None, "Title": "strokelib: one page per scan", "Keywords": DISCLAIMER}
+    with plt.rc_context(FONTS), PdfPages(path, metadata=facts) as pages:
+        for fig in figures:
+            pages.savefig(fig, dpi=200)
+            if close:
+                plt.close(fig)
+
+
+def _check(shown: Page) -> None:
+    """Refuse volumes that do not fit."""
+    volumes = shown.images | {"core": shown.core, "probability": shown.probability}
+    volumes |= {"difference": shown.difference, "uncertainty": shown.uncertainty}
+    shape = np.shape(shown.brain)
+    odd = [f"{name} {np.shape(volume)}" for name, volume in volumes.items() if volume is not None]
+    odd = [text for text in odd if not text.endswith(f" {shape}")]
+    if odd or len(shape) != 3 or not np.any(shown.brain):
+        what = ", ".join(odd) or "no voxel of the brain"
+        raise ValueError(f"{shown.name}: expected volumes (x, y, slice) of the brain's shape {shape}, got {what}")
+
+
+def _write(fig, x: float, y: float, text: str, size: float = SMALL, **look):
+    """Write text at a place in inches."""
+    return fig.text(x / WIDTH, y / HEIGHT, text, fontsize=size, **look)
+
+
+def _place(fig, left: float, bottom: float, width: float, height: float):
+    """Make axes at a place in inches."""
+    return fig.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
+
+
+def _told(quantity: Quantity) -> str:
+    """Write a value with its unit."""
+    known = quantity.value is not None and quantity.unit != "ratio"
+    return f"{quantity.text} {quantity.unit}" if known else quantity.text
+
+
+def _heading(fig, shown: Page, chosen) -> None:
+    by_name = {quantity.name: quantity for quantity in shown.quantities}
+
+    def told(name):
+        return _told(by_name[name])
+
+    _write(fig, MARGIN, 11.3, textwrap.shorten(shown.name, 70, placeholder=" …"), 12, weight="bold")
+    core = f"core {told('core_ml')}"
+    if by_name["core_low_ml"].value is not None:
+        core += f" (90 % interval {told('core_low_ml')} to {told('core_high_ml')})"
+    parts = [core, f"Tmax > 6 s {told('tmax_6_ml')}", f"mismatch {told('mismatch_ml')}"]
+    parts.append(f"ratio {told('mismatch_ratio')}")
+    _write(fig, MARGIN, 11.08, " · ".join(parts), 9)
+    _write(fig, MARGIN, 10.9, textwrap.shorten(shown.network, 140, placeholder=" …"), SMALL, color="0.25")
+    count, (across, _, through) = np.shape(shown.brain)[2], shown.spacing
+    text = f"{count} slices {through:.3g} mm apart, voxels {across:.3g} mm wide, {len(chosen)} slices shown"
+    sides = "left and right by the header" if any(shown.sides) else "the header does not tell left from right"
+    _write(fig, MARGIN, 10.74, f"{text}; light blue line: core; {sides}", SMALL, color="0.25")
+
+
+def _rows(shown: Page) -> list[_Row]:
+    """List the rows of slices."""
+    rows = []
+    for name, image in shown.images.items():
+        kind = MODALITIES[name]
+        rows.append(_Row(name, kind.unit, image / kind.divisor, kind.window, kind.colors))
+    rows.append(_Row("core,\npenumbra", "", None))
+    if shown.difference is not None:
+        limits = (-DIFFERENCE, DIFFERENCE)
+        rows.append(_Row("CBF less\nmirror", MODALITIES["CBF"].unit, shown.difference, limits, "RdBu"))
+    rows.append(_Row("proba-\nbility", "of core", shown.probability))
+    if shown.uncertainty is not None:
+        top = max(float(np.nanmax(shown.uncertainty)), 0.01)
+        rows.append(_Row("uncer-\ntainty", shown.uncertainty_label, shown.uncertainty, (0, top)))
+    return rows
+
+
+def _slices(fig, shown: Page, chosen) -> None:
+    """Draw the rows of slices, in two blocks side by side where slices are few."""
+    rows, box = _rows(shown), _box(shown.brain, shown.spacing)
+    wide, high = (side.stop - side.start for side in box)
+    room, best = ASIDE - 0.12 - MARGIN, (0, 0, 0)
+    for blocks in (1, 2):
+        deep = -(-len(rows) // blocks)
+        width = (room - (blocks - 1) * GAP) / blocks - NAMES - BARS
+        height = min((TOP - BOTTOM) / deep, width / len(chosen) * high / wide)
+        best = max(best, (height, blocks, deep))
+    height, blocks, deep = best
+    width = height * wide / high * len(chosen)
+    ct = _mosaic(shown.images["CT"], chosen, box) if "CT" in shown.images else None
+    core = _mosaic(shown.core.astype(np.float32), chosen, box)
+    late = shown.brain & (shown.images["Tmax"] > LATE) if "Tmax" in shown.images else np.zeros_like(shown.brain)
+    late = _mosaic(late.astype(np.float32), chosen, box)
+    for place, row in enumerate(rows):
+        left = MARGIN + NAMES + place // deep * (NAMES + width + BARS + GAP)
+        bottom = TOP - height * (place % deep + 1)
+        ax = _place(fig, left, bottom, width, height * 0.97)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        _write(fig, left - 0.06, bottom + height / 2, row.name, SMALL, rotation=90, ha="right", va="center")
+        if row.volume is None:
+            _paint(ax, ct, core, late)
+            _legend(fig, left + width + 0.05, bottom + height / 2)
+            continue
+        image = _mosaic(row.volume, chosen, box)
+        drawn = ax.imshow(image, cmap=row.colors, vmin=row.window[0], vmax=row.window[1], aspect="auto")
+        if np.nanmax(core) > 0:
+            color = LESION if row.colors != "RdBu" else "black"
+            ax.contour(np.nan_to_num(core), [0.5], colors=[color], linewidths=0.6)
+        bar = _place(fig, left + width + 0.05, bottom + height * 0.08, 0.08, height * 0.8)
+        fig.colorbar(drawn, cax=bar).set_label(row.unit, fontsize=SMALL, labelpad=1)
+        bar.set_yticks(row.window)
+        bar.set_yticklabels([minus(f"{end:.2g}") for end in row.window], fontsize=SMALL)
+        bar.tick_params(length=2, pad=1)
+        if place % deep == 0:
+            _number_slices(ax, shown, chosen, high / wide)
+        if place == 0:
+            _mark(ax, shown, wide, high)
+
+
+def _box(brain, spacing) -> tuple[slice, slice]:
+    """Return the box of the brain in plane, some millimeters wider, but not wider than the image."""
+    box = []
+    for axis, other in ((0, 1), (1, 0)):
+        seen, margin = np.flatnonzero(brain.any(axis=(other, 2))), round(AROUND_MM / spacing[axis])
+        box.append(slice(max(seen[0] - margin, 0), min(seen[-1] + margin + 1, brain.shape[axis])))
+    return tuple(box)
+
+
+def _mosaic(volume, chosen, box) -> np.ndarray:
+    """Lay slices (x, y) side by side, upright: one picture draws many times faster than an axes each."""
+    tiles = [np.rot90(np.asarray(volume, np.float32)[*box, k]) for k in chosen]
+    for tile in tiles:
+        tile[:, -1] = np.nan  # a thin line between two slices
+    return np.concatenate(tiles, axis=1)
+
+
+def _paint(ax, ct, core, late) -> None:
+    """Paint core and penumbra on the CT."""
+    if ct is not None:
+        low, high = MODALITIES["CT"].window
+        ax.imshow(ct, cmap=MODALITIES["CT"].colors, vmin=low, vmax=high, aspect="auto")
+    painted = np.zeros((*core.shape, 4), np.float32)
+    painted[late > 0] = to_rgba(SKY, 0.75)
+    painted[core > 0] = to_rgba(RED, 0.9)
+    ax.imshow(painted, aspect="auto")
+
+
+def _legend(fig, x: float, y: float) -> None:
+    handles = [Patch(color=RED, label="core"), Patch(color=SKY, label=f"Tmax\n> {LATE:g} s")]
+    place = (x / WIDTH - 0.008, y / HEIGHT)
+    look = {"fontsize": SMALL, "handlelength": 0.7, "handletextpad": 0.3, "borderpad": 0, "labelspacing": 0.2}
+    fig.legend(handles=handles, loc="center left", bbox_to_anchor=place, **look)
+
+
+def _number_slices(ax, shown: Page, chosen, ratio: float) -> None:
+    """Write above each slice which it is, and how far it lies from the first."""
+    first = np.shape(shown.brain)[2] > 0 and shown.spacing[2]
+    for place, k in enumerate(chosen):
+        text = f"{k + 1}: {k * first:.0f} mm"
+        x = (place + 0.5) / len(chosen)
+        ax.text(x, 1.02, text, transform=ax.transAxes, fontsize=SMALL, ha="center", va="bottom")
+
+
+def _mark(ax, shown: Page, wide: int, high: int) -> None:
+    """Mark the sides and a length on the first slice."""
+    for text, x, align in zip(shown.sides, (2, wide - 4), ("left", "right"), strict=True):
+        ax.text(x, high * 0.5, text, color="white", fontsize=SMALL, ha=align, va="center")
+    length = BAR_MM / shown.spacing[0]
+    ax.plot([3, 3 + length], [high - 4, high - 4], color="white", linewidth=1.2, solid_capstyle="butt")
+    ax.text(3 + length + 3, high - 3, f"{BAR_MM} mm", color="white", fontsize=SMALL, va="bottom", ha="left")
+
+
+def _aside(fig, shown: Page) -> None:
+    """Draw the curves, where there are any, and write the remarks."""
+    top, lines = TOP + 0.1, ASIDE_LINES
+    if shown.curves is not None:
+        _curves(fig, shown.curves, top)
+        top, lines = top - 2.15, lines - 18
+    sentences = [shown.coverage] * bool(shown.coverage) + [without_folders(text) for text in shown.remarks]
+    if not sentences:
+        sentences = ["No remarks: nothing was mended, and nothing looks unlike the scans of the training."]
+    text = [textwrap.wrap(minus(sentence), ASIDE_LETTERS) for sentence in sentences]
+    written, left = [], 0
+    for part in text:
+        if len(written) + len(part) > lines - 2:
+            left += 1
+        elif not left:
+            written += [*part, ""]
+    if left:
+        written.append(f"… {left} more in the registry file.")
+    _write(fig, ASIDE, top, "Remarks", 8, weight="bold", va="top")
+    _write(fig, ASIDE, top - 0.2, "\n".join(written), SMALL, va="top", linespacing=1.25)
+
+
+def _curves(fig, curves: Curves, top: float) -> None:
+    """Draw the arterial and the venous curve."""
+    ax = _place(fig, ASIDE + 0.32, top - 1.75, WIDTH - MARGIN - ASIDE - 0.36, 1.5)
+    ax.plot(curves.times, curves.artery, color=RED, linewidth=1.2, marker=".", markersize=2.5, label="artery (AIF)")
+    ax.plot(curves.times, curves.vein, color=BLUE, linewidth=1.2, marker=".", markersize=2.5, label="vein (VOF)")
+    ax.set_xlabel("time (s)", fontsize=SMALL, labelpad=1)
+    ax.set_ylabel("over baseline (HU)", fontsize=SMALL, labelpad=1)
+    ax.tick_params(labelsize=SMALL, length=2)
+    ax.legend(fontsize=SMALL, loc="upper right", borderpad=0, handlelength=1.2)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.25 * (high - low))
+    ax.set_title("curves of the raw series", fontsize=8)
+
+
+def _table(fig, quantities) -> None:
+    """Write a line for each quantity: what, how much, in which unit, and what that is."""
+    columns = (MARGIN, 2.62, 2.68, 3.12)
+    y = BOTTOM - 0.28
+    for x, text, align in zip(columns, ("quantity", "value", "unit", "definition"), "lrll", strict=True):
+        _write(fig, x, y, text, SMALL, weight="bold", ha={"l": "left", "r": "right"}[align])
+    line = mpl.lines.Line2D(
+        [MARGIN / WIDTH, 1 - MARGIN / WIDTH], [(y - 0.04) / HEIGHT] * 2, color="0.5", linewidth=0.6
+    )
+    fig.add_artist(line)
+    for row, quantity in enumerate(quantities, start=1):
+        cells = (quantity.label, quantity.text, quantity.unit, quantity.why or quantity.definition)
+        for x, text, align in zip(columns, cells, ("left", "right", "left", "left"), strict=True):
+            _write(fig, x, y - 0.03 - row * LINE, text, SMALL, ha=align)
+
+
+def _foot(fig, label: str) -> None:
+    _write(fig, WIDTH / 2, 0.3, label, 9, weight="bold", ha="center", color=RED)
+    if DISCLAIMER not in label:
+        _write(fig, WIDTH / 2, 0.14, DISCLAIMER, 9, weight="bold", ha="center", color=RED)
