@@ -7,13 +7,16 @@ on a sheet of A4.
 import textwrap
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import to_rgba
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
 
+from strokelib.evaluation.tables import counted
 from strokelib.figures.style import LESION, STYLE, minus
 from strokelib.modalities import MODALITIES
 from strokelib.own.quantities import LATE, Quantity
@@ -23,16 +26,16 @@ from strokelib.run.runtime import write_whole
 from strokelib.vocabulary import BLUE, RED, SKY
 
 WIDTH, HEIGHT = 8.27, 11.69  # of A4
-MARGIN, ASIDE = 0.45, 5.98  # where the sheet and its column at the right begin
-TOP, BOTTOM = 10.42, 3.12  # of the images
+MARGIN, ASIDE = 0.45, 6.15  # where the sheet and its column at the right begin
+TOP, BOTTOM = 10.34, 3.3  # of the images
 NAMES, BARS, GAP = 0.3, 0.62, 0.1  # room at the left of a row of slices, at its right, between two blocks
-LINE, SMALL = 0.127, 7  # height of a line of the table; size of its letters
-MOST = 7  # slices
+LINE, SMALL = 0.138, 7  # height of a line of the table; size of its letters
+MOST = 8  # slices
 AROUND_MM, BAR_MM = 6, 50  # shown around the brain; length of the scale bar
 DIFFERENCE = 30  # mL/100 g/min, where the colors of the mirror difference end
-ASIDE_LETTERS, ASIDE_LINES = 36, 46  # of the column at the right
-PENUMBRA = f"Tmax > {LATE:g} s outside the core"
-FONTS = {"pdf.fonttype": 42, "axes.titlesize": 8}
+ASIDE_LETTERS, ASIDE_LINES, CURVES_LINES = 31, 56, 18  # of the column at the right; as high as the curves
+UNIT_LETTERS = 10  # of a unit beside a color bar
+DIVERGING, FAINT = "RdBu", 0.05  # colors of the mirror difference; share of the largest value below which CT is seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ class _Row:
     volume: np.ndarray | None  # in that unit; None for core and penumbra
     window: tuple[float, float] = (0, 1)
     colors: str = "inferno"
+    over: bool = False  # drawn on the CT, where it is not faint
 
 
 def page(shown: Page):
@@ -84,7 +88,7 @@ def page(shown: Page):
     ValueError : volumes of different shapes, or a brain without a voxel.
     """
     _check(shown)
-    with plt.rc_context(STYLE | FONTS):
+    with plt.rc_context(STYLE):
         fig = plt.figure(figsize=(WIDTH, HEIGHT))
         chosen = choose_slices(shown.core, shown.brain)
         _heading(fig, shown, chosen)
@@ -153,7 +157,7 @@ def pages_to_pdf(path, figures) -> None:
 def _write_pdf(path, figures, close: bool = False) -> None:
     # Without a date, so that what did not change has the same bytes.
     facts = {"CreationDate": None, "Title": "strokelib: one page per scan", "Keywords": DISCLAIMER}
-    with plt.rc_context(FONTS), PdfPages(path, metadata=facts) as pages:
+    with PdfPages(path, metadata=facts) as pages:
         for fig in figures:
             pages.savefig(fig, dpi=200)
             if close:
@@ -174,12 +178,18 @@ def _check(shown: Page) -> None:
 
 def _write(fig, x: float, y: float, text: str, size: float = SMALL, **look):
     """Write text at a place in inches."""
-    return fig.text(x / WIDTH, y / HEIGHT, text, fontsize=size, **look)
+    # A name or a remark may hold a dollar sign, which is no formula.
+    return fig.text(x / WIDTH, y / HEIGHT, text, fontsize=size, parse_math=False, **look)
 
 
 def _place(fig, left: float, bottom: float, width: float, height: float):
     """Make axes at a place in inches."""
     return fig.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
+
+
+def _cut(text: str, most: int) -> str:
+    """Keep so many letters of a text at most."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def _told(quantity: Quantity) -> str:
@@ -194,18 +204,19 @@ def _heading(fig, shown: Page, chosen) -> None:
     def told(name):
         return _told(by_name[name])
 
-    _write(fig, MARGIN, 11.3, textwrap.shorten(shown.name, 70, placeholder=" …"), 12, weight="bold")
+    _write(fig, MARGIN, 11.3, _cut(shown.name, 60), 12, weight="bold")
     core = f"core {told('core_ml')}"
     if by_name["core_low_ml"].value is not None:
         core += f" (90 % interval {told('core_low_ml')} to {told('core_high_ml')})"
     parts = [core, f"Tmax > 6 s {told('tmax_6_ml')}", f"mismatch {told('mismatch_ml')}"]
     parts.append(f"ratio {told('mismatch_ratio')}")
     _write(fig, MARGIN, 11.08, " · ".join(parts), 9)
-    _write(fig, MARGIN, 10.9, textwrap.shorten(shown.network, 140, placeholder=" …"), SMALL, color="0.25")
+    _write(fig, MARGIN, 10.9, _cut(shown.network, 135), color="0.25")
     count, (across, _, through) = np.shape(shown.brain)[2], shown.spacing
-    text = f"{count} slices {through:.3g} mm apart, voxels {across:.3g} mm wide, {len(chosen)} slices shown"
+    text = f"{counted(count, 'slice', 'slices')} {through:.3g} mm apart, voxels {across:.3g} mm wide, {len(chosen)} shown"
     sides = "left and right by the header" if any(shown.sides) else "the header does not tell left from right"
-    _write(fig, MARGIN, 10.74, f"{text}; light blue line: core; {sides}", SMALL, color="0.25")
+    line = "line: core" if np.any(shown.core) else "no core was found"
+    _write(fig, MARGIN, 10.74, f"{text}, places from the first slice; {line}; {sides}", color="0.25")
 
 
 def _rows(shown: Page) -> list[_Row]:
@@ -217,11 +228,11 @@ def _rows(shown: Page) -> list[_Row]:
     rows.append(_Row("core,\npenumbra", "", None))
     if shown.difference is not None:
         limits = (-DIFFERENCE, DIFFERENCE)
-        rows.append(_Row("CBF less\nmirror", MODALITIES["CBF"].unit, shown.difference, limits, "RdBu"))
-    rows.append(_Row("proba-\nbility", "of core", shown.probability))
+        rows.append(_Row("CBF less\nmirror", MODALITIES["CBF"].unit, shown.difference, limits, DIVERGING))
+    rows.append(_Row("probability", "of core", shown.probability, over=True))
     if shown.uncertainty is not None:
         top = max(float(np.nanmax(shown.uncertainty)), 0.01)
-        rows.append(_Row("uncer-\ntainty", shown.uncertainty_label, shown.uncertainty, (0, top)))
+        rows.append(_Row("uncertainty", shown.uncertainty_label, shown.uncertainty, (0, top), over=True))
     return rows
 
 
@@ -241,31 +252,53 @@ def _slices(fig, shown: Page, chosen) -> None:
     core = _mosaic(shown.core.astype(np.float32), chosen, box)
     late = shown.brain & (shown.images["Tmax"] > LATE) if "Tmax" in shown.images else np.zeros_like(shown.brain)
     late = _mosaic(late.astype(np.float32), chosen, box)
+    outline = _outline(core)
     for place, row in enumerate(rows):
         left = MARGIN + NAMES + place // deep * (NAMES + width + BARS + GAP)
         bottom = TOP - height * (place % deep + 1)
         ax = _place(fig, left, bottom, width, height * 0.97)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-        _write(fig, left - 0.06, bottom + height / 2, row.name, SMALL, rotation=90, ha="right", va="center")
+        _write(fig, left - 0.06, bottom + height / 2, row.name, rotation=90, ha="right", va="center")
         if row.volume is None:
             _paint(ax, ct, core, late)
             _legend(fig, left + width + 0.05, bottom + height / 2)
-            continue
-        image = _mosaic(row.volume, chosen, box)
-        drawn = ax.imshow(image, cmap=row.colors, vmin=row.window[0], vmax=row.window[1], aspect="auto")
-        if np.nanmax(core) > 0:
-            color = LESION if row.colors != "RdBu" else "black"
-            ax.contour(np.nan_to_num(core), [0.5], colors=[color], linewidths=0.6)
-        bar = _place(fig, left + width + 0.05, bottom + height * 0.08, 0.08, height * 0.8)
-        fig.colorbar(drawn, cax=bar).set_label(row.unit, fontsize=SMALL, labelpad=1)
-        bar.set_yticks(row.window)
-        bar.set_yticklabels([minus(f"{end:.2g}") for end in row.window], fontsize=SMALL)
-        bar.tick_params(length=2, pad=1)
+        else:
+            drawn = _draw(ax, row, _mosaic(row.volume, chosen, box), ct, outline)
+            _bar(fig, drawn, row, (left + width + 0.05, bottom, height))
         if place % deep == 0:
-            _number_slices(ax, shown, chosen, high / wide)
-        if place == 0:
-            _mark(ax, shown, wide, high)
+            _number_slices(ax, shown, chosen)
+    _mark(fig, shown, (MARGIN + NAMES, TOP - height * deep, width / len(chosen)), wide)
+
+
+def _draw(ax, row: _Row, image, ct, outline: Path):
+    """Draw a row of slices with the outline of the core; what is of few voxels alone, on the CT."""
+    if row.over and ct is not None:
+        _show(ax, ct, "CT")
+        image = np.ma.masked_less(image, FAINT * row.window[1])
+    drawn = ax.imshow(image, cmap=row.colors, vmin=row.window[0], vmax=row.window[1], aspect="auto")
+    color = "black" if row.colors == DIVERGING else LESION
+    ax.add_patch(PathPatch(outline, facecolor="none", edgecolor=color, linewidth=0.6))
+    return drawn
+
+
+def _outline(core) -> Path:
+    """Find the outline of the core on a mosaic, once for all rows."""
+    lines = contour_generator(z=np.nan_to_num(core)).lines(0.5)
+    return Path.make_compound_path(*map(Path, lines)) if lines else Path(np.empty((0, 2)))
+
+
+def _bar(fig, drawn, row: _Row, place) -> None:
+    """Draw a row's color bar with its unit, at (left, bottom) and as high as the row."""
+    left, bottom, height = place
+    bar = _place(fig, left, bottom + height * 0.1, 0.08, height * 0.77)
+    fig.colorbar(drawn, cax=bar, ticks=row.window)
+    bar.set_yticklabels([minus(f"{end:.2g}") for end in row.window], fontsize=SMALL)
+    bar.tick_params(length=2, pad=1)
+    bar.set_ylabel("")
+    unit = textwrap.fill(row.unit, UNIT_LETTERS)
+    look = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1}
+    _write(fig, left + 0.51, bottom + height / 2, unit, multialignment="center", **look)
 
 
 def _box(brain, spacing) -> tuple[slice, slice]:
@@ -281,19 +314,24 @@ def _mosaic(volume, chosen, box) -> np.ndarray:
     """Lay slices (x, y) side by side, upright: one picture draws many times faster than an axes each."""
     tiles = [np.rot90(np.asarray(volume, np.float32)[*box, k]) for k in chosen]
     for tile in tiles:
-        tile[:, -1] = np.nan  # a thin line between two slices
+        tile[:, -1] = np.nan  # a white line between two slices
     return np.concatenate(tiles, axis=1)
 
 
 def _paint(ax, ct, core, late) -> None:
     """Paint core and penumbra on the CT."""
     if ct is not None:
-        low, high = MODALITIES["CT"].window
-        ax.imshow(ct, cmap=MODALITIES["CT"].colors, vmin=low, vmax=high, aspect="auto")
+        _show(ax, ct, "CT")
     painted = np.zeros((*core.shape, 4), np.float32)
     painted[late > 0] = to_rgba(SKY, 0.75)
     painted[core > 0] = to_rgba(RED, 0.9)
     ax.imshow(painted, aspect="auto")
+
+
+def _show(ax, image, name: str) -> None:
+    """Draw a modality in its window."""
+    low, high = MODALITIES[name].window
+    ax.imshow(image, cmap=MODALITIES[name].colors, vmin=low, vmax=high, aspect="auto")
 
 
 def _legend(fig, x: float, y: float) -> None:
@@ -303,22 +341,27 @@ def _legend(fig, x: float, y: float) -> None:
     fig.legend(handles=handles, loc="center left", bbox_to_anchor=place, **look)
 
 
-def _number_slices(ax, shown: Page, chosen, ratio: float) -> None:
-    """Write above each slice which it is, and how far it lies from the first."""
-    first = np.shape(shown.brain)[2] > 0 and shown.spacing[2]
+def _number_slices(ax, shown: Page, chosen) -> None:
+    """Write above each slice which it is, and how far it lies from the first; mark the sides of the first one shown."""
     for place, k in enumerate(chosen):
-        text = f"{k + 1}: {k * first:.0f} mm"
-        x = (place + 0.5) / len(chosen)
-        ax.text(x, 1.02, text, transform=ax.transAxes, fontsize=SMALL, ha="center", va="bottom")
+        text, x = f"slice {k + 1}\n{k * shown.spacing[2]:.0f} mm", (place + 0.5) / len(chosen)
+        ax.text(x, 1.02, text, transform=ax.transAxes, fontsize=SMALL, ha="center", va="bottom", linespacing=1)
+    for text, x, align in zip(shown.sides, (0.03, 0.95), ("left", "right"), strict=True):
+        look = {"color": "white", "weight": "bold", "fontsize": SMALL, "transform": ax.transAxes}
+        ax.text(x / len(chosen), 0.97, text, ha=align, va="top", **look)
 
 
-def _mark(ax, shown: Page, wide: int, high: int) -> None:
-    """Mark the sides and a length on the first slice."""
-    for text, x, align in zip(shown.sides, (2, wide - 4), ("left", "right"), strict=True):
-        ax.text(x, high * 0.5, text, color="white", fontsize=SMALL, ha=align, va="center")
-    length = BAR_MM / shown.spacing[0]
-    ax.plot([3, 3 + length], [high - 4, high - 4], color="white", linewidth=1.2, solid_capstyle="butt")
-    ax.text(3 + length + 3, high - 3, f"{BAR_MM} mm", color="white", fontsize=SMALL, va="bottom", ha="left")
+def _mark(fig, shown: Page, place, wide: int) -> None:
+    """Draw a length below the slices, at (left, bottom), where a slice of so many voxels has the third of `place`."""
+    left, bottom, width = place
+    length, y = width * BAR_MM / (wide * shown.spacing[0]), bottom - 0.08
+    fig.add_artist(_line((left, left + length), y, color="black", linewidth=1.5))
+    _write(fig, left + length + 0.05, y, f"{BAR_MM} mm", va="center")
+
+
+def _line(ends, y: float, **look) -> Line2D:
+    """Make a level line between two places in inches."""
+    return Line2D([x / WIDTH for x in ends], [y / HEIGHT] * 2, **look)
 
 
 def _aside(fig, shown: Page) -> None:
@@ -326,10 +369,10 @@ def _aside(fig, shown: Page) -> None:
     top, lines = TOP + 0.1, ASIDE_LINES
     if shown.curves is not None:
         _curves(fig, shown.curves, top)
-        top, lines = top - 2.15, lines - 18
+        top, lines = top - 2.15, lines - CURVES_LINES
     sentences = [shown.coverage] * bool(shown.coverage) + [without_folders(text) for text in shown.remarks]
     if not sentences:
-        sentences = ["No remarks: nothing was mended, and nothing looks unlike the scans of the training."]
+        sentences = ["None."]
     text = [textwrap.wrap(minus(sentence), ASIDE_LETTERS) for sentence in sentences]
     written, left = [], 0
     for part in text:
@@ -340,12 +383,12 @@ def _aside(fig, shown: Page) -> None:
     if left:
         written.append(f"… {left} more in the registry file.")
     _write(fig, ASIDE, top, "Remarks", 8, weight="bold", va="top")
-    _write(fig, ASIDE, top - 0.2, "\n".join(written), SMALL, va="top", linespacing=1.25)
+    _write(fig, ASIDE, top - 0.2, "\n".join(written), va="top", linespacing=1.25)
 
 
 def _curves(fig, curves: Curves, top: float) -> None:
     """Draw the arterial and the venous curve."""
-    ax = _place(fig, ASIDE + 0.32, top - 1.75, WIDTH - MARGIN - ASIDE - 0.36, 1.5)
+    ax = _place(fig, ASIDE + 0.36, top - 1.75, WIDTH - MARGIN - ASIDE - 0.36, 1.5)
     ax.plot(curves.times, curves.artery, color=RED, linewidth=1.2, marker=".", markersize=2.5, label="artery (AIF)")
     ax.plot(curves.times, curves.vein, color=BLUE, linewidth=1.2, marker=".", markersize=2.5, label="vein (VOF)")
     ax.set_xlabel("time (s)", fontsize=SMALL, labelpad=1)
@@ -362,15 +405,12 @@ def _table(fig, quantities) -> None:
     columns = (MARGIN, 2.62, 2.68, 3.12)
     y = BOTTOM - 0.28
     for x, text, align in zip(columns, ("quantity", "value", "unit", "definition"), "lrll", strict=True):
-        _write(fig, x, y, text, SMALL, weight="bold", ha={"l": "left", "r": "right"}[align])
-    line = mpl.lines.Line2D(
-        [MARGIN / WIDTH, 1 - MARGIN / WIDTH], [(y - 0.04) / HEIGHT] * 2, color="0.5", linewidth=0.6
-    )
-    fig.add_artist(line)
+        _write(fig, x, y, text, weight="bold", ha={"l": "left", "r": "right"}[align])
+    fig.add_artist(_line((MARGIN, WIDTH - MARGIN), y - 0.04, color="0.5", linewidth=0.6))
     for row, quantity in enumerate(quantities, start=1):
         cells = (quantity.label, quantity.text, quantity.unit, quantity.why or quantity.definition)
         for x, text, align in zip(columns, cells, ("left", "right", "left", "left"), strict=True):
-            _write(fig, x, y - 0.03 - row * LINE, text, SMALL, ha=align)
+            _write(fig, x, y - 0.03 - row * LINE, text, ha=align)
 
 
 def _foot(fig, label: str) -> None:

@@ -41,7 +41,7 @@ TABLE = {
         f"rcbf_{share}_ml": Definition(
             f"rCBF < {share} %",
             "mL",
-            f"Tmax > 6 s and CBF under {share} % of the healthy side's mean, as the clinical rule",
+            f"Tmax > 6 s and CBF under {share} % of the healthy side's mean, without specks",
             _BY_SHARE.get(share, "convention of perfusion software"),
         )
         for share in SHARES
