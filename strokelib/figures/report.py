@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
-from contourpy import contour_generator
 from matplotlib.backends.backend_pdf import PdfPages
-from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch
-from matplotlib.path import Path
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from strokelib.evaluation.tables import counted
-from strokelib.figures.style import LESION, STYLE, minus
+from strokelib.figures import mosaic
+from strokelib.figures.mosaic import DIVERGING, Row
+from strokelib.figures.style import STYLE, minus
 from strokelib.modalities import MODALITIES
 from strokelib.own.quantities import LATE, Quantity
 from strokelib.own.registry import without_folders
@@ -30,12 +30,11 @@ MARGIN, ASIDE = 0.45, 6.15  # where the sheet and its column at the right begin
 TOP, BOTTOM = 10.34, 3.3  # of the images
 NAMES, BARS, GAP = 0.3, 0.62, 0.1  # room at the left of a row of slices, at its right, between two blocks
 LINE, SMALL = 0.138, 7  # height of a line of the table; size of its letters
-MOST = 8  # slices
-AROUND_MM, BAR_MM = 6, 50  # shown around the brain; length of the scale bar
+BAR_MM = 50  # length of the scale bar
 DIFFERENCE = 30  # mL/100 g/min, where the colors of the mirror difference end
 ASIDE_LETTERS, ASIDE_LINES, CURVES_LINES = 31, 56, 18  # of the column at the right; as high as the curves
+EDGE = withStroke(linewidth=1.5, foreground="black")  # of letters on an image
 UNIT_LETTERS = 10  # of a unit beside a color bar
-DIVERGING, FAINT = "RdBu", 0.05  # colors of the mirror difference; share of the largest value below which CT is seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +59,6 @@ class Page:
     label: str = DISCLAIMER  # at the foot
 
 
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """A row of slices."""
-
-    name: str
-    unit: str  # of the color bar
-    volume: np.ndarray | None  # in that unit; None for core and penumbra
-    window: tuple[float, float] = (0, 1)
-    colors: str = "inferno"
-    over: bool = False  # drawn on the CT, where it is not faint
-
-
 def page(shown: Page):
     """Draw the page.
 
@@ -90,38 +77,13 @@ def page(shown: Page):
     _check(shown)
     with plt.rc_context(STYLE):
         fig = plt.figure(figsize=(WIDTH, HEIGHT))
-        chosen = choose_slices(shown.core, shown.brain)
+        chosen = mosaic.choose_slices(shown.core, shown.brain)
         _heading(fig, shown, chosen)
         _slices(fig, shown, chosen)
         _aside(fig, shown)
         _table(fig, shown.quantities)
         _foot(fig, shown.label)
     return fig
-
-
-def choose_slices(core, brain, most: int = MOST) -> list[int]:
-    """Choose the slices of a page, in their order.
-
-    Parameters
-    ----------
-    core, brain : bool (x, y, slice)
-    most : how many
-
-    Returns
-    -------
-    All slices with brain where they are few; else the half of `most` with the largest core, where there is core, and
-    then, time and again, the one farthest from those chosen, so that the rest spreads evenly.
-    """
-    there = np.flatnonzero(brain.any(axis=(0, 1)))
-    if len(there) <= most:
-        return there.tolist()
-    size = np.count_nonzero(core, axis=(0, 1))[there]
-    largest = [k for k in np.argsort(-size, kind="stable")[: (most + 1) // 2] if size[k]]
-    chosen = largest or [0, len(there) - 1]
-    while len(chosen) < most:
-        apart = abs(np.subtract.outer(np.arange(len(there)), chosen)).min(axis=1)
-        chosen.append(int(apart.argmax()))
-    return there[sorted(chosen)].tolist()
 
 
 def save_report(fig, png=None, pdf=None) -> None:
@@ -213,32 +175,33 @@ def _heading(fig, shown: Page, chosen) -> None:
     _write(fig, MARGIN, 11.08, " · ".join(parts), 9)
     _write(fig, MARGIN, 10.9, _cut(shown.network, 135), color="0.25")
     count, (across, _, through) = np.shape(shown.brain)[2], shown.spacing
-    text = f"{counted(count, 'slice', 'slices')} {through:.3g} mm apart, voxels {across:.3g} mm wide, {len(chosen)} shown"
+    slices = counted(count, "slice", "slices")
+    text = f"{slices} {through:.3g} mm apart, voxels {across:.3g} mm wide, {len(chosen)} shown"
     sides = "left and right by the header" if any(shown.sides) else "the header does not tell left from right"
     line = "line: core" if np.any(shown.core) else "no core was found"
     _write(fig, MARGIN, 10.74, f"{text}, places from the first slice; {line}; {sides}", color="0.25")
 
 
-def _rows(shown: Page) -> list[_Row]:
+def _rows(shown: Page) -> list[Row]:
     """List the rows of slices."""
     rows = []
     for name, image in shown.images.items():
         kind = MODALITIES[name]
-        rows.append(_Row(name, kind.unit, image / kind.divisor, kind.window, kind.colors))
-    rows.append(_Row("core,\npenumbra", "", None))
+        rows.append(Row(name, kind.unit, image / kind.divisor, kind.window, kind.colors))
+    rows.append(Row("core,\npenumbra", "", None))
     if shown.difference is not None:
         limits = (-DIFFERENCE, DIFFERENCE)
-        rows.append(_Row("CBF less\nmirror", MODALITIES["CBF"].unit, shown.difference, limits, DIVERGING))
-    rows.append(_Row("probability", "of core", shown.probability, over=True))
+        rows.append(Row("CBF less\nmirror", MODALITIES["CBF"].unit, shown.difference, limits, DIVERGING))
+    rows.append(Row("probability", "of core", shown.probability, over=True))
     if shown.uncertainty is not None:
         top = max(float(np.nanmax(shown.uncertainty)), 0.01)
-        rows.append(_Row("uncertainty", shown.uncertainty_label, shown.uncertainty, (0, top), over=True))
+        rows.append(Row("uncertainty", shown.uncertainty_label, shown.uncertainty, (0, top), over=True))
     return rows
 
 
 def _slices(fig, shown: Page, chosen) -> None:
     """Draw the rows of slices, in two blocks side by side where slices are few."""
-    rows, box = _rows(shown), _box(shown.brain, shown.spacing)
+    rows, box = _rows(shown), mosaic.box(shown.brain, shown.spacing)
     wide, high = (side.stop - side.start for side in box)
     room, best = ASIDE - 0.12 - MARGIN, (0, 0, 0)
     for blocks in (1, 2):
@@ -248,11 +211,11 @@ def _slices(fig, shown: Page, chosen) -> None:
         best = max(best, (height, blocks, deep))
     height, blocks, deep = best
     width = height * wide / high * len(chosen)
-    ct = _mosaic(shown.images["CT"], chosen, box) if "CT" in shown.images else None
-    core = _mosaic(shown.core.astype(np.float32), chosen, box)
+    ct = mosaic.lay(shown.images["CT"], chosen, box) if "CT" in shown.images else None
+    core = mosaic.lay(shown.core, chosen, box)
     late = shown.brain & (shown.images["Tmax"] > LATE) if "Tmax" in shown.images else np.zeros_like(shown.brain)
-    late = _mosaic(late.astype(np.float32), chosen, box)
-    outline = _outline(core)
+    late = mosaic.lay(late, chosen, box)
+    outline = mosaic.outline(core)
     for place, row in enumerate(rows):
         left = MARGIN + NAMES + place // deep * (NAMES + width + BARS + GAP)
         bottom = TOP - height * (place % deep + 1)
@@ -261,34 +224,17 @@ def _slices(fig, shown: Page, chosen) -> None:
         ax.spines[:].set_visible(False)
         _write(fig, left - 0.06, bottom + height / 2, row.name, rotation=90, ha="right", va="center")
         if row.volume is None:
-            _paint(ax, ct, core, late)
+            mosaic.paint(ax, ct, core, late)
             _legend(fig, left + width + 0.05, bottom + height / 2)
         else:
-            drawn = _draw(ax, row, _mosaic(row.volume, chosen, box), ct, outline)
+            drawn = mosaic.draw(ax, row, mosaic.lay(row.volume, chosen, box), ct, outline)
             _bar(fig, drawn, row, (left + width + 0.05, bottom, height))
         if place % deep == 0:
             _number_slices(ax, shown, chosen)
     _mark(fig, shown, (MARGIN + NAMES, TOP - height * deep, width / len(chosen)), wide)
 
 
-def _draw(ax, row: _Row, image, ct, outline: Path):
-    """Draw a row of slices with the outline of the core; what is of few voxels alone, on the CT."""
-    if row.over and ct is not None:
-        _show(ax, ct, "CT")
-        image = np.ma.masked_less(image, FAINT * row.window[1])
-    drawn = ax.imshow(image, cmap=row.colors, vmin=row.window[0], vmax=row.window[1], aspect="auto")
-    color = "black" if row.colors == DIVERGING else LESION
-    ax.add_patch(PathPatch(outline, facecolor="none", edgecolor=color, linewidth=0.6))
-    return drawn
-
-
-def _outline(core) -> Path:
-    """Find the outline of the core on a mosaic, once for all rows."""
-    lines = contour_generator(z=np.nan_to_num(core)).lines(0.5)
-    return Path.make_compound_path(*map(Path, lines)) if lines else Path(np.empty((0, 2)))
-
-
-def _bar(fig, drawn, row: _Row, place) -> None:
+def _bar(fig, drawn, row: Row, place) -> None:
     """Draw a row's color bar with its unit, at (left, bottom) and as high as the row."""
     left, bottom, height = place
     bar = _place(fig, left, bottom + height * 0.1, 0.08, height * 0.77)
@@ -299,39 +245,6 @@ def _bar(fig, drawn, row: _Row, place) -> None:
     unit = textwrap.fill(row.unit, UNIT_LETTERS)
     look = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1}
     _write(fig, left + 0.51, bottom + height / 2, unit, multialignment="center", **look)
-
-
-def _box(brain, spacing) -> tuple[slice, slice]:
-    """Return the box of the brain in plane, some millimeters wider, but not wider than the image."""
-    box = []
-    for axis, other in ((0, 1), (1, 0)):
-        seen, margin = np.flatnonzero(brain.any(axis=(other, 2))), round(AROUND_MM / spacing[axis])
-        box.append(slice(max(seen[0] - margin, 0), min(seen[-1] + margin + 1, brain.shape[axis])))
-    return tuple(box)
-
-
-def _mosaic(volume, chosen, box) -> np.ndarray:
-    """Lay slices (x, y) side by side, upright: one picture draws many times faster than an axes each."""
-    tiles = [np.rot90(np.asarray(volume, np.float32)[*box, k]) for k in chosen]
-    for tile in tiles:
-        tile[:, -1] = np.nan  # a white line between two slices
-    return np.concatenate(tiles, axis=1)
-
-
-def _paint(ax, ct, core, late) -> None:
-    """Paint core and penumbra on the CT."""
-    if ct is not None:
-        _show(ax, ct, "CT")
-    painted = np.zeros((*core.shape, 4), np.float32)
-    painted[late > 0] = to_rgba(SKY, 0.75)
-    painted[core > 0] = to_rgba(RED, 0.9)
-    ax.imshow(painted, aspect="auto")
-
-
-def _show(ax, image, name: str) -> None:
-    """Draw a modality in its window."""
-    low, high = MODALITIES[name].window
-    ax.imshow(image, cmap=MODALITIES[name].colors, vmin=low, vmax=high, aspect="auto")
 
 
 def _legend(fig, x: float, y: float) -> None:
@@ -348,7 +261,7 @@ def _number_slices(ax, shown: Page, chosen) -> None:
         ax.text(x, 1.02, text, transform=ax.transAxes, fontsize=SMALL, ha="center", va="bottom", linespacing=1)
     for text, x, align in zip(shown.sides, (0.03, 0.95), ("left", "right"), strict=True):
         look = {"color": "white", "weight": "bold", "fontsize": SMALL, "transform": ax.transAxes}
-        ax.text(x / len(chosen), 0.97, text, ha=align, va="top", **look)
+        ax.text(x / len(chosen), 0.97, text, ha=align, va="top", path_effects=[EDGE], **look)
 
 
 def _mark(fig, shown: Page, place, wide: int) -> None:
@@ -373,7 +286,7 @@ def _aside(fig, shown: Page) -> None:
     sentences = [shown.coverage] * bool(shown.coverage) + [without_folders(text) for text in shown.remarks]
     if not sentences:
         sentences = ["None."]
-    text = [textwrap.wrap(minus(sentence), ASIDE_LETTERS) for sentence in sentences]
+    text = [textwrap.wrap(sentence, ASIDE_LETTERS) for sentence in sentences]
     written, left = [], 0
     for part in text:
         if len(written) + len(part) > lines - 2:
