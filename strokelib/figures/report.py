@@ -30,6 +30,7 @@ MARGIN, ASIDE = 0.45, 6.15  # where the sheet and its column at the right begin
 TOP, BOTTOM = 10.34, 3.3  # of the images
 NAMES, BARS, GAP = 0.3, 0.62, 0.1  # room at the left of a row of slices, at its right, between two blocks
 LINE, SMALL = 0.138, 7  # height of a line of the table; size of its letters
+BAR = "color bar"  # by which these axes are known
 BAR_MM = 50  # length of the scale bar
 DIFFERENCE = 30  # mL/100 g/min, where the colors of the mirror difference end
 ASIDE_LETTERS, ASIDE_LINES, CURVES_LINES = 31, 56, 18  # of the column at the right; as high as the curves
@@ -241,7 +242,7 @@ def _bar(fig, drawn, row: Row, place) -> None:
     fig.colorbar(drawn, cax=bar, ticks=row.window)
     bar.set_yticklabels([minus(f"{end:.2g}") for end in row.window], fontsize=SMALL)
     bar.tick_params(length=2, pad=1)
-    bar.set_ylabel("")
+    bar.set_label(BAR)
     unit = textwrap.fill(row.unit, UNIT_LETTERS)
     look = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1}
     _write(fig, left + 0.51, bottom + height / 2, unit, multialignment="center", **look)
