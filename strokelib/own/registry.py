@@ -1,0 +1,126 @@
+"""What a stroke registry takes of a segmented scan: one flat row, as JSON for one scan and as CSV for many.
+
+Nothing about the patient is written: neither a header nor a path, only the name that the user chose for the scan.
+"""
+
+import csv
+import io
+import json
+import platform
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from strokelib.own.quantities import TABLE, Quantity
+from strokelib.own.scan import DISCLAIMER
+from strokelib.run.runtime import write_whole
+
+PACKAGES = ("strokelib", "torch", "numpy", "scipy")
+# From a slash that begins a path, or a drive, to the last one of the remark: folders are named after patients.
+_FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:|~|\.{1,2})?[/\\].*[/\\]")
+
+
+@dataclass(frozen=True)
+class How:
+    """How a scan was segmented."""
+
+    mode: str  # "slices" or "exact"
+    threshold: float  # probability over which a voxel is core
+    min_lesion_voxels: int
+    sha256: tuple[str, ...]  # of each network's file
+    origin: str = ""  # as OwnScan.origin: whose maps they are
+
+
+def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
+    """Make the row of one scan: plain text and numbers, every unit in the name of its column.
+
+    Parameters
+    ----------
+    name : of the scan, as the user chose it; nothing else tells whose it is
+    quantities : of `quantities.measure`
+    how : How
+    remarks : sentences; the folders of a path in them are left out
+
+    Returns
+    -------
+    The disclaimer first, then the scan's name, the quantities in the order of TABLE (None where undefined, `undefined`
+    says why), mode, threshold, networks, versions and remarks.
+
+    Raises
+    ------
+    ValueError : a quantity is missing, there twice or unknown.
+    """
+    names = [quantity.name for quantity in quantities]
+    if sorted(names) != sorted(TABLE):
+        raise ValueError(f"a row needs each of {', '.join(TABLE)} once, got {', '.join(names)}; see quantities.measure")
+    by_name: dict[str, Quantity] = {quantity.name: quantity for quantity in quantities}
+    row = {"disclaimer": DISCLAIMER, "scan": name}
+    row |= {column: _rounded(by_name[column].value) for column in TABLE}
+    row["undefined"] = "; ".join(f"{column}: {by_name[column].why}" for column in TABLE if by_name[column].why)
+    row |= {
+        "mode": how.mode,
+        "origin": how.origin,
+        "threshold": how.threshold,
+        "min_lesion_voxels": how.min_lesion_voxels,
+        "networks": len(how.sha256),
+        "networks_sha256": " ".join(how.sha256),
+        "python_version": platform.python_version(),
+    }
+    row |= {f"{package}_version": _version(package) for package in PACKAGES}
+    return row | {"remarks": " | ".join(map(without_folders, remarks))}
+
+
+def write_registry(path, rows):
+    """Write rows of `registry_row`: one as .json, with the definition of every quantity, or any number as .csv.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ValueError : another suffix, no row, several in a JSON file, or rows with other columns.
+    OSError : the disk is full or may not be written to; nothing half-written stays.
+    """
+    rows, suffix = list(rows), str(path).rpartition(".")[2].lower()
+    if suffix not in ("json", "csv"):
+        raise ValueError(f"a registry file ends in .json or .csv, got {path}")
+    if not rows or (suffix == "json" and len(rows) > 1):
+        raise ValueError(f"{path} takes {'one scan' if suffix == 'json' else 'a scan at least'}, got {len(rows)}")
+    if any(list(row) != list(rows[0]) for row in rows):
+        raise ValueError(f"{path}: rows have different columns; make each of them by registry_row")
+    text = _json(rows[0]) if suffix == "json" else _csv(rows)
+    return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _json(row: dict) -> str:
+    told = {
+        name: {"unit": entry.unit, "definition": entry.definition, "source": entry.source}
+        for name, entry in TABLE.items()
+    }
+    return json.dumps(row | {"definitions": told}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _csv(rows) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def without_folders(text: str) -> str:
+    """Leave the folders out of a sentence that names a file, since they may be named after a patient."""
+    return _FOLDERS.sub("", text)
+
+
+def _rounded(value):
+    """Return a number to six significant digits; None stays."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
