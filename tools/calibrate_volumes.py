@@ -124,8 +124,8 @@ def told(interval: conformal.VolumeInterval) -> str:
     return (
         f"{interval.mode}: {interval.level:.0%} interval from {interval.scans} scans of {interval.patients} patients, "
         f"{interval.low:+.2f} to {interval.high:+.2f} on the scale of the {interval.scale}; such a calibration comes "
-        f"to {mean:.1%} on average, {low:.1%} to {high:.1%}. Measured on {seen.cohort}: {seen.held} of {seen.scans} scans "
-        f"held, {seen.share:.1%} by patient (95 % interval {seen.low:.1%} to {seen.high:.1%}, {seen.patients} "
+        f"to {mean:.1%} on average, {low:.1%} to {high:.1%}. Measured on {seen.cohort}: {seen.held} of {seen.scans} "
+        f"scans held, {seen.share:.1%} by patient (95 % interval {seen.low:.1%} to {seen.high:.1%}, {seen.patients} "
         f"patients), {100 * (seen.share - interval.level):+.1f} points from its level; {seen.below} true volumes below "
         f"and {seen.above} above; median width {seen.median_width_ml:.1f} mL"
     )

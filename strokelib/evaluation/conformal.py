@@ -262,30 +262,38 @@ def left_out(predicted_ml, true_ml, patients, level=0.9, scale="square root") ->
     return low, high
 
 
-def load_interval(path=None, mode: str = "exact") -> VolumeInterval:
-    """Read the interval of the networks that ship, as `tools/calibrate_volumes.py` wrote it.
+def load_intervals(path=None) -> dict[str, VolumeInterval]:
+    """Read the intervals of the networks that ship, by mode, as `tools/calibrate_volumes.py` wrote them.
 
     Parameters
     ----------
     path : of the file; networks/volume_interval.json by default
-    mode : of MODES
 
     Raises
     ------
     FileNotFoundError : there is no such file.
-    ValueError : the file is damaged, or holds no interval of this mode.
+    ValueError : the file is damaged.
     """
     path = runtime.ROOT / "networks" / "volume_interval.json" if path is None else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no intervals {path}; tools/calibrate_volumes.py writes them")
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))["modes"]
-        rows = {name: _read(row) for name, row in held.items()}
+        return {name: _read(row) for name, row in json.loads(path.read_text(encoding="utf-8"))["modes"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} holds no intervals of this project ({error}); fetch it again") from error
-    if mode not in rows:
-        raise ValueError(f"{path} holds intervals for {', '.join(rows) or 'nothing'}, and none for {mode!r}")
-    return rows[mode]
+
+
+def load_interval(path=None, mode: str = "exact") -> VolumeInterval:
+    """Read the interval of one mode, as `load_intervals` does.
+
+    Raises
+    ------
+    ValueError : none was made for this mode; see also `load_intervals`.
+    """
+    held = load_intervals(path)
+    if mode not in held:
+        raise ValueError(f"there are intervals for {', '.join(held) or 'nothing'}, and none for {mode!r}")
+    return held[mode]
 
 
 def _read(row: dict) -> VolumeInterval:
