@@ -166,6 +166,7 @@ def test_who_knows_the_score_gains_all_and_who_knows_nothing_none():
     assert (blind["over_reference"], blind["over_low"], blind["detectable"]) == (0, 0, 0)
     assert (table["low"] <= table["area"]).all() and (table["area"] <= table["high"]).all()
     assert table["chance"].eq(scores.mean()).all()
+    assert table.loc[["doubt", "smallness"], "verdict"].tolist() == ["better", "the reference"]
 
 
 def test_patients_are_drawn_and_not_scans():

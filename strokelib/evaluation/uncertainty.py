@@ -272,7 +272,8 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
     frame, a row a measure: measure, scans, patients; area with low and high (95 %); chance (the mean score: scans kept
     at random) and best (kept by the score itself); gain (area - chance), gain_low, gain_high; over_reference (area -
     that of REFERENCE), with over_low and over_high; share_of_best, gain / (best - chance); detectable, the smallest
-    over_reference that this many patients show four times in five, by the spread of the resamples
+    over_reference that this many patients show four times in five, by the spread of the resamples; verdict: "better" or
+    "worse" than the reference, or "inconclusive"
 
     Raises
     ------
@@ -297,5 +298,7 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
         for word, resampled in (("", drawn[name]), ("gain_", drawn[name] - by_chance), ("over_", beyond)):
             row[f"{word}low"], row[f"{word}high"] = interval(resampled)
         reach = stats.t.ppf(0.975, len(names) - 1) + stats.t.ppf(0.8, len(names) - 1)
+        ends = {"one": "better", "other": "worse", "low": row["over_low"], "high": row["over_high"]}
+        row["verdict"] = "the reference" if name == REFERENCE else verdict(ends)
         rows.append(row | {"detectable": reach * beyond.std(ddof=1)})
     return pd.DataFrame(rows)
