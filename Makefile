@@ -5,8 +5,8 @@ PY := .venv/bin/python
 own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart cluster keep test test-all lab report notebooks \
-  bench clean
+.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty cluster keep test \
+  test-all lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -20,7 +20,7 @@ isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folde
 	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@
 
-sensitivity seeds rt-apart: SETTINGS = study
+sensitivity seeds rt-apart uncertainty: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
@@ -29,6 +29,9 @@ seeds: .venv/.run  ## notebook 11: every row of Table 1 with other training seed
 
 rt-apart: .venv/.run  ## notebook 12: RT taken apart, one factor at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) rt_apart
+
+uncertainty: .venv/.run  ## notebook 15: what measures of uncertainty are worth, intervals of volumes (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) uncertainty
 
 cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
@@ -50,7 +53,7 @@ report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS
 	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '[01][0-9]_*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
-	@for target in sensitivity seeds rt_apart; do $(PY) tools/run.py demo $$target || exit 1; done
+	@for target in sensitivity seeds rt_apart uncertainty; do $(PY) tools/run.py demo $$target || exit 1; done
 	for n in notebooks/*.ipynb; do $(PY) tools/pinned.py demo $(PY) -m nbconvert --to notebook --execute \
 	  --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 

@@ -1,6 +1,6 @@
 """Which notebook makes which file. `make demo` runs it; alone: snakemake --config settings=phantom
 
-`make sensitivity`, `make seeds` and `make rt-apart` ask for targets which the rest does not need.
+`make sensitivity`, `make seeds`, `make rt-apart` and `make uncertainty` ask for targets which the rest does not need.
 
 A notebook runs again when a file it reads has changed, or its code, the strokelib modules it uses or
 the settings they name; not when its prose has. Every executed notebook stays in results/, a failed
@@ -231,6 +231,15 @@ rule rt_apart:
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+
+rule uncertainty:
+    input: reads("15_uncertainty", ["rt_sm"]), "networks/volume_interval.json", notebook=source("15_uncertainty")
+    output: writes("15_uncertainty")
+    log: notebook=f"{OUT}/15_uncertainty.ipynb"
+    params: code=code("15_uncertainty")
+    threads: S.threads
+    resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
+    shell: RUN_ON_GPU + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
 
 rule sensitivity:
     input: reads("09_sensitivity", COMPARED, S.sensitivity.folds), notebook=source("09_sensitivity")

@@ -79,7 +79,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
         ({"training__max_updates": 70}, {"05", "06", "10"}),
         ({"training__dropout": 0.3}, {"04", "05"}),
         ({"postprocess__thresholds": (0.5,)}, {"06", "09", "10", "11", "12"}),
-        ({"prediction__step": 9}, {"05", "07", "09", "12"}),
+        ({"prediction__step": 9}, {"05", "07", "09", "12", "15"}),
         ({"preprocess__registration": "affine"}, {"02"}),
         ({"sensitivity__changes": ("patch_32",)}, {"09"}),
         ({"cohort__difficulty": "easy"}, {"01"}),
@@ -128,7 +128,7 @@ def test_who_passes_scans_through_a_network_depends_on_its_code_and_no_one_else(
     for name, reruns in (("narrow", {"rt"}), ("network", {*VARIANTS} - {"rt"})):
         code(name, "WIDTH = 2")
         after = values()
-        expected = reruns | {"07_leaderboard_submission"}
+        expected = reruns | {"07_leaderboard_submission", "15_uncertainty"}
         assert {key for key in before if before[key] != after[key]} == expected
         code(name, "WIDTH = 1")
 

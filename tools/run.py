@@ -47,6 +47,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "sensitivity": ("One thing changed", "sensitivity.csv"),
     "seeds": ("Differences averaged over training seeds", "seeds_averaged.csv"),
     "rt_apart": ("RT taken apart", "rt_apart.csv"),
+    "uncertainty": ("Which measure says what scans to keep", "selective.csv"),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 

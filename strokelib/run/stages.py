@@ -152,6 +152,16 @@ STAGES = {
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=("apart_metrics.csv", *_figures("rt_apart.csv", "rt_apart_monitors.csv", "rt_apart.png")),
     ),
+    "15_uncertainty": Stage(
+        depends=("seed", "folds.count", "compute", "prediction", "variants"),
+        reads=("registration.csv", SCAN, f"{FOLD}/network.safetensors", "choice.csv"),
+        may_read=(f"{FOLD}/history.csv",),
+        writes=(
+            *("uncertainty_scans.csv", "uncertainty_detection.csv", "uncertainty_curves.csv"),
+            *_figures("detection.csv", "selective.csv", "coverage.csv", "measures.png", "vote_reliability.png"),
+            *_figures("errors_by_measure.png", "selective.png", "volume_intervals.png", "coverage.png"),
+        ),
+    ),
 }
 
 

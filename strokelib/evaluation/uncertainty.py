@@ -1,0 +1,304 @@
+"""What measures of uncertainty are worth: do they mark wrong voxels, and say which scans to hand to somebody?
+
+Three measures of a voxel: how far the stochastic passes of a network lie apart, how far the networks lie apart, and
+p (1 - p), which costs nothing beyond the vote. A scan is ranked by the mean of a measure where there is something to
+doubt, by how little the networks' masks overlap, and, as what any of these must beat, by the volume found alone.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from strokelib import metrics, postprocess
+from strokelib.evaluation import agreement
+from strokelib.evaluation.resampling import RESAMPLES, interval, patient_means
+from strokelib.run.checks import require_columns
+
+DOUBTED = 0.05  # probability above which there is something to doubt
+BINS = 10  # of a curve of errors by measure
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of uncertainty: its name in words, what it costs, and the largest value it can have, of a voxel's."""
+
+    name: str
+    cost: str
+    largest: float = float("nan")
+
+
+VOXEL = {
+    "passes": Measure("spread of passes", "several passes a network", 0.5),
+    "networks": Measure("spread of networks", "a pass a network", 0.5),
+    "doubt": Measure("p (1 − p) of the vote", "a pass a network", 0.25),
+}
+SCAN = VOXEL | {
+    "disagreement": Measure("1 − DSC between the networks", "a pass a network"),
+    "smallness": Measure("small predicted volume", "nothing beyond the mask"),
+}
+REFERENCE = "smallness"  # what a measure of a scan must beat
+
+
+def measures(probability, each, spread) -> dict[str, np.ndarray]:
+    """Compute the measures of a scan's voxels.
+
+    Parameters
+    ----------
+    probability : float (x, y, slice), of the vote, in a pass without dropout
+    each : float (network, x, y, slice), its networks, as `inference.predict` keeps them
+    spread : float (x, y, slice), how far stochastic passes lie apart, as it keeps that
+
+    Returns
+    -------
+    dict of the names in VOXEL to float32 (x, y, slice); the two spreads are standard deviations, of the networks with
+    divisor n
+
+    Raises
+    ------
+    ValueError : a single network, or different shapes.
+    """
+    each, probability = np.asarray(each, np.float32), np.asarray(probability, np.float32)
+    shapes = {probability.shape, np.shape(spread), each.shape[1:]}
+    if len(each) < 2 or len(shapes) > 1:
+        raise ValueError(f"expected maps of two networks or more, all of one shape, got {len(each)} and {shapes}")
+    doubt = np.clip(probability * (1 - probability), 0, None)
+    return {"passes": np.asarray(spread, np.float32), "networks": each.std(axis=0), "doubt": doubt}
+
+
+def zones(probability, mask) -> dict[str, np.ndarray]:
+    """Mark the voxels where a measure is asked: the brain, and where there is something to doubt; bool each."""
+    mask = np.asarray(mask, bool)
+    return {"brain": mask, f"p > {DOUBTED:g}": mask & (np.asarray(probability) > DOUBTED)}
+
+
+def rank_scan(found, probability, each, mask, pair, spacing) -> dict[str, float]:
+    """Say how uncertain a whole scan is.
+
+    Parameters
+    ----------
+    found : of `measures`
+    probability, each : as there
+    mask : bool (x, y, slice), the brain
+    pair : postprocess.Pair, by which masks are made
+    spacing : (3,) mm
+
+    Returns
+    -------
+    dict of the names in SCAN to numbers, higher where less certain: the mean of a measure over the brain's voxels with
+    p > DOUBTED; 1 - the mean DSC between the masks of every two networks; and minus the vote's volume in mL. A scan
+    without a mask is infinitely uncertain: where nothing is found, nothing speaks for it.
+    """
+    doubted = list(zones(probability, mask).values())[-1]
+    row = {name: float(values[doubted].mean()) if doubted.any() else np.inf for name, values in found.items()}
+    masks = [postprocess.binarize(one, pair) for one in each]
+    shared = [metrics.dsc(one, other) for one, other in itertools.combinations(masks, 2)]
+    size = metrics.volume_ml(postprocess.binarize(probability, pair), spacing)
+    row |= {"disagreement": 1 - float(np.mean(shared)), "smallness": -size}
+    return row if size else dict.fromkeys(row, np.inf)
+
+
+def error_detection(found, wrong, where) -> list[dict]:
+    """Ask of one scan how well each measure marks the wrong voxels, zone by zone.
+
+    Parameters
+    ----------
+    found : of `measures`
+    wrong : bool (x, y, slice), where mask and truth differ
+    where : of `zones`
+
+    Returns
+    -------
+    rows : zone, measure, errors (in the whole scan), and what `agreement.error_detection` finds
+    """
+    return [
+        {"zone": zone, "measure": name, "errors": int(np.count_nonzero(wrong))}
+        | agreement.error_detection(values, wrong, inside)
+        for zone, inside in where.items()
+        for name, values in found.items()
+    ]
+
+
+def error_counts(found, wrong, mask) -> dict[str, np.ndarray]:
+    """Count wrong voxels by each measure, as a share of the largest value it can have; (3, BINS) as a reliability's.
+
+    Parameters
+    ----------
+    found : of `measures`
+    wrong, mask : bool (x, y, slice)
+
+    The counts of several scans may be added; `agreement.reliability` turns them into a curve, whose lesion_fraction is
+    the share of wrong voxels then.
+    """
+    scaled = {name: np.minimum(values / VOXEL[name].largest, 1) for name, values in found.items()}
+    return {name: agreement.reliability_counts(values, wrong, mask, BINS) for name, values in scaled.items()}
+
+
+def compare(frame, value: str, by: str, pairs, generator) -> pd.DataFrame:
+    """Compare a number between measures on the same scans, with patients drawn anew.
+
+    Parameters
+    ----------
+    frame : a row per (scan, measure): columns case, patient, `by` and `value`
+    value : str, such as "auc"
+    by : str, the column that names the measures
+    pairs : sequence of (one, other)
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    frame, a row a pair: one, other, scans and patients (that have both), mean_one, mean_other, mean_difference, low and
+    high (95 %), detectable (the smallest difference that this many patients show four times in five) and verdict: the
+    higher one, or "inconclusive".
+
+    Raises
+    ------
+    ValueError : a column that is missing.
+    """
+    require_columns(frame, "case", "patient", by, value)
+    table, rows = frame.pivot(index=["patient", "case"], columns=by, values=value), []
+    for one, other in pairs:
+        both = table[[one, other]]
+        both = both[np.isfinite(both).all(axis=1)]
+        patients = both.index.get_level_values("patient")
+        row = {"one": one, "other": other, "scans": len(both), "patients": patients.nunique()}
+        row |= {"mean_one": both[one].mean(), "mean_other": both[other].mean()}
+        difference = both[one] - both[other]
+        row |= {"mean_difference": difference.mean(), "low": np.nan, "high": np.nan}
+        row["detectable"] = smallest_difference(difference, patients)
+        if row["patients"] > 1:
+            (row["low"],), (row["high"],) = interval(patient_means(difference.to_numpy()[:, None], patients, generator))
+        rows.append(row | {"verdict": verdict(row)})
+    return pd.DataFrame(rows)
+
+
+def verdict(row) -> str:
+    """Name the one of two with the higher mean, or say "inconclusive" where the interval holds 0 or is not there."""
+    if row["low"] > 0:
+        return row["one"]
+    return row["other"] if row["high"] < 0 else "inconclusive"
+
+
+def smallest_difference(differences, patients) -> float:
+    """Say how large a mean difference must be to be told from 0, four times in five, at 5 % on two sides.
+
+    Parameters
+    ----------
+    differences : float sequence (scan,), whose scatter is taken for that of the next study
+    patients : sequence (scan,), whose scans are averaged first
+
+    Returns
+    -------
+    float, in the unit of the differences; NaN for fewer than two patients
+
+    Source: the paired t-test's sample size formula, (t(0.975) + t(0.8)) standard errors.
+    """
+    means = pd.Series(np.asarray(differences, float)).groupby(np.asarray(patients)).mean()
+    n = len(means)
+    if n < 2:
+        return float("nan")
+    return float((stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) * means.std(ddof=1) / np.sqrt(n))
+
+
+def selective(uncertainty, score) -> pd.DataFrame:
+    """Average a score over the scans kept when the least certain ones are handed to somebody, one after another.
+
+    Parameters
+    ----------
+    uncertainty : float sequence (scan,), higher where less certain; scans of one value count as in random order
+    score : float sequence (scan,), such as the DSC; finite
+
+    Returns
+    -------
+    frame, a row a number of scans kept: kept (their share, 1 / n to 1), mean (their expected mean score)
+
+    Raises
+    ------
+    ValueError : sequences of different lengths or none, or a number that is missing.
+    """
+    order, values = _in_order(uncertainty, score)
+    count = np.arange(1, len(values) + 1)
+    return pd.DataFrame({"kept": count / len(values), "mean": np.cumsum(values[order]) / count})
+
+
+def _in_order(uncertainty, score):
+    """Return the order of scans from the most certain on, and scores, shared among scans of one uncertainty."""
+    uncertainty, score = np.asarray(uncertainty, float), np.asarray(score, float)
+    whole = not np.isnan(uncertainty).any() and np.isfinite(score).all()
+    if uncertainty.shape != score.shape or not score.size or not whole:
+        raise ValueError(
+            f"expected an uncertainty and a finite score for each of one scan or more, got {uncertainty.shape} and "
+            f"{score.shape}, {np.isnan(uncertainty).sum()} and {(~np.isfinite(score)).sum()} of them missing"
+        )
+    _, tied = np.unique(uncertainty, return_inverse=True)
+    shared = (np.bincount(tied, score) / np.bincount(tied))[tied]
+    return np.argsort(uncertainty, kind="stable"), shared
+
+
+def selective_area(uncertainty, score, weights=None):
+    """Compute the area under the curve of `selective`: the mean score, averaged over all shares kept.
+
+    Parameters
+    ----------
+    uncertainty, score : as there
+    weights : int (resample, scan), how often each scan was drawn; each once by default
+
+    Returns
+    -------
+    float, or an array (resample,)
+    """
+    order, values = _in_order(uncertainty, score)
+    drawn = np.ones((1, len(values))) if weights is None else np.asarray(weights, float)
+    drawn = drawn[:, order]
+    kept = drawn.cumsum(axis=1)
+    means = (drawn * values[order]).cumsum(axis=1) / np.maximum(kept, 1)
+    areas = (drawn * means).sum(axis=1) / kept[:, -1]
+    return float(areas[0]) if weights is None else areas
+
+
+def selective_areas(frame, score: str, generator) -> pd.DataFrame:
+    """Compare how well the measures of a scan choose which scans to keep.
+
+    Parameters
+    ----------
+    frame : a row a scan: columns patient, `score` and those of SCAN
+    score : str, such as "dsc"
+    generator : numpy.random.Generator, by which patients are drawn anew
+
+    Returns
+    -------
+    frame, a row a measure: measure, scans, patients; area with low and high (95 %); chance (the mean score: scans kept
+    at random) and best (kept by the score itself); gain (area - chance), gain_low, gain_high; over_reference (area -
+    that of REFERENCE), with over_low and over_high; share_of_best, gain / (best - chance); detectable, the smallest
+    over_reference that this many patients show four times in five, by the spread of the resamples; verdict: "better" or
+    "worse" than the reference, or "inconclusive"
+
+    Raises
+    ------
+    ValueError : a column that is missing, or fewer than two patients.
+    """
+    require_columns(frame, "patient", score, *SCAN)
+    names, place = np.unique(frame["patient"], return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"expected scans of two patients or more, got {len(names)}")
+    values = frame[score].to_numpy(float)
+    weights = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)[:, place]
+    areas = {name: selective_area(frame[name], values) for name in SCAN}
+    drawn = {name: selective_area(frame[name], values, weights) for name in SCAN}
+    chance, best = values.mean(), selective_area(-values, values)
+    by_chance = weights @ values / weights.sum(axis=1)
+    rows = []
+    for name, area in areas.items():
+        row = {"measure": name, "scans": len(frame), "patients": len(names), "area": area, "chance": chance}
+        row |= {"best": best, "gain": area - chance, "over_reference": area - areas[REFERENCE]}
+        row["share_of_best"] = row["gain"] / (best - chance) if best > chance else np.nan
+        beyond = drawn[name] - drawn[REFERENCE]
+        for word, resampled in (("", drawn[name]), ("gain_", drawn[name] - by_chance), ("over_", beyond)):
+            row[f"{word}low"], row[f"{word}high"] = interval(resampled)
+        reach = stats.t.ppf(0.975, len(names) - 1) + stats.t.ppf(0.8, len(names) - 1)
+        ends = {"one": "better", "other": "worse", "low": row["over_low"], "high": row["over_high"]}
+        row["verdict"] = "the reference" if name == REFERENCE else verdict(ends)
+        rows.append(row | {"detectable": reach * beyond.std(ddof=1)})
+    return pd.DataFrame(rows)
