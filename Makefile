@@ -5,8 +5,8 @@ PY := .venv/bin/python
 own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty cluster keep test \
-  test-all lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty segment cluster keep \
+  test test-all lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -32,6 +32,9 @@ rt-apart: .venv/.run  ## notebook 12: RT taken apart, one factor at a time (SETT
 
 uncertainty: .venv/.run  ## notebook 15: what measures of uncertainty are worth, intervals of volumes (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) uncertainty
+
+segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a page: make segment SCAN=folder (MODE=exact)
+	@$(PY) tools/segment.py $(if $(SCAN),"$(SCAN)",$(error name the folder: make segment SCAN=folder)) --mode $(or $(MODE),slices)
 
 cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
@@ -79,7 +82,8 @@ install = PIP_USER=0 $(PY) -m pip install -q --disable-pip-version-check --no-co
 	@touch $@
 
 .venv/.bench: .venv/.test
-.venv/.test .venv/.lab .venv/.bench .venv/.cluster: .venv/.%: requirements-%.lock .venv/.run
+.venv/.test .venv/.lab: .venv/.dicom
+.venv/.test .venv/.lab .venv/.bench .venv/.cluster .venv/.dicom: .venv/.%: requirements-%.lock .venv/.run
 	@$(install) -r $<
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@

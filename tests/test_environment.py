@@ -20,8 +20,8 @@ def lock(name):
     return {canonicalize_name(pin.name): pin.specifier for pin in pins}
 
 
-RUN, LAB, TEST, BENCH, CLUSTER = (
-    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-cluster")
+RUN, LAB, TEST, BENCH, CLUSTER, DICOM = (
+    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-cluster", "-dicom")
 )
 EXTRAS = PROJECT["optional-dependencies"]
 
@@ -36,8 +36,8 @@ def exact(specifier):
 
 @pytest.mark.parametrize(
     ("pins", "least"),
-    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (CLUSTER, 2)],
-    ids=["run", "lab", "test", "bench", "cluster"],
+    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (CLUSTER, 2), (DICOM, 4)],
+    ids=["run", "lab", "test", "bench", "cluster", "dicom"],
 )
 def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, least):
     assert len(pins) >= least
@@ -46,8 +46,8 @@ def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, lea
 
 
 def test_locks_do_not_overlap():
-    locks = (RUN, LAB, TEST, BENCH, CLUSTER)
-    assert len(RUN | LAB | TEST | BENCH | CLUSTER) == sum(map(len, locks))
+    locks = (RUN, LAB, TEST, BENCH, CLUSTER, DICOM)
+    assert len(RUN | LAB | TEST | BENCH | CLUSTER | DICOM) == sum(map(len, locks))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,9 @@ def test_locks_do_not_overlap():
         (EXTRAS["parquet"], TEST),  # so that the tests unpack such files
         (EXTRAS["bench"], BENCH),
         (EXTRAS["cluster"], CLUSTER),
+        (EXTRAS["dicom"], DICOM),
     ],
-    ids=["project", "workflow", "lab", "test", "parquet", "bench", "cluster"],
+    ids=["project", "workflow", "lab", "test", "parquet", "bench", "cluster", "dicom"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):

@@ -10,7 +10,7 @@ import pytest
 
 from strokelib.modalities import ISLES
 from strokelib.nifti import CaseError
-from strokelib.own import dicom, dicom_files, dicom_volume
+from strokelib.own import dicom, dicom_files, dicom_volume, segmentation_object
 from strokelib.phantom.scan import make_case
 from strokelib.run.settings import load_settings
 
@@ -101,6 +101,30 @@ def test_a_scan_of_ones_own_lies_on_the_networks_grid_and_knows_the_way_back(sca
     assert np.array_equal(own.grid.back(own.case.head, order=0), images["CT"])
     assert len(own.slices) == 4 and np.allclose(own.grid.affine, affine, atol=1e-5)
     assert dicom_made.MARK not in repr(own)
+
+
+def test_a_raw_series_becomes_a_scan_whose_core_lies_on_the_ct(tmp_path):
+    """The CT has finer pixels than the networks' grid: a mask on that comes back onto the CT's own files."""
+    pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+    made = make_case(load_settings("demo").cohort, "TRAINING", 1, keep_series=True)
+    fine = np.repeat(np.repeat(made.images["CT"][..., :4], 2, axis=0), 2, axis=1)
+    coarse, spacing = placed(made.spacing), np.array(made.spacing)
+    finer = placed(spacing / [2, 2, 1])
+    finer[:3, 3] += [spacing[0] / 4, spacing[1] / 4, 0]
+    dicom_made.write(tmp_path / "in" / "ct", fine, finer, WORDS["CT"])
+    dicom_made.write(tmp_path / "in" / "raw", made.series[..., :4, :], coarse, "CTP", slope=0.25)
+    own = dicom.read_dicom(tmp_path / "in")
+    assert own.origin == "series" and own.curves is not None and own.case.modalities == ISLES
+    assert own.grid.shape == (512, 512, 4) and np.allclose(own.grid.affine, finer, atol=1e-4)
+    core = np.zeros(own.grid.inner, bool)
+    core[100:140, 90:120, 1:3] = True
+    path = segmentation_object.write_segmentation(tmp_path / "core.dcm", own, core, "0.1.0")
+    masks, affine = segmentation_object.read_segmentation(path)
+    (mask,) = masks.values()
+    assert mask.shape == (512, 512, 4) and np.allclose(affine, finer, atol=1e-4)
+    volume = mask.sum() * abs(np.linalg.det(affine[:3, :3]))
+    assert np.isclose(volume, core.sum() * np.prod(own.case.spacing), rtol=0.05)
+    assert np.array_equal(mask, own.grid.back(core, order=0))
 
 
 def test_names_of_the_patient_are_not_even_read(whole):

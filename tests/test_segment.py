@@ -87,7 +87,7 @@ def test_one_scan_under_another_name_by_patches(hospital, tmp_path):
 
 def test_a_scan_that_was_written_before_is_replaced_and_a_folder_of_others_is_not(hospital, tmp_path):
     shutil.copytree(hospital / "c", tmp_path / "c")
-    status, said, told = command(hospital / "c", "--out", tmp_path)
+    status, _, told = command(hospital / "c", "--out", tmp_path)
     assert status == 1 and "was not written by this" in told
     assert (tmp_path / "c" / "cbf.nii").exists()
 

@@ -8,20 +8,16 @@ import itertools
 import re
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from strokelib import modalities, units
-from strokelib.cases import Case
+from strokelib import modalities
 from strokelib.nifti import CaseError
-from strokelib.own import dicom_volume
+from strokelib.own import arrival, dicom_volume, volumes
 from strokelib.own.dicom_files import Header, read_headers
 from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
-from strokelib.own.scan import Grid, OwnScan
-from strokelib.phantom.anatomy import SIDE
+from strokelib.own.scan import OwnScan
 
 SERIES = "series"  # the raw perfusion series among the images of a scan
-TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
 # Words by which a map is known, in SeriesDescription or ImageType; all but letters, figures and + is a space there.
 MAPS = {
     "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
@@ -78,8 +74,8 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         )
     chosen = {name: there[found[name]] for name in wanted}
     said = _together(chosen, bool(names))
-    volumes = {name: _volume(name, headers) for name, headers in chosen.items()}
-    return volumes | {"CT": dataclasses.replace(volumes["CT"], remarks=(*volumes["CT"].remarks, *said))}
+    read = {name: _volume(name, headers) for name, headers in chosen.items()}
+    return read | {"CT": dataclasses.replace(read["CT"], remarks=(*read["CT"].remarks, *said))}
 
 
 def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> OwnScan:
@@ -96,37 +92,20 @@ def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> O
 
     Raises
     ------
-    CaseError : as of `series_of`; images on several grids.
+    CaseError : as of `series_of` and `arrival.assemble`.
     """
     folder = Path(folder)
-    return _scan(series_of(folder, names), name or folder.resolve().name)
+    read = series_of(folder, names)
+    said = tuple(remark for volume in read.values() for remark in volume.remarks)
+    assembled = {kind: _as_file(volume) for kind, volume in read.items()}
+    return arrival.assemble(name or folder.resolve().name, assembled, None, said, read["CT"].files)
 
 
-def _scan(volumes: dict[str, Volume], name: str) -> OwnScan:
-    """Make a scan of images on one grid whose slices are those of the networks, but for flips and exchanged axes."""
-    reference = volumes["CT"]
-    if SERIES in volumes:
-        raise CaseError(f"{name}: it came as a raw series, of which maps have to be made; give the scanner's own maps")
-    for modality, volume in volumes.items():
-        if volume.array.shape != reference.array.shape or not np.allclose(volume.affine, reference.affine, atol=0.05):
-            raise CaseError(f"{name}: {modality} lies on another grid than the CT; export all on one grid")
-    turn = nib.orientations.ornt_transform(
-        nib.io_orientation(reference.affine), nib.orientations.axcodes2ornt(TO_NETWORKS)
-    )
-    images = {key: nib.apply_orientation(volume.array, turn) for key, volume in volumes.items()}
-    inner = images["CT"].shape
-    if inner[:2] != (SIDE, SIDE):
-        raise CaseError(f"{name}: its slices have {inner[:2]} voxels, expected {(SIDE, SIDE)}; resample them")
-    onto = np.linalg.inv(nib.orientations.inv_ornt_aff(turn, reference.array.shape))
-    found = units.find(images)
-    images = {key: np.float32(units.convert(image, found.get(key))) for key, image in images.items()}
-    spacing = np.empty(3)
-    spacing[turn[:, 0].astype(int)] = np.linalg.norm(reference.affine[:3, :3], axis=0)
-    remarks = (*(remark for volume in volumes.values() for remark in volume.remarks), *units.remarks(images, found))
-    kept = tuple(key for key in modalities.ISLES if key in images)
-    case = Case(np.stack([images[key] for key in kept]), None, spacing, 0, name, kept, remarks)
-    grid = Grid(reference.array.shape, reference.affine, onto, inner)
-    return OwnScan(name, case, grid, None, "maps", remarks=remarks, slices=reference.files)
+def _as_file(volume: Volume) -> volumes.Volume:
+    """Give a series the form that a NIfTI file has once it is read."""
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    frame_s = None if volume.seconds is None else float(volume.seconds[-1] / (len(volume.seconds) - 1))
+    return volumes.Volume(volume.files[0].parent, volume.array, spacing, volume.affine, frame_s)
 
 
 def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:

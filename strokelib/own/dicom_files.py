@@ -92,7 +92,7 @@ def read_headers(folder) -> tuple[Header, ...]:
     found, seen = [], set()
     for path in _paths(folder):
         try:
-            if not _is_dicom(path):
+            if not is_dicom(path):
                 continue
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
             own, header = str(dataset.get("SOPInstanceUID", "")), _header(path, dataset)
@@ -110,7 +110,7 @@ def read_headers(folder) -> tuple[Header, ...]:
 
 def holds_dicom(folder) -> bool:
     """Tell whether there is a DICOM file in a folder, however deep; no package is needed for it."""
-    return any(_is_dicom(path) for path in _paths(Path(folder)))
+    return any(is_dicom(path) for path in _paths(Path(folder)))
 
 
 def read_values(header: Header, background: float) -> np.ndarray:
@@ -152,7 +152,7 @@ def _paths(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if name.upper() != "DICOMDIR")
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Tell a DICOM file by its first bytes: a preamble and DICM or, in old files, the first element itself."""
     if not path.is_file():
         return False

@@ -7,10 +7,10 @@ from pathlib import Path
 from strokelib import layouts
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, dicom
+from strokelib.own.dicom_files import is_dicom, read_headers
 from strokelib.own.scan import OwnScan
 
 _DEEP = 4  # folders between the one that is named and the images of a scan
-_DICOM_AT, _DICOM = 128, b"DICM"  # where a DICOM file says that it is one
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def plain(name: str) -> str:
 def _scans(folder: Path) -> list[Place]:
     inner = layouts.subfolders(folder)
     files = layouts.files_in(folder, _DEEP)
-    images, slices = [path for path in files if layouts.is_image(path.name)], [path for path in files if is_dicom(path)]
+    images, slices = [path for path in files if layouts.is_image(path.name)], []
+    if not images:
+        slices = [path for path in files if path.name.upper() != "DICOMDIR" and is_dicom(path)]
     direct = any(path.parent == folder for path in images or slices)
     whole = _whole_by_name if images else _whole_by_study
     if not direct and any(whole(path) for path in inner):
@@ -113,14 +115,4 @@ def _whole_by_name(folder: Path) -> bool:
 
 def _whole_by_study(folder: Path) -> bool:
     """Tell whether a folder holds several series of DICOM, or folders that do."""
-    slices = [path for path in layouts.files_in(folder, _DEEP) if is_dicom(path)]
-    return len(slices) > 1 and len(dicom.series_in(slices)) > 1
-
-
-def is_dicom(path: Path) -> bool:
-    """Tell whether a file says of itself that it is DICOM."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(_DICOM_AT + len(_DICOM))[_DICOM_AT:] == _DICOM and path.name.upper() != "DICOMDIR"
-    except OSError:
-        return False
+    return len({header.series for header in read_headers(folder)}) > 1

@@ -6,6 +6,7 @@ A folder a scan, which is there whole or not at all.
 import json
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,7 +17,7 @@ from strokelib import nifti, registration
 from strokelib.figures import report
 from strokelib.own import quantities, registry, segmentation_object
 from strokelib.own.scan import DISCLAIMER
-from strokelib.own.segment import CARD, Networks, Segmented
+from strokelib.own.segment import Networks, Segmented
 from strokelib.run.runtime import write_whole
 
 TABLE, REGISTRY = "scans.csv", "registry.json"
@@ -29,6 +30,12 @@ def measure(found: Segmented) -> tuple[quantities.Quantity, ...]:
     case, done = found.scan.case, found.preprocessed
     line = registration.midline(done.matrix, done.mask.shape)
     return quantities.measure(case.named, done.mask, line, found.core, done.spacing, found.interval_ml)
+
+
+def decided(found: Segmented, networks: Networks) -> dict[str, str]:
+    """Say in words what decided the result besides scan and networks."""
+    pair = networks.pair
+    return {"networks": networks.words, "mode": found.mode, "core": f"probability > {pair.threshold:g}, at least {pair.min_lesion_voxels} voxels"}
 
 
 def coverage_sentence(found: Segmented) -> str:
@@ -45,7 +52,6 @@ def coverage_sentence(found: Segmented) -> str:
 def draw(found: Segmented, networks: Networks):
     """Draw the page of a segmented scan; the caller closes the figure."""
     case, done = found.scan.case, found.preprocessed
-    pair = networks.pair
     shown = report.Page(
         name=found.scan.name,
         images=case.named,
@@ -54,8 +60,7 @@ def draw(found: Segmented, networks: Networks):
         probability=found.probability,
         spacing=done.spacing,
         quantities=measure(found),
-        network=f"{networks.words}; {found.mode}; core: probability > {pair.threshold:g}, at least "
-        f"{pair.min_lesion_voxels} voxels; {CARD}",
+        network="; ".join(decided(found, networks).values()),
         difference=quantities.mirror_difference(case.image("CBF"), done.matrix, done.mask),
         uncertainty=found.uncertainty,
         uncertainty_label=SPREAD,
@@ -116,7 +121,9 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
         report.save_report(fig, made / "report.png", made / "report.pdf")
         plt.close(fig)
         if found.scan.slices:
-            segmentation_object.write_segmentation(made / "core.dcm", found.scan, found.core, networks.words)
+            segmentation_object.write_segmentation(
+                made / "core.dcm", found.scan, found.core, f"strokelib {version('strokelib')}", decided(found, networks)
+            )
         registry.write_registry(made / REGISTRY, [row(found, networks)])
         if place.exists():
             shutil.rmtree(place)

@@ -21,7 +21,6 @@ from strokelib.preprocess import Preprocessed, preprocess_case
 from strokelib.run.runtime import ROOT, choose_device
 
 NETWORKS = ROOT / "networks"  # those that ship, with docs/model_card.md
-CARD = "docs/model_card.md"
 FACTS, INTERVALS = "facts.json", "volume_interval.json"
 MODES = ("slices", "exact")
 TIMED = 32  # patches, from which the time of "exact" is reckoned
@@ -46,8 +45,8 @@ class Networks:
     def words(self) -> str:
         """Name them in a line."""
         return (
-            f"{len(self.members)} networks '{self.facts['variant']}' of the settings '{self.facts['settings']}', "
-            f"trained on the {self.facts['cohort']}"
+            f"{len(self.members)} networks ({self.facts['variant']} of {self.facts['settings']}, trained on the "
+            f"{self.facts['cohort']}; docs/model_card.md)"
         )
 
 
