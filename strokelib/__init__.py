@@ -3,7 +3,8 @@
 A room imports only from rooms named before it:
 
     run.runtime, run.paths, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.digest,
-    run.stages, run.provenance, run.private, run.notebook, nifti, facts, layouts, patients, units, cases, folds,
+    run.stages, run.provenance, run.private, run.notebook, nifti, facts, layouts, patients, units, cases,
+    isles2024, slabs, folds,
     unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient, phantom.pathology,
     phantom.scan, phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network,
     packed, losses, metrics, inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess,
