@@ -53,7 +53,7 @@ lab: .venv/.lab  ## read and run the notebooks in JupyterLab, pinned as SETTINGS
 	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. $(as_root) notebooks/00_overview.ipynb
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
-	$(PY) -m nbconvert --to html $$(find $(RESULTS)/$(SETTINGS) -name '[01][0-9]_*.ipynb')
+	$(PY) tools/pages.py $$(find $(RESULTS)/$(SETTINGS) -name '[01][0-9]_*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
 	@for target in sensitivity seeds rt_apart uncertainty; do $(PY) tools/run.py demo $$target || exit 1; done

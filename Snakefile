@@ -108,7 +108,7 @@ rule html:
     output: [name.replace(".ipynb", ".html") for name in EXECUTED]
     params: notebooks=EXECUTED
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: f"{PYTHON} -m nbconvert --to html {{params.notebooks}}"
+    shell: f"{PYTHON} tools/pages.py {{params.notebooks}}"
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
@@ -221,7 +221,7 @@ rule seeds:
     params: code=code("11_seeds")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule rt_apart:
     input: reads("12_rt_apart", apart(S), S.sensitivity.apart_folds), notebook=source("12_rt_apart")
@@ -230,7 +230,7 @@ rule rt_apart:
     params: code=code("12_rt_apart")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule uncertainty:
     input: reads("15_uncertainty", ["rt_sm"]), "networks/volume_interval.json", notebook=source("15_uncertainty")
@@ -239,7 +239,7 @@ rule uncertainty:
     params: code=code("15_uncertainty")
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
-    shell: RUN_ON_GPU + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+    shell: RUN_ON_GPU + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule sensitivity:
     input: reads("09_sensitivity", COMPARED, S.sensitivity.folds), notebook=source("09_sensitivity")
@@ -248,4 +248,4 @@ rule sensitivity:
     params: code=code("09_sensitivity")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} -m nbconvert --to html {{log.notebook}}"
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

@@ -3,16 +3,16 @@
 A room imports only from rooms named before it:
 
     run.runtime, run.paths, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.digest,
-    run.stages, run.provenance, run.notebook, run.private, nifti, facts, layouts, patients, units, cases, folds,
-    unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient, phantom.pathology,
-    phantom.scan, phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network,
-    packed, losses, metrics, inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess,
-    evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
-    evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
-    evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration,
-    evaluation.conformal, evaluation.uncertainty, submission, own.scan, own.quantities, own.registry, own.volumes,
-    own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume, own.dicom,
-    own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort, figures.comparisons,
+    run.stages, run.provenance, run.notebook, run.private, nifti, facts, layouts, patients, units, cases, isles2024,
+    slabs, folds, unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient,
+    phantom.pathology, phantom.scan, phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results,
+    patches, network, packed, losses, metrics, inference, optimizer, hardware, steps, validation, training,
+    crossvalidation, postprocess, evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling,
+    evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences,
+    evaluation.agreement, evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors,
+    evaluation.calibration, evaluation.conformal, evaluation.uncertainty, submission, own.scan, own.quantities,
+    own.registry, own.volumes, own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume,
+    own.dicom, own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort, figures.comparisons,
     figures.mosaic, figures.network, figures.report, figures.scans, figures.scores, figures.training, figures.trust,
     figures.uncertainty, own.output
 """

@@ -5,6 +5,7 @@ form.
 """
 
 import math
+import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,8 +196,29 @@ def _list_isles(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
     return found, dict(sorted(problems.items()))
 
 
+def _list_slabs(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
+    """List the slabs that tools/make_slabs.py made of ISLES 2024, training scans all of them; see `list_cases`."""
+    found, problems, folder = [], {}, Path(root) / split
+    named = [re.fullmatch("case_([1-9][0-9]*)", path.name) for path in layouts.subfolders(folder)]
+    there = sorted(int(match[1]) for match in named if match)
+    if not there:
+        raise FileNotFoundError(
+            f"no case_N folder in {folder}; python tools/make_slabs.py FOLDER makes them of your download of ISLES "
+            "2024 (data/README.md)"
+        )
+    for number in there if numbers is None else sorted({int(n) for n in numbers}):
+        inside = folder / f"case_{number}"
+        files = {name: inside / f"{name.lower()}.nii.gz" for name in ISLES} | {"OT": inside / "lesion.nii.gz"}
+        if lacking := [path.name for path in (*files.values(), inside / "slab.json") if not path.is_file()]:
+            told = f"is no slab of tools/make_slabs.py, without {', '.join(lacking)}; remove it and run that again"
+            problems[number] = f"case_{number}: {inside} {told}, or name the folder that it wrote"
+        else:
+            found.append(CaseFiles(number, f"sub-stroke{number:04d}", "A", inside, files, {}))
+    return found, problems
+
+
 # How each source's folder is laid out: a function as `_list_isles`.
-LAYOUTS = {"synthetic": _list_isles, "isles2018": _list_isles}
+LAYOUTS = {"synthetic": _list_isles, "isles2018": _list_isles, "isles2024": _list_slabs}
 
 
 def load_case(case_files: CaseFiles) -> Case:

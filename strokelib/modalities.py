@@ -41,6 +41,7 @@ ISLES = ("CT", "CBF", "CBV", "MTT", "Tmax")
 SOURCES = {  # by data.source of the settings
     "synthetic": Source("synthetic cohort", ISLES),
     "isles2018": Source("ISLES 2018", ISLES),
+    "isles2024": Source("ISLES 2024 (infarct of days 2 to 9)", ISLES),  # another question than the core: so it says
 }
 
 

@@ -165,7 +165,7 @@ def test_no_notebook_counts_modalities(path):
 
 def test_no_file_names_somebodys_disk():
     suffixes = {".py", ".md", ".toml", ".yaml", ".yml", ".ipynb", ".csv", ".cff", ".lock", ""}
-    skipped = {".git", ".venv", "results", "synthetic", "isles2018", ".snakemake", "__pycache__"}
+    skipped = {".git", ".venv", "results", "synthetic", "isles2018", "isles2024", ".snakemake", "__pycache__"}
     checked = 0
     for path in ROOT.rglob("*"):
         parts = set(path.relative_to(ROOT).parts)

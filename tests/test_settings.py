@@ -88,7 +88,7 @@ KEYS = keys()
 IMPOSSIBLE = {
     "seed": {-1: ">= 0"},
     "threads": {0: "in [1, 1024]", 5000: "in [1, 1024]"},
-    "data.source": {"isles": "'synthetic' or 'isles2018', got 'isles'; did you mean 'isles2018'?"},
+    "data.source": {"isles": "'synthetic', 'isles2018' or 'isles2024', got 'isles'; did you mean"},
     "data.folder": {"": "must name a folder", " ": "must name a folder", ".": "must name a folder"},
     "data.skip_bad_cases": {"no": "must be bool"},
     "cohort.seed": {-5: ">= 0"},

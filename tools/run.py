@@ -408,7 +408,7 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
     """Convert the failed notebooks to HTML and end with the first of them and its error."""
     there = [notebook for notebook in jobs.failed if (ROOT / notebook).is_file()]
     if there:
-        convert = [sys.executable, "-m", "nbconvert", "--to", "html", *there]
+        convert = [sys.executable, "tools/pages.py", *there]
         subprocess.run(convert, cwd=ROOT, stderr=subprocess.DEVNULL)
     if "cohort" not in jobs.seconds and any(name.endswith("02_preprocessing.ipynb") for name in jobs.failed):
         say_scans(settings)  # else they were printed when notebook 01 ended

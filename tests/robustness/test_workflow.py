@@ -352,7 +352,8 @@ def test_other_seeds_and_rt_apart_are_made_when_asked_for(finished):
 def test_unknown_settings_are_named(project):
     told = call(project, "tools/run.py", "demmo")
     assert told.returncode == 1
-    assert "settings are one of ['demo', 'isles2018', 'isles2018_small', 'phantom', 'study']" in told.stderr
+    listed = "['demo', 'isles2018', 'isles2018_small', 'isles2024', 'phantom', 'study']"
+    assert f"settings are one of {listed}" in told.stderr
 
 
 def test_results_lie_elsewhere_where_the_environment_says_so(project, tmp_path):
