@@ -27,6 +27,7 @@ OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS sa
 FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "10_trust"]
+ONCE += ["16_segment_a_scan"]
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
 PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
 PYTHON, SETTINGS = (shlex.quote(word).replace("{", "{{").replace("}", "}}") for word in (sys.executable, NAME))
@@ -195,6 +196,16 @@ rule errors:
     params: code=code("08_errors_and_uncertainty")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN
+
+rule segment:
+    input: reads("16_segment_a_scan"), [f"networks/{path.name}" for path in sorted(Path("networks").glob("*.*"))],
+        notebook=source("16_segment_a_scan")
+    output: touch(f"{OUT}/segment.done")  # its figures are of the data's own scan alone
+    log: notebook=f"{OUT}/16_segment_a_scan.ipynb"
+    params: code=code("16_segment_a_scan")
+    threads: S.threads
+    resources: mem_mb=gigabytes(4), runtime=hours(1)
     shell: RUN
 
 rule overview:

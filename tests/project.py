@@ -32,7 +32,7 @@ def call(folder, *command):
 
 def copy_project(folder):
     """Copy what a run needs: no results, no scans, no environment."""
-    for name in ("strokelib", "notebooks", "configs", "profiles", "tools", "figures"):
+    for name in ("strokelib", "notebooks", "configs", "profiles", "tools", "figures", "networks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(
         ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("synthetic", "isles2018")

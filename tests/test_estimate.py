@@ -64,6 +64,13 @@ def test_days_on_a_cpu_are_not_begun_and_hours_are_offered(estimate, name, small
     assert estimate.too_long(found(estimate, settings), settings) == ""
 
 
+def test_where_there_are_no_smaller_settings_none_are_offered(estimate):
+    settings = load_settings("isles2024")
+    told = estimate.too_long(found(estimate, settings), settings)
+    assert " days (a training step takes 0.70 s, " in told and "Take " not in told
+    assert told.endswith("To begin all the same: FORCE=1 python tools/run.py isles2024")
+
+
 def test_a_gpu_a_short_run_and_one_that_is_begun_are_let_through(estimate):
     settings, short = load_settings("isles2018"), load_settings("isles2018_small")
     assert estimate.too_long(found(estimate, settings, "cuda"), settings) == ""

@@ -189,14 +189,18 @@ def too_long(found: dict, settings: Settings) -> str:
         return ""
     if any(settings.results.glob("*/fold*/network*.safetensors")):
         return ""
-    small = load_settings(SMALL.get(settings.data.source, "study"))
+    began = (
+        f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {amount(total(found, settings))} (a "
+        f"training step takes {found['speed']['step']:.2f} s, measured just now{busy()})"
+    )
+    if settings.data.source not in SMALL:
+        return f"{began}. To begin all the same: FORCE=1 python tools/run.py {settings.name}"
+    small = load_settings(SMALL[settings.data.source])
     seconds, jobs = reckon(small, Speed(**found["speed"]))
     instead = {"seconds": seconds, "jobs": jobs, "device": "cpu"}
-    here, there = (amount(total(each, how)) for each, how in ((found, settings), (instead, small)))
     return (
-        f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
-        f"{found['speed']['step']:.2f} s, measured just now{busy()}). Take {small.name}, the same notebooks with less "
-        f"training, in up to {there}: make {small.name}. Or begin all the same: make {settings.name} FORCE=1"
+        f"{began}. Take {small.name}, the same notebooks with less training, in up to {amount(total(instead, small))}: "
+        f"make {small.name}. Or begin all the same: make {settings.name} FORCE=1"
     )
 
 

@@ -4,11 +4,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from strokelib import layouts
+from strokelib.cases import load_case
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, dicom
 from strokelib.own.dicom_files import is_dicom, read_headers
 from strokelib.own.scan import OwnScan
+from strokelib.postprocess import PUBLISHED
 
 _DEEP = 4  # folders between the one that is named and the images of a scan
 
@@ -54,6 +58,24 @@ def find_scans(folders) -> list[Place]:
         where = ", ".join(str(place.folder) for place in found if place.name == twice[0])
         raise CaseError(f"several scans would be called {twice[0]!r} ({where}); segment them one by one, with --name")
     return found
+
+
+def example(files):
+    """Choose a scan of a data set to show: the one with the median volume of late tissue.
+
+    Parameters
+    ----------
+    files : list of cases.CaseFiles, one at least
+
+    Returns
+    -------
+    one of them. Its true core has no say, since nobody knows that of a scan of one's own.
+    """
+    sizes = {}
+    for scan in files:
+        case = load_case(scan)
+        sizes[scan.number] = np.count_nonzero(case.image("Tmax") > PUBLISHED.tmax_s) * float(np.prod(case.spacing))
+    return sorted(files, key=lambda scan: (sizes[scan.number], scan.number))[len(files) // 2]
 
 
 def pairs(words) -> dict[str, str]:

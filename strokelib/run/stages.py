@@ -162,6 +162,11 @@ STAGES = {
             *_figures("errors_by_measure.png", "selective.png", "volume_intervals.png", "coverage.png"),
         ),
     ),
+    "16_segment_a_scan": Stage(
+        depends=(),
+        reads=("registration.csv",),
+        may_write=_figures("own_modalities.png", "own_mirrored.png", "own_core.png", "own_page.png"),
+    ),
 }
 
 
