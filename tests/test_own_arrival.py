@@ -144,7 +144,8 @@ def test_names_decide_over_file_names(tmp_path):
     (tmp_path / "cbf.nii").rename(tmp_path / "flow.nii")
     (tmp_path / "ct.nii").rename(tmp_path / "x1.nii")
     save(tmp_path / "old_ct.nii", images()["CT"][:, :, :2], place())
-    scan = arrival.read_folder(tmp_path, {"CBF": "flow.nii", "CT": "x1.nii"}, name="Doe")
+    (tmp_path / "link_to_mtt.nii").symlink_to(tmp_path / "mtt.nii")
+    scan = arrival.read_folder(tmp_path, {"cbf": "flow.nii", "CT": "x1.nii"}, name="Doe")
     assert scan.reference == tmp_path / "x1.nii" and scan.name == "Doe" and scan.case.patient == "Doe"
     assert np.array_equal(scan.case.image("CBF"), images()["CBF"])
 

@@ -32,7 +32,7 @@ def usual(monkeypatch):
 def test_the_table_holds_every_quantity_with_its_unit():
     case = make_case()
     found, table = checks.measure(case, measured(case)[1]), checks.seen()
-    assert dict(found) == {row.quantity: row.unit for row in table.values()}
+    assert dict([*found]) == {row.quantity: row.unit for row in table.values()}
     for row in table.values():
         assert row.least <= row.most and row.source.startswith("synthetic cohort")
     assert {f"median of {name}" for name in ISLES} < {*table}

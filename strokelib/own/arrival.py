@@ -86,13 +86,16 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     folder, given = Path(folder), dict(names or {})
     if not folder.is_dir():
         raise CaseError(f"{folder} is no folder; give the one that holds the scan's NIfTI files")
+    plain = {kind.casefold(): kind for kind in KINDS}
+    given = {plain.get(kind.casefold(), kind): file for kind, file in given.items()}
     if unknown := [kind for kind in given if kind not in KINDS]:
         raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
     found = {kind: [folder / file] for kind, file in given.items()}
-    chosen, other = {paths[0].resolve() for paths in found.values()}, []
+    seen, other = {paths[0].resolve() for paths in found.values()}, []
     for path in layouts.files_in(folder):
-        if not layouts.is_image(path.name) or path.resolve() in chosen:
+        if not layouts.is_image(path.name) or path.resolve() in seen:
             continue
+        seen.add(path.resolve())  # a link beside a file is no second image
         kind = kind_of(path.name)
         if kind is None:
             other.append(path.name)

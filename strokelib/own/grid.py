@@ -1,7 +1,8 @@
 """The grid on which the networks see a scan, and how images of any size and place come onto it.
 
-The networks saw slices of 256 x 256 voxels, 0.79 to 1.09 mm wide, 4 to 12 mm thick. An image that is like that passes
-through, bit for bit; another is averaged, interpolated, cut or padded until it is, and `Grid.back` leads back.
+ISLES 2018, and so what networks are trained on, has slices of 256 x 256 voxels, 0.79 to 1.09 mm wide, 4 to 12 mm thick.
+An image like that passes through, bit for bit; another is averaged, interpolated, cut or padded until it is one, and
+`Grid.back` leads back.
 """
 
 import dataclasses
@@ -77,8 +78,8 @@ def to_networks(reference: str, volumes: dict[str, Volume]) -> OnGrid:
 def plan(reference: Volume) -> tuple[Grid, np.ndarray]:
     """Choose the networks' grid for an image of the head; return it and its spacing, (3,) mm.
 
-    Our choice: in plane, the smallest multiple of a voxel's side that lies in the range that the networks saw, else
-    0.89 mm, the middle of it; 256 x 256 such voxels around the head. Slices below 4 mm make slabs, as many to each as
+    Our choice: in plane, the smallest multiple of a voxel's side that lies in ISLES 2018's range, else 0.89
+    mm, the middle of it; 256 x 256 such voxels around the head. Slices below 4 mm make slabs, as many to each as
     come nearest to 5 mm.
     """
     turned = from_networks(reference)
@@ -179,7 +180,7 @@ def _changes(volume: Volume, grid: Grid, spacing, name: str) -> list[str]:
     if not np.allclose(own[:2], spacing[:2], rtol=SQUARE):
         said.append(
             f"the {name} has voxels of {own[0]:.3g} x {own[1]:.3g} mm in plane: resampled to {spacing[0]:.3g} mm, "
-            f"since the networks saw {SEEN_MM[0]:.2f} to {SEEN_MM[1]:.2f}"
+            f"since networks are trained on {SEEN_MM[0]:.2f} to {SEEN_MM[1]:.2f}"
         )
     if own[2] < spacing[2] * (1 - SQUARE):
         said.append(
