@@ -10,7 +10,7 @@ A room imports only from rooms named before it:
     evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
     evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
     evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, submission,
-    evaluation.published, own.scan,
+    evaluation.published, evaluation.entries, evaluation.leakage, own.scan,
     figures.style, figures.cohort, figures.comparisons, figures.network, figures.published, figures.scans,
     figures.scores, figures.training, figures.trust
 """

@@ -3,11 +3,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from strokelib.evaluation import published, ranking
+from strokelib.evaluation import published
 from strokelib.evaluation.summary import paper_table, paper_table1
 from strokelib.run.runtime import rng
-
-SCORES = rng(0, "scores").random(62) ** 0.5
 
 
 def entries(*means, sd=0.3, scans=62):
@@ -107,18 +105,6 @@ def test_all_pairs_of_table_2_and_which_could_be_told_apart():
         published.pairs(entries(0.5, 0.4, scans=[62, 94]))
 
 
-def test_correlations_are_those_of_numpy_over_scans_that_both_have():
-    facts = {"variant": ["rt"] * 4 + ["rt_sm"] * 4, "case": [1, 2, 3, 4, 4, 3, 2, 1]}
-    frame = pd.DataFrame(facts).assign(dsc=[0.1, 0.5, 0.7, np.nan, 0.2, 0.9, 0.4, 0.3])
-    row = published.correlations(frame).iloc[0]
-    assert (row["one"], row["other"], row["scans"]) == ("rt", "rt_sm", 3)
-    assert row["correlation"] == pytest.approx(np.corrcoef([0.1, 0.5, 0.7], [0.3, 0.4, 0.9])[0, 1])
-    assert np.isnan(published.correlations(frame.assign(dsc=0.5))["correlation"]).all()
-    with pytest.raises(ValueError, match="a variant holds a scan twice"):
-        published.correlations(pd.concat([frame, frame.iloc[:1]]))
-    assert published.correlations(frame[frame["variant"] == "rt"]).empty
-
-
 def test_all_ten_printed_distances_are_decoded():
     """19.4 % of 62 is 12, 17.7 % 11, 16.1 % 10, 11.3 % 7 and 9.7 % 6."""
     found = published.decode_hausdorff()
@@ -134,64 +120,3 @@ def test_the_interval_of_a_share_inverts_the_binomial_and_the_best_case_is_mcnem
     assert [published.best_case(k) for k in (0, 1, 2, 6)] == [1, 1, 0.5, 2 / 64]
     assert published.best_case(6) == pytest.approx(stats.binomtest(0, 6).pvalue)
     assert published.decode_hausdorff().set_index("user").loc["songt1", "p_first"] == 1 / 32
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.7, 0.95, 1.0])
-def test_made_up_entries_have_the_printed_numbers_and_the_correlation(correlation):
-    table = published.leaderboard()
-    found = published.simulate(table, SCORES[:40], correlation, rng(2, "made up"))
-    wide = found.pivot(index="case", columns="variant", values="dsc")[table["user"]]
-    assert wide.shape == (62, 10)
-    assert wide.mean().to_numpy() == pytest.approx(table["mean"].to_numpy())
-    assert wide.std(ddof=0).to_numpy() == pytest.approx(table["sd"].to_numpy())
-    between = np.corrcoef(wide.to_numpy().T)[np.triu_indices(10, 1)]
-    assert between == pytest.approx(correlation)
-
-
-def test_what_is_shared_is_as_our_scans_are():
-    found = published.simulate(entries(SCORES.mean(), sd=SCORES.std()), SCORES, 1.0, rng(0, "made up"))
-    assert np.sort(found["dsc"]) == pytest.approx(np.sort(SCORES))
-
-
-def test_made_up_entries_can_be_ranked_and_the_surer_the_more_they_are_alike():
-    table, first = entries(0.51, 0.49, 0.47), {}
-    for correlation in (0.5, 0.99):
-        made = published.simulate(table, SCORES, correlation, rng(3, "made up"))
-        ranks = ranking.ranks(ranking.resample(made, ["dsc"], rng(3, "drawn"), 2000))
-        first[correlation] = ranks.set_index("variant")["rank_1"] / 2000
-    assert first[0.99]["entry0"] > first[0.5]["entry0"] > first[0.5]["entry1"] > first[0.5]["entry2"] > 0
-    # Of two alone: the lead over its standard error, by the normal distribution.
-    made = published.simulate(table.head(2), SCORES, 0.9, rng(4, "made up"))
-    ranks = ranking.ranks(ranking.resample(made, ["dsc"], rng(4, "drawn"), 10_000)).set_index("variant")
-    error = 0.3 * np.sqrt(2 * 0.1 / 62)
-    assert ranks.loc["entry0", "rank_1"] / 10_000 == pytest.approx(stats.norm.cdf(0.02 / error), abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("table", "scores", "correlation", "words"),
-    [
-        (entries(0.5, 0.4), [0.5] * 9, 0.5, "not all the same"),
-        (entries(0.5, 0.4), [], 0.5, "finite scores of several scans"),
-        (entries(0.5, 0.4), [0.1, np.nan], 0.5, "finite scores of several scans"),
-        (entries(0.5, 0.4), SCORES, 1.2, r"must lie in \[0, 1\], got 1.2"),
-        (entries(0.5, 0.4, scans=3), SCORES, 0.5, "2 entries need 4 scans or more"),
-    ],
-)
-def test_what_cannot_be_made_up_is_refused(table, scores, correlation, words):
-    with pytest.raises(ValueError, match=words):
-        published.simulate(table, scores, correlation, rng(0, "made up"))
-
-
-def test_the_lead_among_equals_is_the_range_of_normal_numbers():
-    """The mean range of ten normal numbers is 3.0775 (Tippett 1925), and of two 2 / sqrt(pi)."""
-    error = 0.3 * np.sqrt(0.1 / 62)
-    ten = published.spreads(0.3, 0.9, rng(0, "equal"))
-    assert ten.mean() == pytest.approx(3.0775 * error, rel=0.02)
-    two = published.spreads(0.3, 0.9, rng(0, "equal"), shown=2, entries=2)
-    assert two.mean() == pytest.approx(2 / np.sqrt(np.pi) * error, rel=0.03)
-    best = published.spreads(0.3, 0.9, rng(0, "equal"), entries=published.PARTICIPANTS)
-    assert best.mean() < ten.mean(), "the best ten of many lie closer than ten alone"
-    assert published.spreads(0.3, 1.0, rng(0, "equal")).max() == 0
-    for arguments in ((0.3, 0.5, rng(0), 1, 4), (0.3, 0.5, rng(0), 5, 4), (0.3, -0.1, rng(0))):
-        with pytest.raises(ValueError, match=r"two entries shown|must lie in"):
-            published.spreads(*arguments)

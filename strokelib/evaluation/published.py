@@ -1,8 +1,8 @@
-"""What published means and SDs can tell: intervals, the least difference that scans could show, and first places.
+"""What published means and SDs can tell: intervals, the least difference that scans could show, undefined distances.
 
 Everybody on a leaderboard is scored on the same scans, and a hard scan is hard for all. So two entries differ more
 surely than their intervals say, by how much depends on the correlation of their scores from scan to scan, and that is
-never printed. It is taken from rows of our own here.
+never printed; `entries` takes it from rows of our own.
 """
 
 import itertools
@@ -19,8 +19,6 @@ COLUMNS = ("year", "authors", "method", "protocol", "data", "measure", "mean", "
 # Which scans of a patient may lie on both sides: none, some, nobody says; the challenge's own; there is no training.
 GROUPED = ("hidden test", "patient", "scan", "not stated", "nothing trained")
 ROUNDING = 0.01  # at most: two means of Table 2, of two decimals each, may differ by so much more or less than printed
-PARTICIPANTS = 41  # on the leaderboard, by section 4.2
-DRAWS = 10_000
 
 
 def load(table=None) -> pd.DataFrame:
@@ -161,37 +159,6 @@ def told_apart(needed, correlation: float) -> int:
     return int((np.asarray(needed, float) < correlation).sum())
 
 
-def correlations(frame, by: str = "variant", metric: str = "dsc") -> pd.DataFrame:
-    """Correlate scores of the same scans, row by row of our own.
-
-    Parameters
-    ----------
-    frame : a row a (by, case), with columns by, case and the metric
-    by : the column that names the rows, such as variant or network
-
-    Returns
-    -------
-    frame, a row a pair, in the order of the frame : one, other, correlation (Pearson's, over the scans in which both
-    are finite), scans. NaN where a row is the same on all scans.
-
-    Raises
-    ------
-    ValueError : a column is missing, or a row holds a scan twice.
-    """
-    require_columns(frame, by, "case", metric)
-    if frame.duplicated([by, "case"]).any():
-        raise ValueError(f"a {by} holds a scan twice; give one row per ({by}, case)")
-    table = frame.pivot(index="case", columns=by, values=metric)
-    table = table.where(np.isfinite(table))
-    rows = []
-    for one, other in itertools.combinations(frame[by].unique(), 2):
-        both = table[[one, other]].dropna().to_numpy()
-        varies = len(both) > 1 and np.ptp(both, axis=0).min() > 0
-        value = float(np.corrcoef(both.T)[0, 1]) if varies else float("nan")
-        rows.append({"one": one, "other": other, "correlation": value, "scans": len(both)})
-    return pd.DataFrame(rows, columns=["one", "other", "correlation", "scans"])
-
-
 def decode_hausdorff(table=None, n: int = TEST_CASES) -> pd.DataFrame:
     """Decode the leaderboard's HD: how many scans of each entry had no distance, and how surely that is known.
 
@@ -227,76 +194,3 @@ def best_case(more: int) -> float:
     test has these alone to go by, and p = 2 / 2**more. Any other overlap gives a larger one.
     """
     return min(1.0, 2.0 ** (1 - abs(int(more))))
-
-
-def simulate(table, scores, correlation: float, generator) -> pd.DataFrame:
-    """Make up scores, scan by scan, that have the printed means and SDs and one correlation between every two entries.
-
-    Parameters
-    ----------
-    table : frame with user, mean, sd and scans, the same number n everywhere
-    scores : float sequence, per-scan scores of our own, of however many scans
-    correlation : float in [0, 1]
-    generator : numpy.random.Generator
-
-    Returns
-    -------
-    frame, a row a (user, case) : variant (the user, the name by which `ranking` knows it), case, patient (one a scan),
-    dsc.
-
-    Raises
-    ------
-    ValueError : scores that are all the same or not finite, a correlation outside of [0, 1], or no more scans than
-        entries + 1.
-
-    Our choice, and all of it is assumed: how hard a scan is, which all entries share, has the distribution of our
-    scores (their n quantiles); what is an entry's own has it, too, in another order; all pairs are equally correlated;
-    scores may leave [0, 1], for a mean over many scans knows of means and SDs alone; scans are independent.
-    """
-    require_columns(table, "user", "mean", "sd", "scans")
-    n, count, scores = int(table["scans"].iloc[0]), len(table), np.asarray(scores, float)
-    if not 0 <= correlation <= 1:
-        raise ValueError(f"the correlation must lie in [0, 1], got {correlation}")
-    if not len(scores) or not np.isfinite(scores).all() or np.ptp(scores) == 0:
-        raise ValueError("expected finite scores of several scans that are not all the same")
-    if n < count + 2:
-        raise ValueError(f"{count} entries need {count + 2} scans or more to be made up, got {n}")
-    shared = np.quantile(scores, (np.arange(n) + 0.5) / n, method="hazen")
-    own = np.column_stack([generator.permutation(shared) for _ in range(count)])
-    # Mean 0, SD 1, and no correlation between any two of them, in these very scans and not on average alone.
-    basis, triangle = np.linalg.qr(np.column_stack([np.ones(n), shared, own]))
-    parts = basis * np.sqrt(n) * np.sign(np.diag(triangle))
-    mixed = np.sqrt(correlation) * parts[:, [1]] + np.sqrt(1 - correlation) * parts[:, 2:]
-    values = table["mean"].to_numpy() + table["sd"].to_numpy() * mixed
-    facts = {"variant": np.repeat(table["user"].to_numpy(), n), "case": np.tile(np.arange(1, n + 1), count)}
-    return pd.DataFrame(facts).assign(patient=lambda rows: rows["case"], dsc=values.T.ravel())
-
-
-def spreads(sd: float, correlation: float, generator, shown: int = 10, entries: int = 10, n: int = TEST_CASES):
-    """Draw how far the first lies ahead of the last shown, where all entries are equally good.
-
-    Parameters
-    ----------
-    sd : float, of every entry over the scans
-    correlation : float in [0, 1], of every two, scan by scan
-    generator : numpy.random.Generator
-    shown : int, entries that the table has; the best of them
-    entries : int, that took part
-    n : int, scans
-
-    Returns
-    -------
-    float array (DRAWS,), differences of the mean of the first and of the last shown
-
-    Raises
-    ------
-    ValueError : fewer than two shown, more shown than took part, or a correlation outside of [0, 1].
-
-    Our choice: means over n other scans are normal; what all entries share shifts all of them alike and cancels.
-    """
-    if not 2 <= shown <= entries:
-        raise ValueError(f"expected two entries shown or more, of {entries}, got {shown}")
-    if not 0 <= correlation <= 1:
-        raise ValueError(f"the correlation must lie in [0, 1], got {correlation}")
-    means = np.sort(generator.standard_normal((DRAWS, entries)), axis=1)
-    return (means[:, -1] - means[:, -shown]) * sd * np.sqrt((1 - correlation) / n)
