@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
@@ -14,7 +15,7 @@ GROUPED = {  # what a result says of patients with several scans: words for the 
     "scan": ("folds by scan", RED),
     "not stated": ("grouping not stated", ORANGE),
     "nothing trained": ("a rule, nothing trained", GRAY),
-    "this run": ("this run, other scans", PURPLE),
+    "this run": ("this run", PURPLE),
 }
 LEVELS = (BLUE, ORANGE, GREEN, PURPLE, BROWN)  # of correlations, from the least
 
@@ -80,7 +81,7 @@ def least_difference(lines, own, printed, label: str):
     for place, row in enumerate(own.dropna(subset=["correlation"]).sort_values("correlation").itertuples()):
         ax.axvline(row.correlation, color=RED, linewidth=1, alpha=0.5, zorder=0)
         ax.text(row.correlation - 0.004, top * (0.99 - 0.075 * place), row.name, ha="right", va="top", fontsize=8,
-                color=RED)
+                color=RED, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.set(xlim=(0, 1), ylim=(0, top), xlabel="correlation of two entries' DSC, scan by scan",
            ylabel="least difference in mean DSC\nthat a paired t-test sees")
     fig.legend(loc="outside upper center", ncols=3)
@@ -107,6 +108,7 @@ def undefined(table, n: int, label: str):
     beside.set_yticks(range(len(table)), words)
     beside.spines[:].set_visible(False)
     beside.tick_params(length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlim=(0, None), ylim=(len(table) - 0.4, -0.6), xlabel=f"scans of {n} without a distance")
     return finish(fig, label, "bar: 95 % interval; right: least p against the fewest")
 
@@ -142,4 +144,4 @@ def places(table, drawn, printed: float, label: str):
     axes[0, 1].set(xlim=(0, None), ylim=(0, 100), xlabel="lead of the first over the last in mean DSC",
                    ylabel="% of the draws with a lead up to this", title="if all are equally good")
     fig.legend(loc="outside upper center", ncols=len(levels) + 1)
-    return finish(fig, label, "entries made up to Table 2's means and SDs")
+    return finish(fig, label, "entries made up to the means and SDs of Table 2")
