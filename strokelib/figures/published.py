@@ -44,7 +44,7 @@ def results(table, label: str):
             ax.plot([row.low, row.high], [place, place], color=color, linewidth=3, solid_capstyle="butt", alpha=0.6)
         ax.plot(row.mean, place, "o", color=color, mfc=color if known else "white", ms=5)
     ax.set_yticks(range(len(table)), table["name"])
-    ax.set(xlim=(0.2, 0.8), ylim=(len(table) - 0.4, -0.6), xlabel="mean DSC and its 95 % interval")
+    ax.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="mean DSC and its 95 % interval")
     ax.grid(axis="x", color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     handles = [mpl.lines.Line2D([], [], marker="o", ls="", color=GROUPED[name][1], label=GROUPED[name][0])
