@@ -27,6 +27,7 @@ OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS sa
 FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "10_trust"]
+ONCE += ["14_published_numbers"]
 ONCE += ["16_segment_a_scan"]
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
 PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
@@ -223,6 +224,16 @@ rule trust:
     params: code=code("10_trust")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN
+
+rule published:
+    input: reads("14_published_numbers"), "data/paper/published.csv", "data/paper/table2.csv",
+        notebook=source("14_published_numbers")
+    output: writes("14_published_numbers")
+    log: notebook=f"{OUT}/14_published_numbers.ipynb"
+    params: code=code("14_published_numbers")
+    threads: S.threads
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN
 
 rule seeds:

@@ -10,9 +10,9 @@ A room imports only from rooms named before it:
     crossvalidation, postprocess, evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling,
     evaluation.summary, evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences,
     evaluation.agreement, evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors,
-    evaluation.calibration, evaluation.conformal, evaluation.uncertainty, submission, own.scan, own.quantities,
-    own.registry, own.volumes, own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume,
-    own.dicom, own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort, figures.comparisons,
-    figures.mosaic, figures.network, figures.report, figures.scans, figures.scores, figures.training, figures.trust,
-    figures.uncertainty, own.output
+    evaluation.calibration, evaluation.conformal, evaluation.uncertainty, submission, evaluation.published,
+    evaluation.entries, evaluation.leakage, own.scan, own.quantities, own.registry, own.volumes, own.grid, own.series,
+    own.checks, own.arrival, own.dicom_files, own.dicom_volume, own.dicom, own.segmentation_object, own.folders,
+    own.segment, figures.style, figures.cohort, figures.comparisons, figures.mosaic, figures.network, figures.published,
+    figures.report, figures.scans, figures.scores, figures.training, figures.trust, figures.uncertainty, own.output
 """

@@ -30,14 +30,15 @@ def check_folds(patients, n_folds: int, problems=()) -> None:
 
 
 def assign_folds(patients, n_folds: int, scheme: str = "contiguous", seed: int = 0, slices=None):
-    """Give every scan a fold such that no patient is in two.
+    """Give every scan a fold such that no patient is in two; of "by_scan" alone this is not true.
 
     Parameters
     ----------
     patients : sequence, the patient of each scan
     n_folds : int
     scheme : "contiguous" (case order, as the authors' code, moved to whole patients) or "balanced" (patients
-        shuffled by the seed and dealt out by slice count, so that every fold sees every protocol)
+        shuffled by the seed and dealt out by slice count, so that every fold sees every protocol), or "by_scan" (scans
+        shuffled by the seed, whoever they are of: a leak, to be measured and for nothing else; see `split_patients`)
     slices : int sequence, slices of each scan; needed by "balanced"
 
     Returns
@@ -70,10 +71,34 @@ def assign_folds(patients, n_folds: int, scheme: str = "contiguous", seed: int =
             some = some[np.argsort(-scans[some], kind="stable")]
             fold_of[some] = np.argsort(load, kind="stable")[: len(some)]
             np.add.at(load, fold_of[some], scans[some])
+    elif scheme == "by_scan":
+        found = np.empty(len(patients), int)
+        found[rng(seed, "folds", "by_scan").permutation(len(patients))] = np.arange(len(patients)) % n_folds
+        return found
     else:
-        raise ValueError(f"scheme must be 'contiguous' or 'balanced', got {scheme!r}")
+        raise ValueError(f"scheme must be 'contiguous', 'balanced' or 'by_scan', got {scheme!r}")
     lookup = dict(zip(names, fold_of.tolist(), strict=True))
     return np.array([lookup[p] for p in patients])
+
+
+def split_patients(patients, folds) -> list:
+    """Name the patients who are in more than one fold, so that a network is judged by a head it was trained on.
+
+    Parameters
+    ----------
+    patients : sequence, the patient of each scan, or of each slice
+    folds : sequence of int, the fold of each
+
+    Raises
+    ------
+    ValueError : another number of folds than of patients.
+    """
+    if len(patients) != len(folds):
+        raise ValueError(f"expected a fold for each of {len(patients)} scans, got {len(folds)}")
+    of = {}
+    for patient, fold in zip(patients, folds, strict=True):
+        of.setdefault(patient, set()).add(int(fold))
+    return [patient for patient, found in of.items() if len(found) > 1]
 
 
 def _deal_in_order(scans: np.ndarray, n_folds: int) -> np.ndarray:

@@ -59,3 +59,31 @@ def test_the_inner_split_shares_no_patient():
     assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
     with pytest.raises(ValueError, match="fold 7 is empty"):
         folds.split_fold(found, 7, patients)
+
+
+def test_folds_by_scan_split_patients_and_those_by_patient_none():
+    """94 scans of 63 patients, 31 of whom have two; two scans part unless they fall into one fold of 19 or 18."""
+    patients = real_patients()
+    assert len(patients) == 94 and len(set(patients)) == 63
+    for scheme, slices in (("contiguous", None), ("balanced", [2] * 94)):
+        assert folds.split_patients(patients, folds.assign_folds(patients, 5, scheme, 1, slices)) == []
+    found = [folds.assign_folds(patients, 5, "by_scan", seed) for seed in range(300)]
+    assert all(sorted(np.bincount(one).tolist()) == [18, 19, 19, 19, 19] for one in found)
+    counts = [len(folds.split_patients(patients, one)) for one in found]
+    together = (4 * 19 * 18 + 18 * 17) / (94 * 93)
+    assert np.mean(counts) == pytest.approx(31 * (1 - together), abs=0.5)
+    assert np.array_equal(found[3], folds.assign_folds(patients, 5, "by_scan", 3))
+    assert not np.array_equal(found[3], found[4])
+
+
+def test_blocks_of_scans_in_case_order_split_one_patient():
+    patients = real_patients()
+    assert patients[56] == patients[57] and patients.count(patients[56]) == 2
+    assert folds.split_patients(patients, np.arange(94) // 19) == [patients[56]]
+
+
+def test_who_is_split_is_named_once_and_every_scan_needs_a_fold():
+    assert folds.split_patients(list("aabbcb"), [0, 1, 2, 2, 0, 0]) == ["a", "b"]
+    assert folds.split_patients([], []) == []
+    with pytest.raises(ValueError, match="a fold for each of 3 scans, got 2"):
+        folds.split_patients(list("abc"), [0, 1])

@@ -101,7 +101,7 @@ IMPOSSIBLE = {
     "cohort.jobs": {0: "in [1, 1024]", 9999: "in [1, 1024]"},
     "preprocess.registration": {"ridgid": "'rigid' or 'affine', got 'ridgid'; did you mean 'rigid'?"},
     "folds.count": {0: ">= 2", 1: ">= 2", 21: "at most cohort.training_patients, 20, got 21"},
-    "folds.scheme": {"random": "'contiguous' or 'balanced', got 'random'"},
+    "folds.scheme": {"random": "'balanced' or 'by_scan', got 'random'"},
     "folds.inner_split": {0: "must be bool"},
     "sampling.patches_per_case": {0: ">= 2", 1: ">= 2"},
     "sampling.elastic_alpha": {-0.1: ">= 0"},

@@ -58,7 +58,7 @@ class Preprocess(Section):
 @dataclass(frozen=True)
 class Folds(Section):
     count: Annotated[int, "[2, inf)"]
-    scheme: Annotated[str, ("contiguous", "balanced")]  # in case order, or by slice count
+    scheme: Annotated[str, ("contiguous", "balanced", "by_scan")]  # by case, by slices, or a leak to measure
     inner_split: bool  # early stopping on scans held out of the training part, not on the evaluated ones
 
 

@@ -152,6 +152,15 @@ STAGES = {
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=("apart_metrics.csv", *_figures("rt_apart.csv", "rt_apart_monitors.csv", "rt_apart.png")),
     ),
+    "14_published_numbers": Stage(
+        depends=("seed",),
+        reads=("metrics_nested.csv", *_figures("table2.csv")),
+        may_read=("test_metrics.csv", "test_metrics_single.csv"),
+        writes=(
+            *_figures("published.csv", "published_pairs.csv", "published_places.csv", "published_folds.csv"),
+            *_figures("published.png", "least_difference.png", "undefined.png", "first_places.png"),
+        ),
+    ),
     "15_uncertainty": Stage(
         depends=("seed", "folds.count", "compute", "prediction", "variants"),
         reads=("registration.csv", SCAN, f"{FOLD}/network.safetensors", "choice.csv"),
