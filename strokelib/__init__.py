@@ -5,11 +5,14 @@ A room imports only from rooms named before it:
     run.runtime, run.paths, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.digest,
     run.stages, run.provenance, run.private, run.notebook, nifti, facts, layouts, patients, units, cases, folds,
     unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient, phantom.pathology,
-    phantom.scan, phantom.cohort, warp, registration, plausibility, preprocess, stack, run.results, patches, network,
-    packed, losses, metrics, inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess,
+    phantom.scan, phantom.cohort,
+    phantom.truth, warp, registration, plausibility, preprocess, stack, run.results, patches, network,
+    packed, losses, metrics,
+    voxelwise, inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess,
     evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
     evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
-    evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, submission, own.scan,
-    figures.style, figures.cohort, figures.comparisons, figures.network, figures.scans, figures.scores,
+    evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration,
+    evaluation.ladder, submission, own.scan,
+    figures.style, figures.cohort, figures.comparisons, figures.ladder, figures.network, figures.scans, figures.scores,
     figures.training, figures.trust
 """

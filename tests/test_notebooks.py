@@ -10,7 +10,7 @@ from strokelib.run.runtime import ROOT
 
 NAMES = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"]
-NAMES += ["09_sensitivity", "10_trust", "11_seeds", "12_rt_apart"]
+NAMES += ["09_sensitivity", "10_trust", "11_seeds", "12_rt_apart", "13_ladder"]
 each_notebook = pytest.mark.parametrize("name", NAMES)
 # What tools/keep.py has put beside the figures of a run.
 KEPT = [str(path.relative_to(ROOT).with_suffix("")) for path in sorted((ROOT / "figures").glob("*/[01][0-9]_*.ipynb"))]
