@@ -108,22 +108,25 @@ def judge(maps, fold_of, thresholds, min_lesion_voxels) -> pd.DataFrame:
 
     Our choice: the stable pair, as for the nested rows of notebook 06.
     """
-    grid = gridsearch.search_maps(maps, thresholds, min_lesion_voxels)
-    grid["fold"] = grid["case"].map(fold_of)
+    return _nested(maps, fold_of, gridsearch.search_maps(maps, thresholds, min_lesion_voxels))
+
+
+def judge_flow(maps, fold_of) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cut maps of `lost_flow` at FLOWS: at one for a fold, chosen on the other folds, and at each scan's own best.
+
+    Takes `maps` and returns twice what `judge` does. The second gives each scan the level with which its own DSC is
+    highest, of equals the highest: what no method may do, as a bound. No size is asked of a lesion.
+    """
+    grid = gridsearch.search_maps(maps, [1 - flow for flow in FLOWS], [1])
+    best = grid.loc[grid.groupby("case", sort=False)["dsc"].idxmax()]
+    return _nested(maps, fold_of, grid), _further(maps, best.assign(fold=best["case"].map(fold_of)))
+
+
+def _nested(maps, fold_of, grid) -> pd.DataFrame:
+    grid = grid.assign(fold=grid["case"].map(fold_of))
     folds = grid.drop_duplicates("case")["fold"]
     pairs = gridsearch.nested_choice(grid, folds, gridsearch.choose_stable_pair)
-    chosen = grid.merge(pd.DataFrame([{"fold": fold, **vars(pair)} for fold, pair in pairs.items()]))
-    return _further(maps, chosen)
-
-
-def judge_best(maps, thresholds) -> pd.DataFrame:
-    """Give each scan the threshold with which its own DSC is highest: what no method may do, as a bound.
-
-    Takes `maps` and returns what `judge` does, without the fold. Ties go to the lower threshold; no size is asked.
-    """
-    grid = gridsearch.search_maps(maps, thresholds, [1])
-    best = grid.loc[grid.groupby("case", sort=False)["dsc"].idxmax()]
-    return _further(maps, best)
+    return _further(maps, grid.merge(pd.DataFrame([{"fold": fold, **vars(pair)} for fold, pair in pairs.items()])))
 
 
 def _further(maps, chosen) -> pd.DataFrame:

@@ -29,7 +29,7 @@ def features(volumes, k: int, label: str, lesion=None):
     """
     images = list(dict.fromkeys(feature.image for feature in volumes))
     kinds = list(dict.fromkeys((feature.smoothing_mm, feature.squared) for feature in volumes))
-    fig, axes = panels(len(images), len(kinds), min(10, 2.1 * len(kinds) + 1.2), 1.2 + 1.75 * len(images))
+    fig, axes = panels(len(images), len(kinds), min(10, 1.6 * len(kinds) + 1), 1.4 + 1.75 * len(images))
     shown = {}
     for feature, volume in volumes.items():
         ax = axes[images.index(feature.image), kinds.index((feature.smoothing_mm, feature.squared))]
@@ -45,7 +45,9 @@ def features(volumes, k: int, label: str, lesion=None):
     zoom(axes, [next(iter(volumes.values()))[:, :, k]] * len(images))
     for squared, mappable in shown.items():
         text = "squared" if squared else "standard deviations from the mean"
-        color_bar(fig, mappable, axes, text, extend="max" if squared else "both")
+        below = axes[:, [kind[1] == squared for kind in kinds]]
+        extend, aspect = "max" if squared else "both", 12 * below.shape[1]  # bars of one height
+        fig.colorbar(mappable, ax=below, label=text, location="bottom", extend=extend, aspect=aspect)
     return finish(fig, label, LESION_NOTE if lesion is not None else "")
 
 
@@ -70,6 +72,8 @@ def rungs(table, metrics, label: str):
         scale = METRICS[metric].scale
         for place, name in enumerate(names):
             low, mean, high = (scale * rows.loc[name, f"{metric}_{part}"] for part in ("low", "mean", "high"))
+            if np.isnan(mean):  # no scan has a distance
+                continue
             color, filling = RUNGS[name].color, RUNGS[name].color if RUNGS[name].mirrored else "white"
             ax.plot([low, high], [place, place], color=color, linewidth=1.5)
             ax.plot(mean, place, "o", color=color, markerfacecolor=filling, markersize=6)
@@ -127,7 +131,8 @@ def coefficients(tables, label: str):
             color = "white" if abs(value) > 0.65 * most else "black"
             ax.text(place[1], place[0], minus(f"{value:.1f}"), ha="center", va="center", fontsize=7, color=color)
         words = [_heading(mm, squared) for squared, mm in grid.columns]
-        ax.set_xticks(range(len(words)), words, rotation=40, ha="right")
+        ax.xaxis.tick_top()
+        ax.set_xticks(range(len(words)), words, rotation=40, ha="left")
         ax.set_yticks(range(len(grid)), grid.index)
         ax.set_title(heading)
         ax.spines[:].set_visible(False)
