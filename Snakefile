@@ -27,8 +27,7 @@ OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS sa
 FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "10_trust"]
-ONCE += ["14_published_numbers"]
-ONCE += ["16_segment_a_scan"]
+ONCE += ["13_ladder", "14_published_numbers", "16_segment_a_scan"]
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
 PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
 PYTHON, SETTINGS = (shlex.quote(word).replace("{", "{{").replace("}", "}}") for word in (sys.executable, NAME))
@@ -222,6 +221,15 @@ rule trust:
     output: writes("10_trust")
     log: notebook=f"{OUT}/10_trust.ipynb"
     params: code=code("10_trust")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN
+
+rule ladder:
+    input: reads("13_ladder", ["rt_sm"]), notebook=source("13_ladder")
+    output: writes("13_ladder")
+    log: notebook=f"{OUT}/13_ladder.ipynb"
+    params: code=code("13_ladder")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN

@@ -152,6 +152,18 @@ STAGES = {
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=("apart_metrics.csv", *_figures("rt_apart.csv", "rt_apart_monitors.csv", "rt_apart.png")),
     ),
+    "13_ladder": Stage(
+        depends=("seed", "cohort", "folds.count", "postprocess", "drawing"),
+        reads=(
+            *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+            *("choice.csv", "metrics_nested.csv"),
+        ),
+        writes=(
+            *("ladder_metrics.csv", *_figures("ladder.csv", "ladder_steps.csv", "ladder_coefficients.csv")),
+            *_figures("ladder_importances.csv", "ladder.png", "ladder_steps.png", "ladder_coefficients.png"),
+            *_figures("ladder_importances.png", "ladder_features.png", "ladder_scan.png"),
+        ),
+    ),
     "14_published_numbers": Stage(
         depends=("seed",),
         reads=("metrics_nested.csv", *_figures("table2.csv")),

@@ -68,15 +68,15 @@ def change(finished):
 
 
 def test_plan_of_the_full_study(project):
-    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "errors", "trust", "overview")
-    once += ("published",)
+    once = ("cohort", "preprocess", "sampling", "model", "ablations", "leaderboard", "errors", "trust", "ladder")
+    once += ("published", "segment", "overview")
     # The study trains rt_sm with inner folds, too, and keeps two rows at three budgets.
     for name, trained, kept in (("phantom", 15, 0), ("study", 15 + 5, 2 * 3 * 5)):
         jobs = planned(project, name)
         assert jobs["train"] == trained
         assert jobs["predict"] == 5 + kept, "rt_sm_uf predicts with rt_sm's networks and trains none"
-        assert [jobs[rule] for rule in once] == [1] * 10
-        assert jobs["total"] == trained + 5 + kept + 10 + 1
+        assert [jobs[rule] for rule in once] == [1] * len(once)
+        assert jobs["total"] == trained + 5 + kept + len(once) + 1
 
 
 def test_plan_of_the_sensitivity(project):
