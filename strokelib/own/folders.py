@@ -131,7 +131,7 @@ def _scans(folder: Path) -> list[Place]:
 
 def _whole_by_name(folder: Path) -> bool:
     """Tell whether a folder holds a CT by its name and another image, or folders that do: then it is a scan itself."""
-    named = [layouts.modality_of(path.name) for path in layouts.files_in(folder, _DEEP) if layouts.is_image(path.name)]
+    named = [arrival.kind_of(path.name) for path in layouts.files_in(folder, _DEEP) if layouts.is_image(path.name)]
     return "CT" in named and len(named) > 1
 
 

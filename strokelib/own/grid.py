@@ -99,7 +99,7 @@ def plan(reference: Volume) -> tuple[Grid, np.ndarray]:
     scale = np.eye(4)
     scale[:3, :3], scale[:3, 3] = np.diag(step), start + (step - 1) / 2
     onto = np.linalg.inv(turned @ scale)
-    return Grid(reference.shape, reference.place, onto, tuple(map(int, inner))), sides * step
+    return Grid(reference.shape, reference.place, onto, tuple(map(int, inner)), bool(reference.axes)), sides * step
 
 
 def resample(volume: Volume, grid: Grid, fill: float, inside=None) -> np.ndarray:

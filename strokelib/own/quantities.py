@@ -218,8 +218,8 @@ def mirror_difference(image, matrix, brain, name: str = "CBF") -> np.ndarray:
 def sides(grid: Grid, spacing) -> tuple[str, str]:
     """Tell what lies at the left and at the right of a slice as it is drawn: ("R", "L"), ("L", "R"), or ("", "").
 
-    Slices are drawn with x to the right. Nothing is told where the matrix from voxels to mm does not have the voxels'
-    size: as in ISLES 2018, where all are the identity, it is a placeholder.
+    Slices are drawn with x to the right. Nothing is told where the header states no place, as in ISLES 2018, or where
+    its matrix does not have the voxels' size and is a placeholder.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def sides(grid: Grid, spacing) -> tuple[str, str]:
     """
     axes = np.asarray(grid.affine)[:3, :3] @ np.linalg.inv(np.asarray(grid.onto)[:3, :3])
     across = axes[:, 0]
-    told = np.allclose(np.linalg.norm(axes, axis=0), spacing, rtol=0.05) and abs(across).argmax() == 0
+    told = grid.stated and np.allclose(np.linalg.norm(axes, axis=0), spacing, rtol=0.05) and abs(across).argmax() == 0
     if not told:
         return "", ""
     return ("L", "R") if across[0] > 0 else ("R", "L")

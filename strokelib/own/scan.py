@@ -19,14 +19,16 @@ DISCLAIMER = "Trained on synthetic scans; research only, not for clinical use"
 class Grid:
     """Where the voxels of the networks' grid lie in the reference image of the input, and how big that one is.
 
-    `shape` and `affine` (4, 4; voxel to mm) are those of the reference image as its file holds it. `onto` (4, 4) takes
-    a voxel (x, y, slice) of the reference image to one of the networks' grid; `inner` is that grid's shape.
+    `shape` and `affine` (4, 4; voxel to mm) are those of the reference image; where its header does not state a place,
+    the affine is a guess and `stated` is False: left and right are unknown. `onto` (4, 4) takes a voxel (x, y, slice)
+    of the reference image to one of the networks' grid; `inner` is that grid's shape.
     """
 
     shape: tuple[int, int, int]
     affine: np.ndarray
     onto: np.ndarray
     inner: tuple[int, int, int]
+    stated: bool = True
 
     def back(self, volume, order: int = 1) -> np.ndarray:
         """Bring a volume from the networks' grid to that of the reference image.
