@@ -169,7 +169,8 @@ def test_mirror_difference_follows_the_registration():
     image, brain = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     brain[20:60, 5:40] = True
     image[brain] = 300
-    shift = np.array([[1.0, 0, -16], [0, 1, 0], [0, 0, 1]])  # the middle of the brain lies 8 voxels off that of the image
+    # The middle of the brain lies 8 voxels off that of the image.
+    shift = np.array([[1.0, 0, -16], [0, 1, 0], [0, 0, 1]])
     assert registration.midline(shift, SHAPE)[39, 0] * registration.midline(shift, SHAPE)[40, 0] < 0
     found = mirror_difference(image, shift, brain)
     assert np.isfinite(found[brain]).mean() > 0.95 and abs(found[np.isfinite(found)]).max() < 1e-3

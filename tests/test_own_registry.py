@@ -15,8 +15,9 @@ REMARKS = ("MTT was turned when read", "CBF has 3 % of its values below 0, in /d
 
 def quantities(**changed):
     values = dict.fromkeys(TABLE, 1.25) | changed
+    reasons = {name: "no core" for name, value in values.items() if value is None}
     return [
-        Quantity(name, values[name], row.unit, row.definition, row.source, "" if values[name] is not None else "no core")
+        Quantity(name, values[name], row.unit, row.definition, row.source, reasons.get(name, ""))
         for name, row in TABLE.items()
     ]
 
