@@ -62,6 +62,7 @@ PAGES = {
     "plain": shown,
     "no core": lambda: shown(0 * LESION),
     "no interval": lambda: shown(interval=None),
+    "no upper end": lambda: shown(interval=(3.0, np.inf)),
     "one slice": lambda: one(shown()),
     "two slices": lambda: one(shown(), 2),
     "22 slices": many,
@@ -200,6 +201,7 @@ def test_what_is_not_known_is_said():
     assert "ratio undefined" in seen and "undefined, as the volume of the core is 0 mL" in seen
     told = {name: next(t.get_text() for t in drawn(name)[1].texts if "mismatch" in t.get_text()) for name in PAGES}
     assert "(90 % interval 3.0 mL to 9.0 mL)" in told["plain"] and "interval" not in told["no interval"]
+    assert "(90 % interval 3.0 mL and more)" in told["no upper end"]
     assert "None." in texts(drawn("plain")[1])
 
 

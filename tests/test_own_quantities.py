@@ -78,6 +78,12 @@ def test_what_is_undefined_says_why():
     assert found["mismatch_ratio"].value == 0 and found["mismatch_ml"].text == "−4.0"
 
 
+def test_an_interval_without_an_end_says_so():
+    found = values(interval=(2.0, np.inf))
+    assert found["core_low_ml"].value == 2 and found["core_high_ml"].value is None
+    assert "too few patients" in found["core_high_ml"].why
+
+
 def test_without_a_second_hemisphere_what_is_relative_is_undefined_and_the_rest_is_there():
     images, brain, line, core = scan()
     found = values(images, brain, np.ones_like(line), core)
@@ -137,7 +143,7 @@ def test_what_cannot_be_measured_is_named(change, message):
         measure(*change(*scan()), SPACING)
 
 
-@pytest.mark.parametrize("interval", [(5, 4), (-1, 4), (0, np.inf), (np.nan, 4)])
+@pytest.mark.parametrize("interval", [(5, 4), (-1, 4), (np.inf, np.inf), (np.nan, 4)])
 def test_what_is_no_interval_is_refused(interval):
     with pytest.raises(ValueError, match="two ends in mL"):
         measure(*scan(), SPACING, interval)

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_a_row_is_flat_and_says_what_made_it():
     assert found["undefined"] == "mismatch_ratio: no core"
     assert (found["mode"], found["threshold"], found["min_lesion_voxels"]) == ("slices", 0.3, 10)
     assert (found["networks"], found["networks_sha256"], found["origin"]) == (2, "ab12 cd34", "maps")
+    assert re.fullmatch(r"[0-9a-f]{40}|", found["commit"])
     assert found["torch_version"] and found["python_version"].count(".") == 2
     assert [column for column in found if column in TABLE] == list(TABLE)
 
