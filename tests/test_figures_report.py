@@ -17,7 +17,8 @@ BRAIN = IMAGES["CBF"] > 0
 SPACING = np.array([4.0, 4.0, 5.0])
 LINE = np.broadcast_to(np.arange(48)[:, None] - 22.5, (48, 48))
 TIMES = np.arange(0, 40, 2.0)
-CURVES = Curves(TIMES, 200 * np.exp(-((TIMES - 12) ** 2) / 20), 300 * np.exp(-((TIMES - 18) ** 2) / 30), (1, 2, 0), (3, 4, 0))
+ARTERY, VEIN = 200 * np.exp(-((TIMES - 12) ** 2) / 20), 300 * np.exp(-((TIMES - 18) ** 2) / 30)
+CURVES = Curves(TIMES, ARTERY, VEIN, (1, 2, 0), (3, 4, 0))
 LONG = "The head moved by 3.1 mm between two frames, so that what the maps show there is not to be trusted at all."
 
 
@@ -61,10 +62,11 @@ PAGES = {
     "plain": shown,
     "no core": lambda: shown(0 * LESION),
     "no interval": lambda: shown(interval=None),
+    "no upper end": lambda: shown(interval=(3.0, np.inf)),
     "one slice": lambda: one(shown()),
     "two slices": lambda: one(shown(), 2),
     "22 slices": many,
-    "curves and long remarks": lambda: many(curves=CURVES, remarks=(LONG,) * 30, coverage="Coverage: 88 % of 62 scans."),
+    "curves and long remarks": lambda: many(curves=CURVES, remarks=(LONG,) * 30, coverage="88 % of 62 scans."),
     "long names": lambda: shown(name="a_b" * 90, network="n " * 200),
     "without the optional": lambda: shown(difference=None, uncertainty=None, sides=("", "")),
     "dollars": lambda: shown(name="scan_$a$", remarks=("cost $5 and $6_",)),
@@ -73,11 +75,12 @@ PAGES = {
 
 @functools.cache
 def drawn(name):
-    """Draw one of these pages, once for all tests that only look at it."""
+    """Draw one of these pages, once for all tests that only look at it; with its texts and where each lies."""
     page = PAGES[name]()
     fig = report.page(page)
     fig.draw_without_rendering()
-    return page, fig
+    renderer = fig.canvas.get_renderer()
+    return page, fig, [(text.get_text(), text.get_window_extent(renderer)) for text in seen_texts(fig)]
 
 
 def seen_texts(fig):
@@ -147,7 +150,7 @@ def unexplained(fig, page) -> list[str]:
 
 @every_page
 def test_every_number_has_its_unit_and_its_definition(name):
-    page, fig = drawn(name)
+    page, fig, _ = drawn(name)
     assert unexplained(fig, page) == []
     expected = [(q.label, q.text, q.unit, q.why or q.definition) for q in page.quantities]
     assert rows_of_the_table(fig) == expected and len(expected) == len(TABLE)
@@ -169,18 +172,14 @@ def test_nothing_is_cut_off_or_small(name):
     fig = drawn(name)[1]
     assert tuple(fig.get_size_inches()) == (report.WIDTH, report.HEIGHT)
     assert min(text.get_fontsize() for text in fig.findobj(is_text)) >= 7
-    renderer = fig.canvas.get_renderer()
-    for text in seen_texts(fig):
-        box = text.get_window_extent(renderer)
-        assert box.x0 >= 0.1 * fig.dpi and box.x1 <= (report.WIDTH - 0.1) * fig.dpi, text.get_text()
-        assert box.y0 >= 0 and box.y1 <= report.HEIGHT * fig.dpi, text.get_text()
+    for text, box in drawn(name)[2]:
+        assert box.x0 >= 0.1 * fig.dpi and box.x1 <= (report.WIDTH - 0.1) * fig.dpi, text
+        assert box.y0 >= 0.1 * fig.dpi and box.y1 <= (report.HEIGHT - 0.1) * fig.dpi, text
 
 
 @every_page
 def test_texts_do_not_lie_on_each_other(name):
-    fig = drawn(name)[1]
-    renderer = fig.canvas.get_renderer()
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in seen_texts(fig)]
+    boxes = drawn(name)[2]
     for place, (first, box) in enumerate(boxes):
         for second, other in boxes[place + 1 :]:
             across = min(box.x1, other.x1) - max(box.x0, other.x0)
@@ -202,6 +201,7 @@ def test_what_is_not_known_is_said():
     assert "ratio undefined" in seen and "undefined, as the volume of the core is 0 mL" in seen
     told = {name: next(t.get_text() for t in drawn(name)[1].texts if "mismatch" in t.get_text()) for name in PAGES}
     assert "(90 % interval 3.0 mL to 9.0 mL)" in told["plain"] and "interval" not in told["no interval"]
+    assert "(90 % interval 3.0 mL and more)" in told["no upper end"]
     assert "None." in texts(drawn("plain")[1])
 
 

@@ -78,6 +78,12 @@ def test_what_is_undefined_says_why():
     assert found["mismatch_ratio"].value == 0 and found["mismatch_ml"].text == "−4.0"
 
 
+def test_an_interval_without_an_end_says_so():
+    found = values(interval=(2.0, np.inf))
+    assert found["core_low_ml"].value == 2 and found["core_high_ml"].value is None
+    assert "too few patients" in found["core_high_ml"].why
+
+
 def test_without_a_second_hemisphere_what_is_relative_is_undefined_and_the_rest_is_there():
     images, brain, line, core = scan()
     found = values(images, brain, np.ones_like(line), core)
@@ -137,7 +143,7 @@ def test_what_cannot_be_measured_is_named(change, message):
         measure(*change(*scan()), SPACING)
 
 
-@pytest.mark.parametrize("interval", [(5, 4), (-1, 4), (0, np.inf), (np.nan, 4)])
+@pytest.mark.parametrize("interval", [(5, 4), (-1, 4), (np.inf, np.inf), (np.nan, 4)])
 def test_what_is_no_interval_is_refused(interval):
     with pytest.raises(ValueError, match="two ends in mL"):
         measure(*scan(), SPACING, interval)
@@ -169,7 +175,8 @@ def test_mirror_difference_follows_the_registration():
     image, brain = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     brain[20:60, 5:40] = True
     image[brain] = 300
-    shift = np.array([[1.0, 0, -16], [0, 1, 0], [0, 0, 1]])  # the middle of the brain lies 8 voxels off that of the image
+    # The middle of the brain lies 8 voxels off that of the image.
+    shift = np.array([[1.0, 0, -16], [0, 1, 0], [0, 0, 1]])
     assert registration.midline(shift, SHAPE)[39, 0] * registration.midline(shift, SHAPE)[40, 0] < 0
     found = mirror_difference(image, shift, brain)
     assert np.isfinite(found[brain]).mean() > 0.95 and abs(found[np.isfinite(found)]).max() < 1e-3

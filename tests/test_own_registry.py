@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 
 import pytest
 
@@ -15,8 +16,9 @@ REMARKS = ("MTT was turned when read", "CBF has 3 % of its values below 0, in /d
 
 def quantities(**changed):
     values = dict.fromkeys(TABLE, 1.25) | changed
+    reasons = {name: "no core" for name, value in values.items() if value is None}
     return [
-        Quantity(name, values[name], row.unit, row.definition, row.source, "" if values[name] is not None else "no core")
+        Quantity(name, values[name], row.unit, row.definition, row.source, reasons.get(name, ""))
         for name, row in TABLE.items()
     ]
 
@@ -33,6 +35,7 @@ def test_a_row_is_flat_and_says_what_made_it():
     assert found["undefined"] == "mismatch_ratio: no core"
     assert (found["mode"], found["threshold"], found["min_lesion_voxels"]) == ("slices", 0.3, 10)
     assert (found["networks"], found["networks_sha256"], found["origin"]) == (2, "ab12 cd34", "maps")
+    assert re.fullmatch(r"[0-9a-f]{40}|", found["commit"])
     assert found["torch_version"] and found["python_version"].count(".") == 2
     assert [column for column in found if column in TABLE] == list(TABLE)
 

@@ -170,7 +170,8 @@ def _heading(fig, shown: Page, chosen) -> None:
     _write(fig, MARGIN, 11.3, _cut(shown.name, 60), 12, weight="bold")
     core = f"core {told('core_ml')}"
     if by_name["core_low_ml"].value is not None:
-        core += f" (90 % interval {told('core_low_ml')} to {told('core_high_ml')})"
+        end = f"to {told('core_high_ml')}" if by_name["core_high_ml"].value is not None else "and more"
+        core += f" (90 % interval {told('core_low_ml')} {end})"
     parts = [core, f"Tmax > 6 s {told('tmax_6_ml')}", f"mismatch {told('mismatch_ml')}"]
     parts.append(f"ratio {told('mismatch_ratio')}")
     _write(fig, MARGIN, 11.08, " · ".join(parts), 9)

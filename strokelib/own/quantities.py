@@ -109,7 +109,8 @@ def measure(images, brain, line, core, spacing, interval=None) -> tuple[Quantity
         the one with less Tmax > 6 s
     core : bool (x, y, slice), what the networks found
     spacing : (3,) in mm
-    interval : (low, high) of the core's volume in mL, or None where there is none
+    interval : (low, high) of the core's volume in mL at 90 %, as `VolumeInterval.of` returns, high may be infinite; or
+        None where there is none
 
     Returns
     -------
@@ -141,8 +142,12 @@ def measure(images, brain, line, core, spacing, interval=None) -> tuple[Quantity
         reasons[f"{name}_ratio"] = f"undefined, as the volume of {_of(over)} is 0 mL" if part == 0 else ""
     values["hypoperfusion_index"] = volumes["tmax_10_ml"] / late if late else None
     reasons["hypoperfusion_index"] = "" if late else f"undefined, as the volume of {_of('tmax_6_ml')} is 0 mL"
-    for name in ("core_low_ml", "core_high_ml"):
-        reasons[name] = "" if interval is not None else "undefined, as no interval was fitted for these networks"
+    if interval is None:
+        reasons |= dict.fromkeys(
+            ("core_low_ml", "core_high_ml"), "undefined, as no interval was fitted for these networks"
+        )
+    elif high is None:
+        reasons["core_high_ml"] = "undefined, as the interval was fitted on too few patients to end"
     return tuple(_quantity(name, values[name], reasons.get(name, "")) for name in TABLE)
 
 
@@ -165,9 +170,9 @@ def _ends(interval) -> tuple:
     if interval is None:
         return None, None
     low, high = map(float, interval)
-    if not 0 <= low <= high < np.inf:
+    if not 0 <= low <= high or low == np.inf:
         raise ValueError(f"an interval of a volume has two ends in mL, the lower first, got {low:g} to {high:g}")
-    return low, high
+    return low, None if high == np.inf else high
 
 
 def _relative(images, brain, line, spacing) -> dict:

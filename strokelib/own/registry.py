@@ -9,11 +9,14 @@ import json
 import platform
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from strokelib.own.quantities import TABLE, Quantity
 from strokelib.own.scan import DISCLAIMER
-from strokelib.run.runtime import write_whole
+from strokelib.run.provenance import git
+from strokelib.run.runtime import ROOT, write_whole
 
 PACKAGES = ("strokelib", "torch", "numpy", "scipy")
 # From a slash that begins a path, or a drive, to the last one of the remark: folders are named after patients.
@@ -66,7 +69,7 @@ def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
         "networks_sha256": " ".join(how.sha256),
         "python_version": platform.python_version(),
     }
-    row |= {f"{package}_version": _version(package) for package in PACKAGES}
+    row |= {f"{package}_version": _version(package) for package in PACKAGES} | {"commit": _commit()}
     return row | {"remarks": " | ".join(map(without_folders, remarks))}
 
 
@@ -117,6 +120,13 @@ def without_folders(text: str) -> str:
 def _rounded(value):
     """Return a number to six significant digits; None stays."""
     return None if value is None else float(f"{value:.6g}")
+
+
+@cache
+def _commit() -> str:
+    """Return the commit of the code; nothing where it lies in no repository of its own."""
+    top, _, commit = (git("rev-parse", "--show-toplevel", "HEAD") or "").partition("\n")
+    return commit if top and Path(top).resolve() == ROOT else ""
 
 
 def _version(package: str) -> str:
