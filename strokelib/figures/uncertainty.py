@@ -110,7 +110,7 @@ def selective(curves, best, label: str):
         ax.plot(100 * frame["kept"], 100 * frame["mean"], style, color=COLORS[name], label=SCAN[name].name)
     ax.axhline(100 * best["mean"].iloc[-1], color="0.6", linewidth=1, label="at random, on average")
     ax.set(xlim=(0, 101), xlabel="scans kept, the most certain ones (%)", ylabel="mean DSC of the scans kept (%)")
-    ax.xaxis.set_major_locator(MaxNLocator(10))
+    ax.set_xticks(range(0, 101, 20))
     ax.legend()
     return finish(fig, label, f"{len(best)} scans; few are at the left end")
 
@@ -140,7 +140,7 @@ def volumes(frame, level: float, label: str):
     ax.set(ylim=(-0.1, largest), xlabel="scan, by predicted volume", ylabel="volume (mL)", xlim=(-1, len(own)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")
     note = "" if bounded.all() else f", {(~bounded).sum()} without an upper end"
     return finish(fig, label, f"bars: {100 * level:g} % intervals{note}")
 
