@@ -9,7 +9,7 @@ A room imports only from rooms named before it:
     packed, losses, metrics, inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess,
     evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
     evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
-    evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, submission, own.scan,
-    figures.style, figures.cohort, figures.comparisons, figures.network, figures.scans, figures.scores,
-    figures.training, figures.trust
+    evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, submission,
+    own.scan, figures.style, figures.cohort, figures.comparisons, figures.network, figures.scans, figures.scores,
+    figures.training, figures.trust, figures.viewer, own.viewer
 """

@@ -20,8 +20,8 @@ def lock(name):
     return {canonicalize_name(pin.name): pin.specifier for pin in pins}
 
 
-RUN, LAB, TEST, BENCH, CLUSTER = (
-    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-cluster")
+RUN, LAB, TEST, BENCH, BROWSER, CLUSTER = (
+    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-browser", "-cluster")
 )
 EXTRAS = PROJECT["optional-dependencies"]
 
@@ -36,8 +36,8 @@ def exact(specifier):
 
 @pytest.mark.parametrize(
     ("pins", "least"),
-    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (CLUSTER, 2)],
-    ids=["run", "lab", "test", "bench", "cluster"],
+    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (BROWSER, 2), (CLUSTER, 2)],
+    ids=["run", "lab", "test", "bench", "browser", "cluster"],
 )
 def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, least):
     assert len(pins) >= least
@@ -46,8 +46,8 @@ def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, lea
 
 
 def test_locks_do_not_overlap():
-    locks = (RUN, LAB, TEST, BENCH, CLUSTER)
-    assert len(RUN | LAB | TEST | BENCH | CLUSTER) == sum(map(len, locks))
+    locks = (RUN, LAB, TEST, BENCH, BROWSER, CLUSTER)
+    assert len(RUN | LAB | TEST | BENCH | BROWSER | CLUSTER) == sum(map(len, locks))
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,10 @@ def test_locks_do_not_overlap():
         (EXTRAS["test"], TEST),
         (EXTRAS["parquet"], TEST),  # so that the tests unpack such files
         (EXTRAS["bench"], BENCH),
+        (EXTRAS["browser"], BROWSER),
         (EXTRAS["cluster"], CLUSTER),
     ],
-    ids=["project", "workflow", "lab", "test", "parquet", "bench", "cluster"],
+    ids=["project", "workflow", "lab", "test", "parquet", "bench", "browser", "cluster"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):
