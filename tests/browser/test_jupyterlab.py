@@ -269,10 +269,10 @@ def viewed(bare):
 
 
 def view(lab) -> str:
-    """Return the picture on the page as the pixels that the browser draws."""
+    """Return the picture on the page as the pixels that the browser draws; "" while there is none."""
     return lab.page.evaluate("""async () => {
         const image = document.querySelector('.jp-NotebookPanel img.widget-image');
-        await image.decode();
+        try { await image.decode(); } catch { return ''; }  // just being exchanged
         const canvas = document.createElement('canvas');
         [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
         canvas.getContext('2d').drawImage(image, 0, 0);
@@ -280,10 +280,10 @@ def view(lab) -> str:
     }""")
 
 
-def changed(lab, before: str) -> str:
-    """Wait until the picture is another one; return it."""
+def changed(lab, before: str = "") -> str:
+    """Wait until there is a picture and another one than before; return it."""
     began = time.monotonic()
-    while (now := view(lab)) == before:
+    while (now := view(lab)) in ("", before):
         assert time.monotonic() - began < WAIT_S, "the picture did not change"
         time.sleep(0.1)
     return now
@@ -293,7 +293,7 @@ def test_the_viewer_opens_and_follows_its_controls(viewed):
     lab, _ = viewed
     controls = lab.page.locator(".jp-NotebookPanel .widget-box")
     assert controls.first.locator(".widget-readout").first.inner_text() == "5", "the slice with most of the core"
-    first = view(lab)
+    first = changed(lab)
     handle = lab.page.locator(".jp-NotebookPanel .widget-slider .noUi-handle").first
     handle.click()
     handle.press("ArrowLeft")
