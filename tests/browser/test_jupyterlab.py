@@ -131,8 +131,9 @@ def serve(chromium, tmp_path_factory):
         env |= {"HOME": str(home), "STROKELIB_RESULTS": str(results), "JUPYTER_PREFER_ENV_PATH": "1"}
         options = ["--no-browser", "--allow-root", "--ServerApp.token=", "--LabApp.expose_app_in_browser=True"]
         options += [f"--ServerApp.port={port}", f"--ServerApp.root_dir={folder}"]
+        pinned = [sys.executable, "tools/pinned.py", "demo", sys.executable]  # as make lab does
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
+            [*pinned, "-m", "jupyterlab", *options], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
         )
         running.append((process, log))
         began = time.monotonic()
