@@ -6,7 +6,7 @@ own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import 
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
 .PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty segment cluster keep \
-  test test-all lab report notebooks bench clean
+  test test-all test-browser lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -48,6 +48,9 @@ test: .venv/.test  ## the tests, but for whole workflows and what may go wrong a
 test-all: test  ## and these: damaged files, full disks, kills, a rehearsal of a day on a GPU
 	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile tests/robustness
 
+test-browser: .venv/.browser  ## each notebook in JupyterLab, in a real browser: tests/browser/README.md (after make demo)
+	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -m browser tests/browser tests/test_own_viewer.py
+
 as_root = $(if $(filter 0,$(shell id -u)),--allow-root)
 lab: .venv/.lab  ## read and run the notebooks in JupyterLab, pinned as SETTINGS=demo says
 	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. $(as_root) notebooks/00_overview.ipynb
@@ -83,7 +86,8 @@ install = PIP_USER=0 $(PY) -m pip install -q --disable-pip-version-check --no-co
 
 .venv/.bench: .venv/.test
 .venv/.test .venv/.lab: .venv/.dicom
-.venv/.test .venv/.lab .venv/.bench .venv/.cluster .venv/.dicom: .venv/.%: requirements-%.lock .venv/.run
+.venv/.browser: .venv/.test .venv/.lab
+.venv/.test .venv/.lab .venv/.bench .venv/.browser .venv/.cluster .venv/.dicom: .venv/.%: requirements-%.lock .venv/.run
 	@$(install) -r $<
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@

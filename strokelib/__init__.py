@@ -15,5 +15,5 @@ A room imports only from rooms named before it:
     own.volumes, own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume, own.dicom,
     own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort, figures.comparisons,
     figures.ladder, figures.mosaic, figures.network, figures.published, figures.report, figures.scans, figures.scores,
-    figures.training, figures.trust, figures.uncertainty, own.output
+    figures.training, figures.trust, figures.viewer, own.viewer, figures.uncertainty, own.output
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from strokelib.modalities import ISLES, MODALITIES, OUTLINE, SERIES
 from strokelib.nifti import CaseError
+from strokelib.run.checks import Missing
 
 SPLITS = ("TRAINING", "TESTING")
 MARKS = {name: MODALITIES[name].mark for name in ISLES} | {"OT": OUTLINE, "4DPWI": SERIES}
@@ -98,7 +99,7 @@ def find_split(root, split: str) -> Split:
         level = below
     if empty:
         raise FileNotFoundError(f"no case_N folder in {empty}")
-    raise FileNotFoundError(
+    raise Missing(
         f"no folder {split} in {root}; it should hold case_1, case_2, ... (data/README.md tells how to get ISLES 2018, "
         "and python tools/check_data.py unpacks it; the synthetic cohort is made by notebook 01)"
     )

@@ -20,8 +20,8 @@ def lock(name):
     return {canonicalize_name(pin.name): pin.specifier for pin in pins}
 
 
-RUN, LAB, TEST, BENCH, CLUSTER, DICOM = (
-    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-cluster", "-dicom")
+RUN, LAB, TEST, BENCH, BROWSER, CLUSTER, DICOM = (
+    lock(f"requirements{part}.lock") for part in ("", "-lab", "-test", "-bench", "-browser", "-cluster", "-dicom")
 )
 EXTRAS = PROJECT["optional-dependencies"]
 
@@ -36,8 +36,8 @@ def exact(specifier):
 
 @pytest.mark.parametrize(
     ("pins", "least"),
-    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (CLUSTER, 2), (DICOM, 4)],
-    ids=["run", "lab", "test", "bench", "cluster", "dicom"],
+    [(RUN, 10), (LAB, 10), (TEST, 10), (BENCH, 10), (BROWSER, 2), (CLUSTER, 2), (DICOM, 4)],
+    ids=["run", "lab", "test", "bench", "browser", "cluster", "dicom"],
 )
 def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, least):
     assert len(pins) >= least
@@ -46,8 +46,8 @@ def test_every_line_of_a_lock_is_one_exact_version_without_a_build_tag(pins, lea
 
 
 def test_locks_do_not_overlap():
-    locks = (RUN, LAB, TEST, BENCH, CLUSTER, DICOM)
-    assert len(RUN | LAB | TEST | BENCH | CLUSTER | DICOM) == sum(map(len, locks))
+    locks = (RUN, LAB, TEST, BENCH, BROWSER, CLUSTER, DICOM)
+    assert len(RUN | LAB | TEST | BENCH | BROWSER | CLUSTER | DICOM) == sum(map(len, locks))
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,11 @@ def test_locks_do_not_overlap():
         (EXTRAS["test"], TEST),
         (EXTRAS["parquet"], TEST),  # so that the tests unpack such files
         (EXTRAS["bench"], BENCH),
+        (EXTRAS["browser"], BROWSER),
         (EXTRAS["cluster"], CLUSTER),
         (EXTRAS["dicom"], DICOM),
     ],
-    ids=["project", "workflow", "lab", "test", "parquet", "bench", "cluster", "dicom"],
+    ids=["project", "workflow", "lab", "test", "parquet", "bench", "browser", "cluster", "dicom"],
 )
 def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
     for requirement in map(Requirement, listed):

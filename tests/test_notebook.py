@@ -135,3 +135,15 @@ def test_progress_shows_a_line_in_a_notebook_and_leaves_none():
 )
 def test_time_left(seconds, text):
     assert notebook.time_left(seconds) == text
+
+
+@pytest.mark.parametrize("kind", ["Missing", "Outdated"])
+def test_where_something_has_to_be_run_first_a_notebook_ends_with_the_sentence_alone(kind):
+    raised = f"from strokelib.run.checks import {kind}\ndef read():\n    raise {kind}('run this first')"
+    (output,) = executed(raised, "read()")[1]
+    assert (output.output_type, output.ename, output.traceback) == ("error", kind, ["run this first"])
+
+
+def test_errors_of_any_other_kind_show_where_they_were_raised():
+    (output,) = executed("def read():\n    raise FileNotFoundError('no such thing')", "read()")[1]
+    assert len(output.traceback) > 1

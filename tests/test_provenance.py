@@ -201,7 +201,7 @@ def test_a_changed_file_is_refused_by_name_with_what_to_do(settings, file, chang
 def test_a_lost_file_is_refused_by_name(settings, file):
     folder = write_fold(settings)
     (folder / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"results/demo/rt/fold0/{file} is missing.*run notebook {NAME} again"):
+    with pytest.raises(FileNotFoundError, match=rf"results/demo/rt/fold0/{file} is missing.*run notebook {NAME} "):
         verify(settings)
 
 

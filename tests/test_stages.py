@@ -12,7 +12,7 @@ from strokelib.run.digest import cells
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.stages import STAGES
-from strokelib.run.variants import CHANGES, VARIANTS
+from strokelib.run.variants import CHANGES, VARIANTS, apart, main_rows
 
 each_stage = pytest.mark.parametrize("name", sorted(STAGES))
 
@@ -162,3 +162,29 @@ def test_a_path_that_nobody_declares_is_refused_by_name():
     for path in ("rt/fold0/other.csv", "choice.csv.part", "rt/fold0/deeper/case_1.nii.gz", "../choice.csv"):
         with pytest.raises(KeyError, match="no notebook is declared to write"):
             stages.maker(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "expected"),
+    [
+        ("demo", "", "make demo"),
+        ("study", "rt_sm", "make study"),
+        ("demo", "rt_at_60", "make demo"),  # kept on the way, for notebook 10
+        ("demo", "patch_32", "make sensitivity SETTINGS=demo"),
+        ("study", "rt_sm_seed7", "make seeds SETTINGS=study"),
+        ("mine", "", "python tools/run.py mine.toml"),
+        ("mine", "patch_32", "python tools/run.py mine.toml sensitivity"),
+    ],
+)
+def test_what_makes_the_files_of_a_run_is_named(name, variant, expected):
+    settings = load_settings("study" if name == "study" else "demo")
+    settings = dataclasses.replace(settings, name=name)
+    if "seed" in variant:
+        settings = dataclasses.replace(settings, sensitivity=dataclasses.replace(settings.sensitivity, seeds=(7,)))
+    assert stages.command(settings, variant) == expected
+
+
+def test_what_rt_apart_alone_predicts_is_made_by_it():
+    settings = load_settings("demo")
+    own = apart(settings).keys() - {*main_rows(settings), *CHANGES}
+    assert own and {stages.command(settings, name) for name in own} == {"make rt-apart SETTINGS=demo"}

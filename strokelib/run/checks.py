@@ -10,6 +10,26 @@ class SettingsError(ValueError):
     """A settings file holds something that cannot be used; the message says what to change."""
 
 
+class Missing(FileNotFoundError):
+    """Something has to be made first; the message says by what.
+
+    Jupyter shows the sentence alone: the code that asked is no help to who reads it.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
+class Outdated(ValueError):
+    """What is there was made by other code or settings, or changed since; the message says what to run again.
+
+    Jupyter shows the sentence alone, as of `Missing`.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 def require(condition: bool, message: str) -> None:
     """Raise a SettingsError with the message unless the condition holds."""
     if not condition:

@@ -29,8 +29,23 @@ def running(notebook: str) -> Path | None:
     shell = _kernel()
     if shell is None:
         return None
-    named = os.environ.get("STROKELIB_NOTEBOOK") or shell.user_ns.get("__vsc_ipynb_file__")
-    return Path(named or os.environ.get("JPY_SESSION_NAME") or runtime.ROOT / "notebooks" / f"{notebook}.ipynb")
+    named = os.environ.get("STROKELIB_NOTEBOOK") or _opened(shell)
+    return Path(named or runtime.ROOT / "notebooks" / f"{notebook}.ipynb")
+
+
+def live() -> bool:
+    """Tell whether somebody looks on in JupyterLab or VS Code: a batch run names no front end, or is papermill's.
+
+    nbconvert, nbval and papermill start a kernel without one. What tools/execute.py runs is a batch run even where a
+    notebook in JupyterLab has started it.
+    """
+    shell = _kernel()
+    return shell is not None and "STROKELIB_NOTEBOOK" not in os.environ and bool(_opened(shell))
+
+
+def _opened(shell) -> str:
+    """Return the notebook that VS Code or JupyterLab says it has opened; "" where neither does."""
+    return shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME") or ""
 
 
 def _kernel():

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from strokelib.run import portable, runtime, stages
+from strokelib.run.checks import Missing, Outdated
 from strokelib.run.digest import cells, digest, notebook_digest
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "nibabel", "safetensors")  # that numbers come from
@@ -87,34 +88,38 @@ def verify(settings, path: str) -> Path:
 
     Raises
     ------
-    FileNotFoundError : there is no manifest, or a file that it names is gone.
-    ValueError : the manifest is damaged, or names other settings, other code, or another sha256 than a file it was
-        written with, or was read by it, has now.
+    Missing, a FileNotFoundError : there is no manifest, or a file that it names is gone.
+    Outdated, a ValueError : the manifest is damaged, or names other settings, other code, or another sha256 than a
+        file it was written with, or was read by it, has now.
     """
     notebook = stages.maker(path)
     variant = path.split("/")[0] if "variant" in stages.STAGES[notebook].depends else ""
     home = settings.results / stages.manifest(notebook, path)
     again = f"run notebook {notebook} again for {short(home.parent)}, by hand or by make once {home.name} is deleted"
     if not home.is_file():
-        raise FileNotFoundError(f"{short(home)} is missing; {again}")
+        command = stages.command(settings, variant)
+        raise Missing(
+            f"{short(home)} is missing; run notebook {notebook} for {short(home.parent)} first, or `{command}`, which "
+            "makes all that is missing"
+        )
     try:
         made = json.loads(home.read_text(encoding="utf-8"))
         there, code, of = dict(made["depends"]), made["code"], made["folder"]
         files = {home.parent / file: digits for file, digits in made["files"].items()}
         files |= {settings.results / file: digits for file, digits in made["read"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{short(home)} is damaged, or older than this code; {again}") from None
+        raise Outdated(f"{short(home)} is damaged, or older than this code; {again}") from None
     here, own = made_by(notebook, settings, variant), home.parent.relative_to(settings.results).as_posix()
     keys = sorted(here["depends"].keys() | there.keys())
     held = [(f"made with {key} =", there.get(key), here["depends"].get(key)) for key in keys]
     for what, found, expected in [*held, ("made for the folder", of, own), ("made by other code,", code, here["code"])]:
         if found != expected:
-            raise ValueError(f"{short(home)}: {what} {found}, expected {expected}; {again}")
+            raise Outdated(f"{short(home)}: {what} {found}, expected {expected}; {again}")
     for file, digits in files.items():
         if not file.is_file():
-            raise FileNotFoundError(f"{short(file)} is missing, which {home.name} names; {again}")
+            raise Missing(f"{short(file)} is missing, which {home.name} names; {again}")
         if (found := sha256(file)) != digits:
-            raise ValueError(
+            raise Outdated(
                 f"{short(file)} is not the file that {home.name} names: its sha256 is {found[:16]}, expected "
                 f"{str(digits)[:16]}; {again}"
             )

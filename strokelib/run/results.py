@@ -20,6 +20,7 @@ import pandas as pd
 
 from strokelib import cases, nifti, preprocess
 from strokelib.run import portable, private, provenance, runtime, stages
+from strokelib.run.checks import Missing
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
 from strokelib.run.provenance import short
@@ -114,7 +115,7 @@ class Run:
         file = name if name.endswith(".png") else f"{name}.csv"
         path = self.settings.kept.parent / run / self._named(stages.STAGES[self.notebook].kept, file)
         if not path.is_file():
-            raise FileNotFoundError(f"{short(path)} is missing; make {run}, then make keep SETTINGS={run}, write it")
+            raise Missing(f"{short(path)} is missing; make {run}, then make keep SETTINGS={run}, write it")
         return _image(path) if file.endswith(".png") else pd.read_csv(path)
 
     def scans(self, split: str) -> Iterator[preprocess.Preprocessed]:
@@ -220,7 +221,7 @@ class Run:
         if self.settings.results / stages.manifest(stages.maker(path), path) not in self.verified:
             self.verified.add(provenance.verify(self.settings, path))
         if not place.is_file():
-            raise FileNotFoundError(f"{short(place)} is missing; run notebook {stages.maker(path)} again")
+            raise Missing(f"{short(place)} is missing; run notebook {stages.maker(path)} again")
         if "{case}" not in pattern and path not in self.read_files:  # scans and maps stand in tables that are read
             self.read_files[path] = provenance.sha256(place)
         return place

@@ -8,8 +8,9 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
+from strokelib.run import runtime
 from strokelib.run.digest import module_digest
-from strokelib.run.variants import CHANGES, VARIANTS, kept_as, method, weights
+from strokelib.run.variants import CHANGES, VARIANTS, kept_as, main_rows, method, seeded, weights
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
@@ -264,3 +265,13 @@ def manifest(notebook: str, path: str) -> str:
     folders = path.split("/")[:-1]
     home = folders[:1] if path.startswith("figures/") else folders[:2] if notebook == "05_crossvalidation" else []
     return "/".join([*home, f"{notebook}.manifest.json"])
+
+
+def command(settings, variant: str = "") -> str:
+    """Say what makes all that lies in results/<settings>, or what is asked for apart: the networks of a change."""
+    target = ""
+    if variant and variant not in main_rows(settings):
+        target = "sensitivity" if variant in CHANGES else "seeds" if variant in seeded(settings) else "rt-apart"
+    if (runtime.ROOT / "configs" / f"{settings.name}.toml").is_file():
+        return f"make {target} SETTINGS={settings.name}" if target else f"make {settings.name}"
+    return " ".join(["python tools/run.py", f"{settings.name}.toml", target.replace("-", "_")]).strip()
