@@ -51,7 +51,7 @@ def compare(repeats: int) -> list:
     exact = segment.segment(scan, prepared, networks, "exact")
     seconds["networks, exact"] = time.perf_counter() - began
     shutil.rmtree(out)
-    agreement = {"networks, exact": f"cores of the two overlap with a DSC of {metrics.dsc(exact.core, found.core):.3f}; "
+    agreement = {"networks, exact": f"its core and that of slices have a DSC of {metrics.dsc(exact.core, found.core):.3f}; "
                  f"estimated {segment.exact_seconds(prepared, networks):.1f} s"}  # fmt: skip
     return measure.rows(work, seconds, "all, slices", agreement, repeats)
 

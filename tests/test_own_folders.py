@@ -54,15 +54,15 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
     for ward in ("east", "west"):
         maps(tmp_path / ward / "1")
         maps(tmp_path / ward / "2")
-    with pytest.raises(CaseError, match="several scans would be called '1' .*east.*west"):
+    with pytest.raises(CaseError, match=r"several scans would be called '1' .*east.*west"):
         folders.find_scans([tmp_path])
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(FileNotFoundError, match="no image in .*unpack archives first"):
+    with pytest.raises(FileNotFoundError, match=r"no image in .*unpack archives first"):
         folders.find_scans([tmp_path])
-    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         folders.find_scans([tmp_path / "nowhere"])
 
 
@@ -76,7 +76,9 @@ def test_dicom_is_told_by_what_a_file_says_of_itself(tmp_path):
     assert found(tmp_path / "scan") == [("scan", tmp_path / "scan", True)]
 
 
-@pytest.mark.parametrize("given", ["CT=head.nii CBF=a=b.nii", "CT:head.nii CBF:a=b.nii", ["CT=head.nii", "CBF=a=b.nii"]])
+@pytest.mark.parametrize(
+    "given", ["CT=head.nii CBF=a=b.nii", "CT:head.nii CBF:a=b.nii", ["CT=head.nii", "CBF=a=b.nii"]]
+)
 def test_words_say_which_file_is_which(given):
     assert folders.pairs(given) == {"CT": "head.nii", "CBF": "a=b.nii"}
 

@@ -1,4 +1,4 @@
-"""What is left of a segmented scan: whole or not at all, in the grid of the input, and nothing of the patient's folder."""
+"""What is left of a segmented scan: whole or not at all, in the grid of the input, without the name of its folder."""
 
 import dataclasses
 import json
@@ -59,7 +59,7 @@ def test_maps_lie_on_the_images_that_came_in(saved, found):
     voxel = np.prod(came.header.get_zooms()[:3]) / 1000
     assert core.sum() * voxel == pytest.approx(found.volume_ml, rel=0.02)
     probability = np.asanyarray(nib.load(saved / "probability.nii.gz").dataobj)
-    assert 0 <= probability.min() and probability.max() <= 1
+    assert probability.min() >= 0 and probability.max() <= 1
     assert probability[core == 1].mean() > 2 * probability[core == 0].mean()
 
 

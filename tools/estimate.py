@@ -189,9 +189,10 @@ def too_long(found: dict, settings: Settings) -> str:
         return ""
     if any(settings.results.glob("*/fold*/network*.safetensors")):
         return ""
+    here = amount(total(found, settings))
     began = (
-        f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {amount(total(found, settings))} (a "
-        f"training step takes {found['speed']['step']:.2f} s, measured just now{busy()})"
+        f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
+        f"{found['speed']['step']:.2f} s, measured just now{busy()})"
     )
     if settings.data.source not in SMALL:
         return f"{began}. To begin all the same: FORCE=1 python tools/run.py {settings.name}"

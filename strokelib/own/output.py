@@ -35,7 +35,8 @@ def measure(found: Segmented) -> tuple[quantities.Quantity, ...]:
 def decided(found: Segmented, networks: Networks) -> dict[str, str]:
     """Say in words what decided the result besides scan and networks."""
     pair = networks.pair
-    return {"networks": networks.words, "mode": found.mode, "core": f"probability > {pair.threshold:g}, at least {pair.min_lesion_voxels} voxels"}
+    core = f"probability > {pair.threshold:g}, at least {pair.min_lesion_voxels} voxels"
+    return {"networks": networks.words, "mode": found.mode, "core": core}
 
 
 def coverage_sentence(found: Segmented) -> str:
