@@ -171,6 +171,12 @@ def test_a_header_that_does_not_say_needs_the_same_size():
         grid.to_networks("CT", {"CT": volume(ct, place()), "CBF": volume(cbf, sides=(1.8, 1.8, 5.0))})
 
 
+@pytest.mark.parametrize(("affine", "stated"), [(None, False), (place(), True), (tilted(), True)])
+def test_the_grid_remembers_whether_left_and_right_are_known(affine, stated):
+    plan, _ = grid.plan(volume(np.zeros((256, 256, 2), np.float32), affine))
+    assert plan.stated is stated
+
+
 def test_a_header_that_does_not_say_takes_the_place_of_one_that_does():
     ct, affine = turned(head(center=(30, 10)), place(), "RPS")
     found = grid.to_networks("CT", {"CT": volume(ct), "CBF": volume((ct > 0) * 1.0, affine)})
