@@ -7,6 +7,9 @@ import re
 import pandas as pd
 
 from strokelib.evaluation import calibration, sentences, stats, tables
+from strokelib.evaluation.conformal import load_interval
+from strokelib.own.scan import DISCLAIMER
+from strokelib.own.segment import INTERVALS, MODES
 from strokelib.run.digest import digest
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
@@ -58,7 +61,7 @@ def test_the_overview_says_the_headline():
 
 def test_the_readme_is_short_and_narrow():
     lines = README.splitlines()
-    assert len(lines) <= 115
+    assert len(lines) <= 136
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
 
 
@@ -126,6 +129,21 @@ def test_the_readme_tells_what_trust_and_testing_scans_say():
     assert f"is worth {points[0]} points (95 % interval {points[1]} to {points[2]}) over stopping" in FLAT
     told = [f"{100 * curve[n]:.1f} % after {more}{n:,}" for n, more in ((curve.index.min(), "at most "), (6000, ""))]
     assert f"(RT + SM: {told[0]} updates, {told[1]})" in FLAT
+
+
+def test_the_readme_tells_how_often_the_volume_interval_held():
+    """Of the mode that `make segment` takes unless told otherwise, on scans that no network was made or chosen on."""
+    interval = load_interval(ROOT / "networks" / INTERVALS, MODES[0])
+    seen = interval.coverage
+    assert f"the {interval.level:.0%}".replace("%", " %") + " interval of the core's volume held" in FLAT
+    assert f"held {seen.held} of {seen.scans} synthetic scans" in FLAT
+    assert f"({100 * seen.share:.0f} % by patient)" in FLAT
+    assert DISCLAIMER in FLAT
+
+
+def test_the_readme_lists_every_notebook_once():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        assert README.count(f"| [{path.stem}](notebooks/{path.name}) |") == 1, path.stem
 
 
 def test_the_readme_counts_what_is_like_real_scans():
