@@ -195,15 +195,16 @@ def check_one_sentence(lab, name: str, command: str) -> None:
     """Run all of a notebook that lacks what it reads: one sentence ends it, on the page and in the file."""
     path = f"notebooks/{name}.ipynb"
     lab.open(path)
-    _, errors = told(lab.run_all(path))
-    (error,) = errors
+    book = lab.run_all(path)
+    (error,) = told(book)[1]
     assert error.traceback == [error.evalue] and "\n" not in error.evalue
     assert command in error.evalue or "notebook 01" in error.evalue, error.evalue
-    shown = lab.page.locator(".jp-NotebookPanel [data-mime-type='application/vnd.jupyter.error']")
-    if not shown.count():
-        shown = lab.page.locator(".jp-NotebookPanel [data-mime-type='application/vnd.jupyter.stderr']")
-    shown.last.scroll_into_view_if_needed()
-    assert error.evalue in " ".join(shown.last.inner_text().split())
+    place = next(k for k, cell in enumerate(book.cells) if error in cell.get("outputs", []))
+    # What is out of view is not on the page.
+    lab.page.evaluate("place => window.jupyterapp.shell.currentWidget.content.scrollToItem(place, 'center')", place)
+    shown = lab.page.locator(".jp-NotebookPanel .jp-OutputArea-output", has_text=error.evalue.split(";")[0])
+    shown.wait_for(timeout=WAIT_S * 1000)
+    assert " ".join(shown.inner_text().split()) == error.evalue, "the sentence and nothing else"
     lab.close(f"before_{name}")
 
 
