@@ -27,7 +27,8 @@ OUT = str(short(S.results))  # results/<settings>, or where STROKELIB_RESULTS sa
 FOLD = f"{OUT}/{stages.FOLD}"
 ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling", "04_model"]
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "10_trust"]
-ONCE += ["13_ladder", "14_published_numbers", "16_segment_a_scan"]
+ONCE += ["13_ladder", "14_published_numbers"]
+ONCE += ["16_segment_a_scan"] if S.synthetic else []  # on a scan of the cohort; for one of your own see the notebook
 # A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
 PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
 PYTHON, SETTINGS = (shlex.quote(word).replace("{", "{{").replace("}", "}}") for word in (sys.executable, NAME))

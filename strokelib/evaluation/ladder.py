@@ -57,7 +57,7 @@ STEPS = (  # (new, old): one rung up, and what the mirror images add to each kin
     ("core", "flow_best"),
 )
 TOLD = ("dsc", "hd95_mm", "volume_error_ml")  # metrics of the ladder
-# Shares of normal flow that the true flow is cut at; what is below is core. Fixed before any of them was tried.
+# Shares of normal flow that the true flow is cut at; what is below is core.
 FLOWS = tuple(np.round(np.arange(0.100, 0.601, 0.025), 3).tolist())
 
 
