@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
 from strokelib.figures import report
-from strokelib.own import arrival, output, quantities, segment
+from strokelib.own import arrival, output, quantities, registry, segment
 from strokelib.own.scan import DISCLAIMER
 
 FILES = ["core.nii.gz", "probability.nii.gz", "registry.json", "report.pdf", "report.png", "uncertainty.nii.gz"]
@@ -137,3 +137,29 @@ def test_the_mirrored_images_are_those_the_networks_saw(found):
     for name, seen in zip(case.modalities, ready.mirrored, strict=True):
         inside = seen != 0
         assert np.corrcoef(turned[name][inside], seen[inside])[0, 1] > 0.999, name
+
+
+def test_what_was_added_to_a_scan_is_not_lost(found, networks, tmp_path):
+    place = output.save(found, networks, tmp_path)
+    (place / ".DS_Store").write_text("of a Mac, who cares")
+    (place / "core_corrected.nii.gz").write_text("an hour of work")
+    with pytest.raises(FileExistsError, match=r"scan_7 holds what was added to it \(core_corrected\.nii\.gz\)"):
+        output.save(found, networks, tmp_path)
+    (place / "core_corrected.nii.gz").unlink()
+    assert output.save(found, networks, tmp_path) == place
+
+
+def test_a_folder_is_looked_at_before_anything_is_computed(tmp_path):
+    output.check_folder(tmp_path / "new" / "deep", ["a"])
+    assert list(tmp_path.iterdir()) == [], "nothing is left of the trial"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot write to .*file.* name a folder that can be written to"):
+        output.check_folder(tmp_path / "file", ["a"])
+    with pytest.raises(OSError, match=r"cannot write to .*below.* name a folder that can be written to"):
+        output.check_folder(tmp_path / "file" / "below", ["a"])
+    (tmp_path / "scans.csv").write_text("mine\n")
+    with pytest.raises(FileExistsError, match=r"scans\.csv is there and was not written by this"):
+        output.check_folder(tmp_path, ["a"])
+    (tmp_path / "scans.csv").unlink()
+    registry.write_registry(tmp_path / "scans.csv", [{"disclaimer": DISCLAIMER, "scan": "a"}])
+    output.check_folder(tmp_path, ["a"])

@@ -1,6 +1,7 @@
 """Which folders hold a scan: one, or many side by side."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from strokelib.own.dicom_files import is_dicom, read_headers
 from strokelib.own.scan import OwnScan
 from strokelib.postprocess import PUBLISHED
 
+_LETTERS = 80  # of a name
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}  # of Windows
 _DEEP = 4  # folders between the one that is named and the images of a scan
 
 
@@ -53,11 +56,28 @@ def find_scans(folders) -> list[Place]:
             )
         found += inside
     found = list({place.folder.resolve(): place for place in found}.values())
-    names = [place.name for place in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        where = ", ".join(str(place.folder) for place in found if place.name == twice[0])
-        raise CaseError(f"several scans would be called {twice[0]!r} ({where}); segment them one by one, with --name")
+    names = [place.name.casefold() for place in found]  # which Windows and macOS take for one
+    if twice := [place for place in found if names.count(place.name.casefold()) > 1]:
+        alike = [place for place in twice if place.name.casefold() == twice[0].name.casefold()]
+        where = ", ".join(str(place.folder) for place in alike)
+        raise CaseError(
+            f"several scans would be called {alike[0].name!r} ({where}); segment them one by one, with --name"
+        )
     return found
+
+
+def find_scan(folder) -> Place:
+    """Find the one scan of a folder, as `find_scans`.
+
+    Raises
+    ------
+    CaseError : there are several.
+    """
+    found = find_scans([folder])
+    if len(found) > 1:
+        names = ", ".join(place.folder.name for place in found)
+        raise CaseError(f"{folder} holds {len(found)} scans ({names}); name the folder of one of them")
+    return found[0]
 
 
 def example(files):
@@ -79,13 +99,16 @@ def example(files):
 
 
 def pairs(words) -> dict[str, str]:
-    """Read which file is which image: "CT=head.nii.gz CBF=flow.nii.gz", or a list of such words; a colon does, too.
+    """Read which file is which image: "CT=head.nii.gz CBF='flow 2.nii'", or a list of such words; a colon does, too.
 
     Raises
     ------
     ValueError : a word without either.
     """
-    words = words.split() if isinstance(words, str) else words
+    if isinstance(words, str):
+        split = shlex.shlex(words, posix=True)
+        split.whitespace_split, split.escape, split.commenters = True, "", ""  # Windows has backslashes in paths
+        words = list(split)
     found = [re.split("[=:]", word, maxsplit=1) for word in words]
     if bad := [word for word, parts in zip(words, found, strict=True) if len(parts) < 2 or not all(parts)]:
         raise ValueError(f"expected words such as CT=head.nii.gz, got {bad[0]!r}")
@@ -112,8 +135,9 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
 
 
 def plain(name: str) -> str:
-    """Make a name that every file system takes: letters, digits, point, dash and underscore."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "scan"
+    """Make a name that every file system takes: letters, digits, point, dash and underscore, and not too many."""
+    made = re.sub(r"[^\w.-]+", "_", name).strip("._-")[:_LETTERS].strip("._-") or "scan"
+    return f"{made}_" if made.partition(".")[0].upper() in _DEVICES else made
 
 
 def _scans(folder: Path) -> list[Place]:
@@ -137,4 +161,7 @@ def _whole_by_name(folder: Path) -> bool:
 
 def _whole_by_study(folder: Path) -> bool:
     """Tell whether a folder holds several series of DICOM, or folders that do."""
-    return len({header.series for header in read_headers(folder)}) > 1
+    try:
+        return len({header.series for header in read_headers(folder)}) > 1
+    except CaseError:  # reports beside the images, or damaged: said when the scan is read, without stopping others
+        return False

@@ -6,6 +6,7 @@ A folder a scan, which is there whole or not at all.
 import json
 import os
 import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from strokelib.run.runtime import write_whole
 
 TABLE, REGISTRY = "scans.csv", "registry.json"
 MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
+PAGES, SEGMENTATION = ("report.png", "report.pdf"), "core.dcm"
+FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, REGISTRY, SEGMENTATION}  # all that `save` leaves
 SPREAD = "SD between networks"
 
 
@@ -119,11 +122,12 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
         for name, kind in MAPS.items():
             _write_map(made / f"{name}.nii.gz", getattr(found, name), found, kind)
         fig = draw(found, networks)
-        report.save_report(fig, made / "report.png", made / "report.pdf")
+        report.save_report(fig, *(made / page for page in PAGES))
         plt.close(fig)
         if found.scan.slices:
+            maker = f"strokelib {version('strokelib')}"
             segmentation_object.write_segmentation(
-                made / "core.dcm", found.scan, found.core, f"strokelib {version('strokelib')}", decided(found, networks)
+                made / SEGMENTATION, found.scan, found.core, maker, decided(found, networks)
             )
         registry.write_registry(made / REGISTRY, [row(found, networks)])
         if place.exists():
@@ -132,6 +136,31 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place
+
+
+def check_folder(folder, names) -> None:
+    """Refuse a folder that cannot take the results of scans of these names, before anything is computed.
+
+    Raises
+    ------
+    FileExistsError : it holds something else than what `save` and `save_table` write, where these would write.
+    OSError : it is a file, or may not be written to.
+    """
+    folder = Path(folder)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write to {folder} ({error.strerror or error}); name a folder that can be written to",
+        ) from error
+    table = folder / TABLE
+    if table.exists() and not (table.is_file() and table.read_bytes().startswith(b"disclaimer,")):
+        raise FileExistsError(f"{table} is there and was not written by this; move it away, or name another folder")
+    for name in names:
+        check_place(folder / name)
 
 
 def check_place(place: Path) -> None:
@@ -149,6 +178,12 @@ def check_place(place: Path) -> None:
         ours = False
     if not ours:
         raise FileExistsError(f"{place} is there and was not written by this; move it away, or name another folder")
+    # A corrected mask lies beside what it was made from.
+    if added := [path.name for path in sorted(place.iterdir()) if path.name not in FILES and path.name[0] != "."]:
+        raise FileExistsError(
+            f"{place} holds what was added to it ({', '.join(added)}) and would be replaced; move that away, or name "
+            "another folder"
+        )
 
 
 def save_table(rows, folder) -> Path:
