@@ -65,6 +65,8 @@ def test_a_folder_without_images_is_refused(tmp_path):
         folders.find_scans([tmp_path])
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         folders.find_scans([tmp_path / "nowhere"])
+    with pytest.raises(FileNotFoundError, match=r"notes\.txt is a file and no folder; name the one"):
+        folders.find_scans([tmp_path / "notes.txt"])
 
 
 def test_dicom_is_told_by_what_a_file_says_of_itself(tmp_path):
@@ -105,6 +107,8 @@ def test_a_scan_is_read_under_the_name_of_its_place(tmp_path):
     nib.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4)).to_filename(tmp_path / "ct.nii")
     with pytest.raises(CaseError, match="CBF"):
         folders.read(folders.Place("a_scan", tmp_path, dicom=False))
+    with pytest.raises(CaseError, match="is DICOM, whose images say when they were taken; give no seconds_per_frame"):
+        folders.read(folders.Place("a_scan", tmp_path, dicom=True), seconds_per_frame=2.0)
 
 
 def test_names_are_neither_devices_of_windows_nor_too_long():
@@ -126,6 +130,22 @@ def test_one_scan_is_taken_from_a_folder_of_one(tmp_path):
     maps(tmp_path / "b c")
     with pytest.raises(CaseError, match=r"holds 2 scans \(a, b c\); name the folder of one of them"):
         folders.find_scan(tmp_path)
+
+
+def test_results_that_lie_among_scans_are_no_scan(tmp_path):
+    maps(tmp_path / "a")
+    for name in ("core.nii.gz", "probability.nii.gz", "registry.json"):
+        image(tmp_path / "results" / "a" / name)
+    assert found(tmp_path) == [("a", tmp_path / "a", False)]
+
+
+def test_results_beside_a_scan_of_dicom_do_not_hide_it(tmp_path):
+    folder = tmp_path / "P1"
+    folder.mkdir()
+    (folder / "IM1").write_bytes(b"\0" * 128 + b"DICM")
+    for name in ("core.nii.gz", "registry.json"):
+        image(folder / "out" / "P1" / name)
+    assert found(folder) == [("P1", folder, True)]
 
 
 def dicom_scan(folder, names=("CT", "CBF", "CBV", "MTT", "Tmax")):

@@ -9,6 +9,7 @@ research only, not for clinical use.
 
 import argparse
 import os
+import re
 import sys
 import time
 import traceback
@@ -106,7 +107,7 @@ def main() -> int:
     try:
         return 1 if run(given) else 0
     except (ValueError, OSError) as error:
-        sys.exit(f"{error}")
+        sys.exit(re.sub(r"^\[Errno \d+\] ", "", str(error)))
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell has it: not all is done
 

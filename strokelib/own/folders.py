@@ -10,7 +10,7 @@ import numpy as np
 from strokelib import layouts
 from strokelib.cases import load_case
 from strokelib.nifti import CaseError
-from strokelib.own import arrival, dicom
+from strokelib.own import arrival, dicom, registry
 from strokelib.own.dicom_files import is_dicom, read_headers
 from strokelib.own.scan import OwnScan
 from strokelib.postprocess import PUBLISHED
@@ -47,7 +47,10 @@ def find_scans(folders) -> list[Place]:
     found = []
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; name the one that holds the images of a scan, or of many")
+            what = f"{folder} is a file and no folder" if folder.exists() else f"no folder {folder}"
+            raise FileNotFoundError(
+                f"{what}; name the one that holds the images of a scan, or of many, unpacked where it was an archive"
+            )
         inside = _scans(folder)
         if not inside:
             raise FileNotFoundError(
@@ -126,10 +129,13 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
 
     Raises
     ------
-    CaseError : the scan cannot be used; see `arrival.read_folder` and `dicom.read_dicom`.
+    CaseError : the scan cannot be used; see `arrival.read_folder` and `dicom.read_dicom`. Seconds for DICOM, whose
+        images say when they were taken.
     ImportError : DICOM, and what reads it is not installed.
     """
     if place.dicom:
+        if seconds_per_frame is not None:
+            raise CaseError(f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame")
         return dicom.read_dicom(place.folder, place.name, files or None)
     return arrival.read_folder(place.folder, files or None, place.name, seconds_per_frame)
 
@@ -142,7 +148,7 @@ def plain(name: str) -> str:
 
 def _scans(folder: Path) -> list[Place]:
     inner = layouts.subfolders(folder)
-    files = layouts.files_in(folder, _DEEP)
+    files = _files(folder)
     images, slices = [path for path in files if layouts.is_image(path.name)], []
     if not images:
         slices = [path for path in files if path.name.upper() != "DICOMDIR" and is_dicom(path)]
@@ -153,9 +159,16 @@ def _scans(folder: Path) -> list[Place]:
     return [Place(plain(folder.resolve().name), folder, dicom=not images)] if images or slices else []
 
 
+def _files(folder: Path) -> list[Path]:
+    """List the files below a folder without results that were written there before: those are no scans."""
+    files = layouts.files_in(folder, _DEEP)
+    results = {path.parent for path in files if path.name == registry.FILE}
+    return [path for path in files if path.parent not in results]
+
+
 def _whole_by_name(folder: Path) -> bool:
     """Tell whether a folder holds a CT by its name and another image, or folders that do: then it is a scan itself."""
-    named = [arrival.kind_of(path.name) for path in layouts.files_in(folder, _DEEP) if layouts.is_image(path.name)]
+    named = [arrival.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)]
     return "CT" in named and len(named) > 1
 
 

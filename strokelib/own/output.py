@@ -21,7 +21,7 @@ from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import Networks, Segmented
 from strokelib.run.runtime import write_whole
 
-TABLE, REGISTRY = "scans.csv", "registry.json"
+TABLE, REGISTRY = "scans.csv", registry.FILE
 MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
 PAGES, SEGMENTATION = ("report.png", "report.pdf"), "core.dcm"
 FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, REGISTRY, SEGMENTATION}  # all that `save` leaves
