@@ -135,7 +135,9 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
     """
     if place.dicom:
         if seconds_per_frame is not None:
-            raise CaseError(f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame")
+            raise CaseError(
+                f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame"
+            )
         return dicom.read_dicom(place.folder, place.name, files or None)
     return arrival.read_folder(place.folder, files or None, place.name, seconds_per_frame)
 
