@@ -151,6 +151,21 @@ def test_what_was_added_to_a_scan_is_not_lost(found, networks, tmp_path):
     assert output.save(found, networks, tmp_path) == place
 
 
+def test_what_was_there_stays_where_it_cannot_be_replaced(tmp_path):
+    place, made = tmp_path / "scan_7", tmp_path / "made"
+    place.mkdir()
+    (place / "core.nii.gz").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        output._exchange(made, place)  # which is not there
+    assert [path.name for path in tmp_path.iterdir()] == ["scan_7"]
+    assert (place / "core.nii.gz").read_text() == "old"
+    made.mkdir()
+    (made / "core.nii.gz").write_text("new")
+    output._exchange(made, place)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan_7"]
+    assert (place / "core.nii.gz").read_text() == "new"
+
+
 def test_a_folder_is_looked_at_before_anything_is_computed(tmp_path):
     output.check_folder(tmp_path / "new" / "deep", ["a"])
     assert list(tmp_path.iterdir()) == [], "nothing is left of the trial"

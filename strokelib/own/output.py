@@ -130,9 +130,7 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
                 made / SEGMENTATION, found.scan, found.core, maker, decided(found, networks)
             )
         registry.write_registry(made / REGISTRY, [row(found, networks)])
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(made, place)
+        _exchange(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place
@@ -189,6 +187,21 @@ def check_place(place: Path) -> None:
 def save_table(rows, folder) -> Path:
     """Write the rows of several scans as one table, scans.csv."""
     return registry.write_registry(Path(folder) / TABLE, rows)
+
+
+def _exchange(made: Path, place: Path) -> None:
+    """Put a folder in the place of one that may be there, which stays whole where that fails."""
+    before = place.with_name(f".{os.getpid()}.before.{place.name}")
+    there = place.exists()
+    if there:
+        os.replace(place, before)  # fails on Windows, where a file in it is open
+    try:
+        os.replace(made, place)
+    except OSError:
+        if there:
+            os.replace(before, place)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _write_map(path: Path, volume, found: Segmented, kind) -> None:
