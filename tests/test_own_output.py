@@ -113,11 +113,12 @@ def test_nothing_half_written_stays(found, networks, tmp_path, monkeypatch):
 
 def test_the_page_says_where_its_interval_comes_from(found, networks):
     said = output.coverage_sentence(found)
-    assert "90%" in said or "90 %" in said
+    assert said.startswith("90 % interval") and "%" not in said.replace(" %", ""), "as on the rest of the page"
     fig = output.draw(found, networks)
     text = " ".join(" ".join(t.get_text() for t in fig.findobj(Text)).split())
     plt.close(fig)
     assert DISCLAIMER in text and "synthetic cohort" in text and output.SPREAD in text
+    assert "; mode slices; probability > 0.3, at least 10 voxels" in text, "whole, not cut"
     assert isinstance(fig, plt.Figure) and fig.get_size_inches()[1] == pytest.approx(report.HEIGHT)
 
 

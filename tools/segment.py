@@ -31,7 +31,7 @@ OUT = "own"  # in results/
 def summary(found: segment.Segmented) -> str:
     """Say in a line what was found."""
     low, high = found.interval_ml
-    said = f"core {found.volume_ml:.1f} mL ({found.interval.level:.0%} interval {low:.1f} to {high:.1f})"
+    said = f"core {found.volume_ml:.1f} mL ({100 * found.interval.level:.0f} % interval {low:.1f} to {high:.1f} mL)"
     return f"{said}, {len(found.remarks)} remarks" if found.remarks else said
 
 

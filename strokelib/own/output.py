@@ -45,11 +45,13 @@ def decided(found: Segmented, networks: Networks) -> dict[str, str]:
 def coverage_sentence(found: Segmented) -> str:
     """Say how often the interval held the true volume of scans it was not made from."""
     made, seen = found.interval, found.interval.coverage
+    level = f"{100 * made.level:.0f} %"
     if seen is None:
-        return f"{made.level:.0%} interval; its coverage was not measured."
+        return f"{level} interval; its coverage was not measured."
     return (
-        f"{made.level:.0%} interval, made from {made.scans} synthetic scans; it held the true volume of {seen.held} of "
-        f"{seen.scans} others ({seen.share:.0%} by patient, 95 % interval {seen.low:.0%} to {seen.high:.0%})."
+        f"{level} interval, made from {made.scans} synthetic scans; it held the true volume of {seen.held} of "
+        f"{seen.scans} others ({100 * seen.share:.0f} % by patient, 95 % interval {100 * seen.low:.0f} to "
+        f"{100 * seen.high:.0f} %)."
     )
 
 
@@ -64,7 +66,7 @@ def draw(found: Segmented, networks: Networks):
         probability=found.probability,
         spacing=done.spacing,
         quantities=measure(found),
-        network="; ".join(decided(found, networks).values()),
+        network="{networks}; mode {mode}; {core}".format(**decided(found, networks)),
         difference=quantities.mirror_difference(case.image("CBF"), done.matrix, done.mask),
         uncertainty=found.uncertainty,
         uncertainty_label=SPREAD,
