@@ -63,6 +63,16 @@ def test_a_network_of_other_bytes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("networks", {"a.safetensors": "0" * 64}), ("threshold", 0.31), ("min_lesion_voxels", 11)]
+)
+def test_intervals_of_other_networks_are_refused(tmp_path, name, value):
+    path = copied(tmp_path) / "volume_interval.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=f"was made for other {name} than .*facts.json tells; make it again"):
+        segment.load_networks(path.parent)
+
+
+@pytest.mark.parametrize(
     ("missing", "said"),
     [
         ("facts.json", "no facts.json"),

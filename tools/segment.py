@@ -17,6 +17,7 @@ from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
 
+from strokelib.evaluation.tables import counted
 from strokelib.nifti import CaseError
 from strokelib.own import folders, output, segment
 from strokelib.own.scan import DISCLAIMER
@@ -32,7 +33,7 @@ def summary(found: segment.Segmented) -> str:
     """Say in a line what was found."""
     low, high = found.interval_ml
     said = f"core {found.volume_ml:.1f} mL ({100 * found.interval.level:.0f} % interval {low:.1f} to {high:.1f} mL)"
-    return f"{said}, {len(found.remarks)} remarks" if found.remarks else said
+    return f"{said}, {counted(len(found.remarks), 'remark', 'remarks')}" if found.remarks else said
 
 
 def run(given) -> int:

@@ -78,7 +78,7 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
     Raises
     ------
     FileNotFoundError : no facts.json there, or a network or the table of volume intervals is missing.
-    ValueError : a file is damaged, or not the one that the facts are of.
+    ValueError : a file is damaged, or not the one that the facts are of; the intervals are those of other networks.
     """
     folder, place = Path(folder), choose_device(device)
     if not (folder / FACTS).is_file():
@@ -96,7 +96,20 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
             raise ValueError(f"{path} takes {members[-1].in_channels} images, expected {', '.join(ISLES)} and mirrored")
     pair = Pair(facts["threshold"], facts["min_lesion_voxels"])
     intervals = {mode: load_interval(folder / INTERVALS, mode) for mode in MODES}
+    _check_intervals(folder / INTERVALS, facts)
     return Networks(tuple(members), pair, intervals, facts)
+
+
+def _check_intervals(path: Path, facts: dict) -> None:
+    """Refuse intervals of other networks, or of another pair, which would promise what nobody measured."""
+    made = json.loads(path.read_text(encoding="utf-8"))
+    of = {row["file"]: row["sha256"] for row in facts["networks"]}
+    now = {"networks": of, "threshold": facts["threshold"], "min_lesion_voxels": facts["min_lesion_voxels"]}
+    if odd := [name for name, value in now.items() if made.get(name, value) != value]:
+        raise ValueError(
+            f"{path} was made for other {', '.join(odd)} than {path.with_name(FACTS)} tells; make it again with "
+            "tools/calibrate_volumes.py"
+        )
 
 
 def prepare(scan: OwnScan) -> Preprocessed:
