@@ -166,3 +166,20 @@ def test_a_damaged_file_of_one_scan_stops_no_other(tmp_path):
     good, bad = dicom_scan(tmp_path / "good"), dicom_scan(tmp_path / "bad")
     (bad / "CBF" / "cut").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0\xff\xff")
     assert found(tmp_path) == [("bad", bad, True), ("good", good, True)]
+
+
+def test_maps_of_dicom_in_one_folder_and_the_head_in_another_are_one_scan(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    for patient in ("P1", "P2"):
+        dicom_scan(tmp_path / patient, ("CT",))
+        for name in ("CBF", "CBV", "MTT", "Tmax"):
+            dicom_made.write(tmp_path / patient / "PERF" / name, np.ones((4, 4, 2)), np.eye(4), name, study=patient)
+    assert found(tmp_path / "P1") == [("P1", tmp_path / "P1", True)]
+    assert found(tmp_path) == [(name, tmp_path / name, True) for name in ("P1", "P2")]
+
+
+def test_patients_whose_series_have_words_that_say_nothing_are_told_apart(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    names = ("A", "B", "C")
+    assert found(dicom_scan(tmp_path / "P1", names), dicom_scan(tmp_path / "P2", names))
+    assert found(tmp_path) == [(name, tmp_path / name, True) for name in ("P1", "P2")]

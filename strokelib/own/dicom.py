@@ -101,6 +101,12 @@ def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> O
     return arrival.assemble(name or folder.resolve().name, assembled, None, said, read["CT"].files)
 
 
+def holds_scan(headers) -> bool:
+    """Tell whether files hold, by their words, a CT and something else of a scan."""
+    kinds = {_kind(series) for series in _joined(_by_series(headers), set()).values()} - {""}
+    return "CT" in kinds and len(kinds) > 1
+
+
 def _as_file(volume: Volume) -> volumes.Volume:
     """Give a series the form that a NIfTI file has once it is read."""
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)

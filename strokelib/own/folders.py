@@ -11,7 +11,7 @@ from strokelib import layouts
 from strokelib.cases import load_case
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, dicom, registry
-from strokelib.own.dicom_files import is_dicom, read_headers
+from strokelib.own.dicom_files import Header, is_dicom, read_headers
 from strokelib.own.scan import OwnScan
 from strokelib.postprocess import PUBLISHED
 
@@ -175,8 +175,23 @@ def _whole_by_name(folder: Path) -> bool:
 
 
 def _whole_by_study(folder: Path) -> bool:
-    """Tell whether a folder holds several series of DICOM, or folders that do."""
-    try:
-        return len({header.series for header in read_headers(folder)}) > 1
-    except CaseError:  # reports beside the images, or damaged: said when the scan is read, without stopping others
+    """Tell whether a folder holds a CT and another series of DICOM, or several of a study of which no other has any.
+
+    Of exports that keep all maps of a scan in one folder and the CT in another, the first is none.
+    """
+    headers = _headers(folder)
+    if dicom.holds_scan(headers):
+        return True
+    if len({header.series for header in headers}) < 2:
         return False
+    studies = {header.study for header in headers}
+    others = [path for path in layouts.subfolders(folder.parent) if path != folder]
+    return not any(studies & {header.study for header in _headers(other)} for other in others)
+
+
+def _headers(folder: Path) -> tuple[Header, ...]:
+    """Read the headers of a folder; none where that fails, which is said when the scan is read and stops no other."""
+    try:
+        return read_headers(folder)
+    except CaseError:  # reports beside the images, or damaged
+        return ()
