@@ -91,6 +91,8 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     if unknown := [kind for kind in given if kind not in KINDS]:
         raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
     found = {kind: [folder / file] for kind, file in given.items()}
+    if gone := [f"{paths[0]} ({kind})" for kind, paths in found.items() if not paths[0].is_file()]:
+        raise CaseError(f"there is no file {', '.join(gone)}, which was given in names; paths count from {folder}")
     seen, other = {paths[0].resolve() for paths in found.values()}, []
     for path in layouts.files_in(folder):
         if not layouts.is_image(path.name) or path.resolve() in seen:
