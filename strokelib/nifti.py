@@ -187,6 +187,8 @@ def _turned(array, spacing, path, like) -> tuple[np.ndarray, np.ndarray]:
 def save_map(path, array, like, dtype) -> Path:
     """Write an (x, y, slice) array as NIfTI with the geometry of another image, its header quirks included.
 
+    Its words and extensions, in which programs leave names of patients and files, are left out.
+
     Parameters
     ----------
     path : .nii or .nii.gz
@@ -200,6 +202,10 @@ def save_map(path, array, like, dtype) -> Path:
     header.set_data_dtype(dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
+    for words in {"descrip", "aux_file", "db_name", "intent_name"}.intersection(header.keys()):
+        header[words] = b""
+    header.extensions = type(header.extensions)()
+    header.set_data_offset(0)  # which counted them
     # affine=None keeps the header's own sform, qform and pixdim.
     image = nib.Nifti1Image(np.asarray(array, dtype), None, header)
     return write_whole(Path(path), image.to_filename)

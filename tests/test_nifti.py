@@ -189,3 +189,21 @@ def test_a_header_without_a_code_says_nothing(tmp_path):
     image.header.set_sform(None, 0)
     nib.Nifti1Image(values(), None, image.header).to_filename(path)
     assert nifti.directions(path) == "LAS"
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_saved_map_has_no_words_of_its_model(tmp_path, kind):
+    ct = write(tmp_path / "ct.nii", values(), kind=kind)
+    source = nib.load(ct)
+    for field in ("descrip", "aux_file", "db_name", "intent_name"):
+        if field in source.header:
+            source.header[field] = b"DOE^JANE"
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JANE, born 1950"))
+    marked = kind(values(), None, source.header)
+    marked.to_filename(tmp_path / "marked.nii")
+    assert (tmp_path / "marked.nii").read_bytes().count(b"DOE^JANE") >= 4
+    path = nifti.save_map(tmp_path / "map.nii", values(), tmp_path / "marked.nii", np.float32)
+    assert b"DOE" not in path.read_bytes()
+    saved = nib.load(path)
+    assert np.array_equal(np.asanyarray(saved.dataobj), values().astype(np.float32))
+    assert np.array_equal(saved.affine, source.affine)

@@ -275,7 +275,7 @@ def test_a_folder_that_is_none_or_names_that_are_none_are_refused(tmp_path):
         arrival.read_folder(tmp_path)
     with pytest.raises(CaseError, match=r"names holds 'flow', expected CT, CBF, CBV, MTT, Tmax, series"):
         arrival.read_folder(tmp_path, {"flow": "x.nii"})
-    with pytest.raises(CaseError, match=r"cannot use .*x.nii \(no file"):
+    with pytest.raises(CaseError, match=r"there is no file .*x.nii \(CBF\), which was given in names; paths count"):
         arrival.read_folder(write(tmp_path / "some"), {"CBF": "x.nii"})
 
 

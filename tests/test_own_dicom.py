@@ -572,7 +572,8 @@ def test_what_lacks_is_told_with_what_is_there(tmp_path):
     refused(tmp_path / "other", "holds no DICOM image of a CT scanner")
     words = "has no CBV and Tmax, no raw perfusion series to make them of", '"Head  native 5.0" (4 images)', "series"
     refused(small(tmp_path / "part", ("CT", "CBF", "MTT")), *words)
-    refused(small(tmp_path / "maps", ISLES[1:]), "has no CT without contrast", "Add what lacks", "(names)")
+    told = "has no CT without contrast", "Add what lacks", "(names; command: --files)"
+    refused(small(tmp_path / "maps", ISLES[1:]), *told)
 
 
 def test_two_that_could_be_one_map_are_not_guessed_at(tmp_path):

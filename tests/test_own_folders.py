@@ -1,5 +1,6 @@
 """Folders of scans: one or many, how they are called, and which files are which."""
 
+import dicom_made
 import nibabel as nib
 import numpy as np
 import pytest
@@ -64,6 +65,8 @@ def test_a_folder_without_images_is_refused(tmp_path):
         folders.find_scans([tmp_path])
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         folders.find_scans([tmp_path / "nowhere"])
+    with pytest.raises(FileNotFoundError, match=r"notes\.txt is a file and no folder; name the one"):
+        folders.find_scans([tmp_path / "notes.txt"])
 
 
 def test_dicom_is_told_by_what_a_file_says_of_itself(tmp_path):
@@ -83,6 +86,11 @@ def test_words_say_which_file_is_which(given):
     assert folders.pairs(given) == {"CT": "head.nii", "CBF": "a=b.nii"}
 
 
+def test_a_name_with_spaces_is_quoted_and_backslashes_are_kept():
+    assert folders.pairs("CT:'head 5.0.nii' CBF=maps\\flow.nii") == {"CT": "head 5.0.nii", "CBF": "maps\\flow.nii"}
+    assert folders.pairs(["CT=head 5.0.nii"]) == {"CT": "head 5.0.nii"}
+
+
 @pytest.mark.parametrize("given", ["CT", "CT=", "=head.nii"])
 def test_other_words_are_refused(given):
     with pytest.raises(ValueError, match=f"expected words such as CT=head.nii.gz, got '{given}'"):
@@ -99,3 +107,79 @@ def test_a_scan_is_read_under_the_name_of_its_place(tmp_path):
     nib.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4)).to_filename(tmp_path / "ct.nii")
     with pytest.raises(CaseError, match="CBF"):
         folders.read(folders.Place("a_scan", tmp_path, dicom=False))
+    with pytest.raises(CaseError, match="is DICOM, whose images say when they were taken; give no seconds_per_frame"):
+        folders.read(folders.Place("a_scan", tmp_path, dicom=True), seconds_per_frame=2.0)
+
+
+def test_names_are_neither_devices_of_windows_nor_too_long():
+    assert [folders.plain(name) for name in ("Con", "lpt1.old", "console")] == ["Con_", "lpt1.old_", "console"]
+    assert len(folders.plain("a" * 300)) == 80
+
+
+def test_names_that_differ_in_capitals_alone_are_refused(tmp_path):
+    """Where capitals do not count, one would be written over the other."""
+    maps(tmp_path / "east" / "P 1")
+    maps(tmp_path / "west" / "p_1")
+    with pytest.raises(CaseError, match=r"several scans would be called 'P_1' .*east.*west"):
+        folders.find_scans([tmp_path])
+
+
+def test_one_scan_is_taken_from_a_folder_of_one(tmp_path):
+    maps(tmp_path / "a")
+    assert folders.find_scan(tmp_path).name == "a"
+    maps(tmp_path / "b c")
+    with pytest.raises(CaseError, match=r"holds 2 scans \(a, b c\); name the folder of one of them"):
+        folders.find_scan(tmp_path)
+
+
+def test_results_that_lie_among_scans_are_no_scan(tmp_path):
+    maps(tmp_path / "a")
+    for name in ("core.nii.gz", "probability.nii.gz", "registry.json"):
+        image(tmp_path / "results" / "a" / name)
+    assert found(tmp_path) == [("a", tmp_path / "a", False)]
+
+
+def test_results_beside_a_scan_of_dicom_do_not_hide_it(tmp_path):
+    folder = tmp_path / "P1"
+    folder.mkdir()
+    (folder / "IM1").write_bytes(b"\0" * 128 + b"DICM")
+    for name in ("core.nii.gz", "registry.json"):
+        image(folder / "out" / "P1" / name)
+    assert found(folder) == [("P1", folder, True)]
+
+
+def dicom_scan(folder, names=("CT", "CBF", "CBV", "MTT", "Tmax")):
+    for name in names:
+        dicom_made.write(folder / name, np.ones((4, 4, 2)), np.eye(4), name, study=folder.name)
+    return folder
+
+
+def test_reports_beside_the_series_of_a_scan_stop_nothing(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    folder = dicom_scan(tmp_path / "P1")
+    image(folder / "reports" / "report.pdf")
+    assert found(folder) == [("P1", folder, True)]
+
+
+def test_a_damaged_file_of_one_scan_stops_no_other(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    good, bad = dicom_scan(tmp_path / "good"), dicom_scan(tmp_path / "bad")
+    (bad / "CBF" / "cut").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0\xff\xff")
+    assert found(tmp_path) == [("bad", bad, True), ("good", good, True)]
+
+
+def test_maps_of_dicom_in_one_folder_and_the_head_in_another_are_one_scan(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    for patient in ("P1", "P2"):
+        dicom_scan(tmp_path / patient, ("CT",))
+        for name in ("CBF", "CBV", "MTT", "Tmax"):
+            dicom_made.write(tmp_path / patient / "PERF" / name, np.ones((4, 4, 2)), np.eye(4), name, study=patient)
+    assert found(tmp_path / "P1") == [("P1", tmp_path / "P1", True)]
+    assert found(tmp_path) == [(name, tmp_path / name, True) for name in ("P1", "P2")]
+
+
+def test_patients_whose_series_have_words_that_say_nothing_are_told_apart(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    names = ("A", "B", "C")
+    assert found(dicom_scan(tmp_path / "P1", names), dicom_scan(tmp_path / "P2", names))
+    assert found(tmp_path) == [(name, tmp_path / name, True) for name in ("P1", "P2")]

@@ -63,6 +63,16 @@ def test_a_network_of_other_bytes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("networks", {"a.safetensors": "0" * 64}), ("threshold", 0.31), ("min_lesion_voxels", 11)]
+)
+def test_intervals_of_other_networks_are_refused(tmp_path, name, value):
+    path = copied(tmp_path) / "volume_interval.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=f"was made for other {name} than .*facts.json tells; make it again"):
+        segment.load_networks(path.parent)
+
+
+@pytest.mark.parametrize(
     ("missing", "said"),
     [
         ("facts.json", "no facts.json"),
@@ -143,3 +153,15 @@ def test_an_interval_belongs_to_its_mode(networks):
     other = VolumeInterval(0.9, "exact", "volume", -1.0, 2.0, 60, 40)
     found = segment.segment(own(), prepared(), dataclasses.replace(networks, intervals={"slices": other}))
     assert found.interval_ml == (max(found.volume_ml - 1, 0), found.volume_ml + 2)
+
+
+@pytest.mark.parametrize(
+    ("thick", "said"), [(5.0, None), (5.05, None), (4.0, "has 5.8 mL, that of the networks' grid 7.3:")]
+)
+def test_a_mask_of_another_volume_than_is_told_is_remarked(thick, said):
+    """As where a slab at the end of a scan reaches beyond it; 30 x 30 x 2 voxels of 0.9 x 0.9 mm."""
+    scan, core = own(), np.zeros((64, 64, 2), bool)
+    core[10:40, 20:50] = True
+    scan = dataclasses.replace(scan, grid=dataclasses.replace(scan.grid, affine=np.diag([-0.9, 0.9, thick, 1.0])))
+    found = segment._as_written(scan, core, metrics.volume_ml(core, np.array([0.9, 0.9, 5.0])))
+    assert found == [] if said is None else len(found) == 1 and said in found[0]

@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import own_scans
 import pandas as pd
 import pytest
+import segment
 
 from strokelib.own import segment as own
 from strokelib.own.scan import DISCLAIMER
@@ -94,3 +96,48 @@ def test_a_scan_that_was_written_before_is_replaced_and_a_folder_of_others_is_no
 
 def test_both_modes_are_offered():
     assert own.MODES == ("slices", "exact")
+
+
+@pytest.fixture
+def called(hospital, tmp_path, monkeypatch):
+    """Call the command in this process, with another way to segment one scan."""
+
+    def call(one):
+        monkeypatch.setattr(segment.segment, "load_networks", lambda *_: SimpleNamespace(words="none"))
+        monkeypatch.setattr(segment.runtime, "prepare_torch", lambda *_: None)
+        monkeypatch.setattr(segment, "one", lambda place, *_: one(place.name) or {"disclaimer": "", "scan": place.name})
+        monkeypatch.setattr(sys, "argv", ["segment.py", str(hospital), "--out", str(tmp_path)])
+        return segment.main()
+
+    return call
+
+
+def scans(folder):
+    return pd.read_csv(folder / "scans.csv").scan.tolist()
+
+
+@pytest.mark.parametrize("fault", [KeyError("x"), MemoryError(), RuntimeError("oblique")])
+def test_a_fault_that_nobody_thought_of_costs_one_scan(called, tmp_path, capsys, fault):
+    def one(name):
+        if name == "b":
+            raise fault
+
+    assert called(one) == 1
+    assert scans(tmp_path) == ["a", "c"]
+    told = capsys.readouterr()
+    assert f"b: not segmented, by a fault of this program or for want of memory ({type(fault).__name__}" in told.out
+    assert "2 of 3 scans" in told.out and "Traceback" in told.err, "to be reported with"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(OSError(28, "cannot write x"), "cannot write x"), (KeyboardInterrupt(), "130")]
+)
+def test_a_full_disk_or_an_interrupt_ends_all_and_the_table_has_what_is_done(called, tmp_path, fault, status):
+    def one(name):
+        if name == "b":
+            raise fault
+
+    with pytest.raises(SystemExit) as ended:
+        called(one)
+    assert str(ended.value.code) == status
+    assert scans(tmp_path) == ["a"]

@@ -2,19 +2,22 @@
 
 FOLDER is one scan (CT with the maps CBF, CBV, MTT and Tmax, or CT with the raw perfusion series; NIfTI or DICOM), or
 holds one in each of its folders. For each scan a folder with maps, page and registry row is written below --out, and
-scans.csv for all. A scan that cannot be used is named with the reason, and the others are segmented; the exit status is
-1 then. Trained on synthetic scans; research only, not for clinical use.
+scans.csv for all of this call. A scan that cannot be used is named with the reason, and the others are segmented; the
+exit status is 1 then. Where results cannot be written all ends, and what is done stays. Trained on synthetic scans;
+research only, not for clinical use.
 """
 
 import argparse
-import contextlib
 import os
+import re
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
 
+from strokelib.evaluation.tables import counted
 from strokelib.nifti import CaseError
 from strokelib.own import folders, output, segment
 from strokelib.own.scan import DISCLAIMER
@@ -29,13 +32,13 @@ OUT = "own"  # in results/
 def summary(found: segment.Segmented) -> str:
     """Say in a line what was found."""
     low, high = found.interval_ml
-    said = f"core {found.volume_ml:.1f} mL ({found.interval.level:.0%} interval {low:.1f} to {high:.1f})"
-    return f"{said}, {len(found.remarks)} remarks" if found.remarks else said
+    said = f"core {found.volume_ml:.1f} mL ({100 * found.interval.level:.0f} % interval {low:.1f} to {high:.1f} mL)"
+    return f"{said}, {counted(len(found.remarks), 'remark', 'remarks')}" if found.remarks else said
 
 
 def run(given) -> int:
     """Segment all scans; return how many could not be."""
-    names = folders.find_scans(given.folders)
+    names, files = folders.find_scans(given.folders), folders.pairs(given.files)
     if given.name and len(names) == 1:
         names = [folders.Place(folders.plain(given.name), names[0].folder, names[0].dicom)]
     elif given.name:
@@ -43,34 +46,48 @@ def run(given) -> int:
     out = Path(given.out).expanduser().absolute()
     if is_tracked(out / names[0].name / "report.png"):
         raise ValueError(f"{out} lies where git would commit what is in it; name a folder elsewhere with --out")
-    for place in names:
-        output.check_place(out / place.name)
+    output.check_folder(out, [place.name for place in names])
     networks = segment.load_networks(given.networks or segment.NETWORKS, given.device)
     print(f"{DISCLAIMER}.\n{networks.words}", flush=True)
-    rows, refused, began = [], 0, time.monotonic()
+    rows, began = [], time.monotonic()
     for done, place in enumerate(names):
         if done:
             left = time_left((time.monotonic() - began) / done * (len(names) - done))
             print(f"  {done} of {len(names)} scans, {left}", file=sys.stderr, flush=True)
-        start = time.monotonic()
         try:
-            scan = folders.read(place, folders.pairs(given.files), given.seconds_per_frame)
-            prepared = segment.prepare(scan)
-            if given.mode == "exact":
-                print(f"{place.name}: exact mode, {time_left(segment.exact_seconds(prepared, networks))}", flush=True)
-            found = segment.segment(scan, prepared, networks, given.mode)
-            folder = output.save(found, networks, out)
+            rows.append(one(place, files, networks, out, given))
         except (CaseError, ImportError) as error:
-            refused += 1
             print(f"{place.name}: not segmented. {error}", flush=True)
             continue
-        rows.append(output.row(found, networks))
-        print(f"{place.name}: {summary(found)}; {time.monotonic() - start:.1f} s; {folder}", flush=True)
-        for remark in found.remarks:
-            print(f"  - {remark}", flush=True)
+        except OSError:  # of the place where results go, which the next scan would meet, too
+            raise
+        except Exception as error:  # what nobody thought of in one scan shall not cost the others
+            print(
+                f"{place.name}: not segmented, by a fault of this program or for want of memory "
+                f"({type(error).__name__}: {error}). Please report it, with what is said below it, if it comes again",
+                flush=True,
+            )
+            traceback.print_exc()
+            continue
+        output.save_table(rows, out)  # after each, so that it fits what is there if the next one ends all
     if rows:
-        print(f"{len(rows)} of {len(names)} scans: {output.save_table(rows, out)}")
-    return refused
+        print(f"{len(rows)} of {len(names)} scans: {out / output.TABLE}")
+    return len(names) - len(rows)
+
+
+def one(place, files, networks, out: Path, given) -> dict:
+    """Segment one scan, say what was found, and return its row."""
+    start = time.monotonic()
+    scan = folders.read(place, files, given.seconds_per_frame)
+    prepared = segment.prepare(scan)
+    if given.mode == "exact":
+        print(f"{place.name}: exact mode, {time_left(segment.exact_seconds(prepared, networks))}", flush=True)
+    found = segment.segment(scan, prepared, networks, given.mode)
+    folder = output.save(found, networks, out)
+    print(f"{place.name}: {summary(found)}; {time.monotonic() - start:.1f} s; {folder}", flush=True)
+    for remark in found.remarks:
+        print(f"  - {remark}", flush=True)
+    return output.row(found, networks)
 
 
 def main() -> int:
@@ -91,9 +108,10 @@ def main() -> int:
     try:
         return 1 if run(given) else 0
     except (ValueError, OSError) as error:
-        sys.exit(f"{error}")
+        sys.exit(re.sub(r"^\[Errno \d+\] ", "", str(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it: not all is done
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(main())

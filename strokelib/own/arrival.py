@@ -91,6 +91,8 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     if unknown := [kind for kind in given if kind not in KINDS]:
         raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
     found = {kind: [folder / file] for kind, file in given.items()}
+    if gone := [f"{paths[0]} ({kind})" for kind, paths in found.items() if not paths[0].is_file()]:
+        raise CaseError(f"there is no file {', '.join(gone)}, which was given in names; paths count from {folder}")
     seen, other = {paths[0].resolve() for paths in found.values()}, []
     for path in layouts.files_in(folder):
         if not layouts.is_image(path.name) or path.resolve() in seen:
@@ -107,14 +109,16 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
         if len(found.get(kind, [])) > 1:
             several = ", ".join(str(path.relative_to(folder)) for path in found[kind])
             raise CaseError(
-                f"{folder} holds {len(found[kind])} images called {kind}: {several}; keep one, or name it in names"
+                f"{folder} holds {len(found[kind])} images called {kind}: {several}; keep one, or name it "
+                f"in names (command: --files {kind}=...)"
             )
     if missing := [kind for kind in wanted if kind not in found]:
         there = [f"{paths[0].name} ({kind})" for kind, paths in found.items()] + other
         hint = ", or leave the series and no map" if SERIES in found and HEAD in found else ""
         raise CaseError(
             f"{folder} has no {', no '.join(missing)}; it holds {', '.join(there) or 'no NIfTI file'}; expected a CT "
-            f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names{hint}"
+            f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names "
+            f"(command: --files CT=... CBF=...){hint}"
         )
     said = ["there are maps, so the raw series was not used"] if SERIES in found and SERIES not in wanted else []
     return {kind: found[kind][0] for kind in wanted}, said

@@ -70,7 +70,7 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         parts = {"CT": "CT without contrast", SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
             f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
-            "lacks, or name the right series by its description or UID (names)"
+            "lacks, or name the right series by its description or UID (names; command: --files)"
         )
     chosen = {name: there[found[name]] for name in wanted}
     said = _together(chosen, bool(names))
@@ -101,6 +101,12 @@ def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> O
     return arrival.assemble(name or folder.resolve().name, assembled, None, said, read["CT"].files)
 
 
+def holds_scan(headers) -> bool:
+    """Tell whether files hold, by their words, a CT and something else of a scan."""
+    kinds = {_kind(series) for series in _joined(_by_series(headers), set()).values()} - {""}
+    return "CT" in kinds and len(kinds) > 1
+
+
 def _as_file(volume: Volume) -> volumes.Volume:
     """Give a series the form that a NIfTI file has once it is read."""
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
@@ -115,7 +121,7 @@ def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
     if apart and not named:
         raise CaseError(
             f"{_listed(apart)} and the CT come from several studies, perhaps of several patients; leave the files of "
-            "one patient in the folder, and name each series (names) if these belong together"
+            "one patient in the folder, and name each series (names; command: --files) if these belong"
         )
     frames = {name: headers[0].frame_of_reference for name, headers in chosen.items()}
     others = [name for name, frame in frames.items() if frame and frames["CT"] and frame != frames["CT"]]
@@ -212,8 +218,8 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     told = _told({uid: there[uid] for uid in good})
     uids = ", ".join(good)
     raise CaseError(
-        f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (names; the UIDs are "
-        f"{uids}), or leave one of them in the folder alone"
+        f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (names; "
+        f"command: --files {name}=...; the UIDs are {uids}), or leave one of them in the folder alone"
     )
 
 

@@ -1,6 +1,7 @@
 """Which folders hold a scan: one, or many side by side."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 from strokelib import layouts
 from strokelib.cases import load_case
 from strokelib.nifti import CaseError
-from strokelib.own import arrival, dicom
-from strokelib.own.dicom_files import is_dicom, read_headers
+from strokelib.own import arrival, dicom, registry
+from strokelib.own.dicom_files import Header, is_dicom, read_headers
 from strokelib.own.scan import OwnScan
 from strokelib.postprocess import PUBLISHED
 
+_LETTERS = 80  # of a name
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}  # of Windows
 _DEEP = 4  # folders between the one that is named and the images of a scan
 
 
@@ -44,7 +47,10 @@ def find_scans(folders) -> list[Place]:
     found = []
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; name the one that holds the images of a scan, or of many")
+            what = f"{folder} is a file and no folder" if folder.exists() else f"no folder {folder}"
+            raise FileNotFoundError(
+                f"{what}; name the one that holds the images of a scan, or of many, unpacked where it was an archive"
+            )
         inside = _scans(folder)
         if not inside:
             raise FileNotFoundError(
@@ -53,11 +59,28 @@ def find_scans(folders) -> list[Place]:
             )
         found += inside
     found = list({place.folder.resolve(): place for place in found}.values())
-    names = [place.name for place in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        where = ", ".join(str(place.folder) for place in found if place.name == twice[0])
-        raise CaseError(f"several scans would be called {twice[0]!r} ({where}); segment them one by one, with --name")
+    names = [place.name.casefold() for place in found]  # which Windows and macOS take for one
+    if twice := [place for place in found if names.count(place.name.casefold()) > 1]:
+        alike = [place for place in twice if place.name.casefold() == twice[0].name.casefold()]
+        where = ", ".join(str(place.folder) for place in alike)
+        raise CaseError(
+            f"several scans would be called {alike[0].name!r} ({where}); segment them one by one, with --name"
+        )
     return found
+
+
+def find_scan(folder) -> Place:
+    """Find the one scan of a folder, as `find_scans`.
+
+    Raises
+    ------
+    CaseError : there are several.
+    """
+    found = find_scans([folder])
+    if len(found) > 1:
+        names = ", ".join(place.folder.name for place in found)
+        raise CaseError(f"{folder} holds {len(found)} scans ({names}); name the folder of one of them")
+    return found[0]
 
 
 def example(files):
@@ -79,13 +102,16 @@ def example(files):
 
 
 def pairs(words) -> dict[str, str]:
-    """Read which file is which image: "CT=head.nii.gz CBF=flow.nii.gz", or a list of such words; a colon does, too.
+    """Read which file is which image: "CT=head.nii.gz CBF='flow 2.nii'", or a list of such words; a colon does, too.
 
     Raises
     ------
     ValueError : a word without either.
     """
-    words = words.split() if isinstance(words, str) else words
+    if isinstance(words, str):
+        split = shlex.shlex(words, posix=True)
+        split.whitespace_split, split.escape, split.commenters = True, "", ""  # Windows has backslashes in paths
+        words = list(split)
     found = [re.split("[=:]", word, maxsplit=1) for word in words]
     if bad := [word for word, parts in zip(words, found, strict=True) if len(parts) < 2 or not all(parts)]:
         raise ValueError(f"expected words such as CT=head.nii.gz, got {bad[0]!r}")
@@ -103,22 +129,28 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
 
     Raises
     ------
-    CaseError : the scan cannot be used; see `arrival.read_folder` and `dicom.read_dicom`.
+    CaseError : the scan cannot be used; see `arrival.read_folder` and `dicom.read_dicom`. Seconds for DICOM, whose
+        images say when they were taken.
     ImportError : DICOM, and what reads it is not installed.
     """
     if place.dicom:
+        if seconds_per_frame is not None:
+            raise CaseError(
+                f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame"
+            )
         return dicom.read_dicom(place.folder, place.name, files or None)
     return arrival.read_folder(place.folder, files or None, place.name, seconds_per_frame)
 
 
 def plain(name: str) -> str:
-    """Make a name that every file system takes: letters, digits, point, dash and underscore."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "scan"
+    """Make a name that every file system takes: letters, digits, point, dash and underscore, and not too many."""
+    made = re.sub(r"[^\w.-]+", "_", name).strip("._-")[:_LETTERS].strip("._-") or "scan"
+    return f"{made}_" if made.partition(".")[0].upper() in _DEVICES else made
 
 
 def _scans(folder: Path) -> list[Place]:
     inner = layouts.subfolders(folder)
-    files = layouts.files_in(folder, _DEEP)
+    files = _files(folder)
     images, slices = [path for path in files if layouts.is_image(path.name)], []
     if not images:
         slices = [path for path in files if path.name.upper() != "DICOMDIR" and is_dicom(path)]
@@ -129,12 +161,37 @@ def _scans(folder: Path) -> list[Place]:
     return [Place(plain(folder.resolve().name), folder, dicom=not images)] if images or slices else []
 
 
+def _files(folder: Path) -> list[Path]:
+    """List the files below a folder without results that were written there before: those are no scans."""
+    files = layouts.files_in(folder, _DEEP)
+    results = {path.parent for path in files if path.name == registry.FILE}
+    return [path for path in files if path.parent not in results]
+
+
 def _whole_by_name(folder: Path) -> bool:
     """Tell whether a folder holds a CT by its name and another image, or folders that do: then it is a scan itself."""
-    named = [arrival.kind_of(path.name) for path in layouts.files_in(folder, _DEEP) if layouts.is_image(path.name)]
+    named = [arrival.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)]
     return "CT" in named and len(named) > 1
 
 
 def _whole_by_study(folder: Path) -> bool:
-    """Tell whether a folder holds several series of DICOM, or folders that do."""
-    return len({header.series for header in read_headers(folder)}) > 1
+    """Tell whether a folder holds a CT and another series of DICOM, or several of a study of which no other has any.
+
+    Of exports that keep all maps of a scan in one folder and the CT in another, the first is none.
+    """
+    headers = _headers(folder)
+    if dicom.holds_scan(headers):
+        return True
+    if len({header.series for header in headers}) < 2:
+        return False
+    studies = {header.study for header in headers}
+    others = [path for path in layouts.subfolders(folder.parent) if path != folder]
+    return not any(studies & {header.study for header in _headers(other)} for other in others)
+
+
+def _headers(folder: Path) -> tuple[Header, ...]:
+    """Read the headers of a folder; none where that fails, which is said when the scan is read and stops no other."""
+    try:
+        return read_headers(folder)
+    except CaseError:  # reports beside the images, or damaged
+        return ()

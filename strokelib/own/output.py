@@ -6,6 +6,7 @@ A folder a scan, which is there whole or not at all.
 import json
 import os
 import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import Networks, Segmented
 from strokelib.run.runtime import write_whole
 
-TABLE, REGISTRY = "scans.csv", "registry.json"
+TABLE, REGISTRY = "scans.csv", registry.FILE
 MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
+PAGES, SEGMENTATION = ("report.png", "report.pdf"), "core.dcm"
+FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, REGISTRY, SEGMENTATION}  # all that `save` leaves
 SPREAD = "SD between networks"
 
 
@@ -42,11 +45,13 @@ def decided(found: Segmented, networks: Networks) -> dict[str, str]:
 def coverage_sentence(found: Segmented) -> str:
     """Say how often the interval held the true volume of scans it was not made from."""
     made, seen = found.interval, found.interval.coverage
+    level = f"{100 * made.level:.0f} %"
     if seen is None:
-        return f"{made.level:.0%} interval; its coverage was not measured."
+        return f"{level} interval; its coverage was not measured."
     return (
-        f"{made.level:.0%} interval, made from {made.scans} synthetic scans; it held the true volume of {seen.held} of "
-        f"{seen.scans} others ({seen.share:.0%} by patient, 95 % interval {seen.low:.0%} to {seen.high:.0%})."
+        f"{level} interval, made from {made.scans} synthetic scans; it held the true volume of {seen.held} of "
+        f"{seen.scans} others ({100 * seen.share:.0f} % by patient, 95 % interval {100 * seen.low:.0f} to "
+        f"{100 * seen.high:.0f} %)."
     )
 
 
@@ -61,7 +66,7 @@ def draw(found: Segmented, networks: Networks):
         probability=found.probability,
         spacing=done.spacing,
         quantities=measure(found),
-        network="; ".join(decided(found, networks).values()),
+        network="{networks}; mode {mode}; {core}".format(**decided(found, networks)),
         difference=quantities.mirror_difference(case.image("CBF"), done.matrix, done.mask),
         uncertainty=found.uncertainty,
         uncertainty_label=SPREAD,
@@ -119,19 +124,43 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
         for name, kind in MAPS.items():
             _write_map(made / f"{name}.nii.gz", getattr(found, name), found, kind)
         fig = draw(found, networks)
-        report.save_report(fig, made / "report.png", made / "report.pdf")
+        report.save_report(fig, *(made / page for page in PAGES))
         plt.close(fig)
         if found.scan.slices:
+            maker = f"strokelib {version('strokelib')}"
             segmentation_object.write_segmentation(
-                made / "core.dcm", found.scan, found.core, f"strokelib {version('strokelib')}", decided(found, networks)
+                made / SEGMENTATION, found.scan, found.core, maker, decided(found, networks)
             )
         registry.write_registry(made / REGISTRY, [row(found, networks)])
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(made, place)
+        _exchange(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place
+
+
+def check_folder(folder, names) -> None:
+    """Refuse a folder that cannot take the results of scans of these names, before anything is computed.
+
+    Raises
+    ------
+    FileExistsError : it holds something else than what `save` and `save_table` write, where these would write.
+    OSError : it is a file, or may not be written to.
+    """
+    folder = Path(folder)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write to {folder} ({error.strerror or error}); name a folder that can be written to",
+        ) from error
+    table = folder / TABLE
+    if table.exists() and not (table.is_file() and table.read_bytes().startswith(b"disclaimer,")):
+        raise FileExistsError(f"{table} is there and was not written by this; move it away, or name another folder")
+    for name in names:
+        check_place(folder / name)
 
 
 def check_place(place: Path) -> None:
@@ -149,11 +178,32 @@ def check_place(place: Path) -> None:
         ours = False
     if not ours:
         raise FileExistsError(f"{place} is there and was not written by this; move it away, or name another folder")
+    # A corrected mask lies beside what it was made from.
+    if added := [path.name for path in sorted(place.iterdir()) if path.name not in FILES and path.name[0] != "."]:
+        raise FileExistsError(
+            f"{place} holds what was added to it ({', '.join(added)}) and would be replaced; move that away, or name "
+            "another folder"
+        )
 
 
 def save_table(rows, folder) -> Path:
     """Write the rows of several scans as one table, scans.csv."""
     return registry.write_registry(Path(folder) / TABLE, rows)
+
+
+def _exchange(made: Path, place: Path) -> None:
+    """Put a folder in the place of one that may be there, which stays whole where that fails."""
+    before = place.with_name(f".{os.getpid()}.before.{place.name}")
+    there = place.exists()
+    if there:
+        os.replace(place, before)  # fails on Windows, where a file in it is open
+    try:
+        os.replace(made, place)
+    except OSError:
+        if there:
+            os.replace(before, place)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _write_map(path: Path, volume, found: Segmented, kind) -> None:

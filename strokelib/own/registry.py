@@ -18,6 +18,7 @@ from strokelib.own.scan import DISCLAIMER
 from strokelib.run.provenance import git
 from strokelib.run.runtime import ROOT, write_whole
 
+FILE = "registry.json"  # of one scan, beside its maps
 PACKAGES = ("strokelib", "torch", "numpy", "scipy")
 # From a slash that begins a path, or a drive, to the last one of the remark: folders are named after patients.
 _FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:|~|\.{1,2})?[/\\].*[/\\]")

@@ -23,6 +23,7 @@ from strokelib.run.runtime import ROOT, choose_device
 NETWORKS = ROOT / "networks"  # those that ship, with docs/model_card.md
 FACTS, INTERVALS = "facts.json", "volume_interval.json"
 MODES = ("slices", "exact")
+SAME_SHARE, SAME_ML = 0.02, 0.5  # by which the volumes of a core on two grids may differ without a word
 TIMED = 32  # patches, from which the time of "exact" is reckoned
 EXACT_STEP = 16  # voxels between patches: that of the study which the networks, and the interval, come from
 
@@ -77,7 +78,7 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
     Raises
     ------
     FileNotFoundError : no facts.json there, or a network or the table of volume intervals is missing.
-    ValueError : a file is damaged, or not the one that the facts are of.
+    ValueError : a file is damaged, or not the one that the facts are of; the intervals are those of other networks.
     """
     folder, place = Path(folder), choose_device(device)
     if not (folder / FACTS).is_file():
@@ -95,7 +96,20 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
             raise ValueError(f"{path} takes {members[-1].in_channels} images, expected {', '.join(ISLES)} and mirrored")
     pair = Pair(facts["threshold"], facts["min_lesion_voxels"])
     intervals = {mode: load_interval(folder / INTERVALS, mode) for mode in MODES}
+    _check_intervals(folder / INTERVALS, facts)
     return Networks(tuple(members), pair, intervals, facts)
+
+
+def _check_intervals(path: Path, facts: dict) -> None:
+    """Refuse intervals of other networks, or of another pair, which would promise what nobody measured."""
+    made = json.loads(path.read_text(encoding="utf-8"))
+    of = {row["file"]: row["sha256"] for row in facts["networks"]}
+    now = {"networks": of, "threshold": facts["threshold"], "min_lesion_voxels": facts["min_lesion_voxels"]}
+    if odd := [name for name, value in now.items() if made.get(name, value) != value]:
+        raise ValueError(
+            f"{path} was made for other {', '.join(odd)} than {path.with_name(FACTS)} tells; make it again with "
+            "tools/calibrate_volumes.py"
+        )
 
 
 def prepare(scan: OwnScan) -> Preprocessed:
@@ -164,6 +178,7 @@ def segment(scan: OwnScan, prepared: Preprocessed, networks: Networks, mode: str
     seconds = time.perf_counter() - began
     probability = each.mean(axis=0, dtype=np.float32)
     core = binarize(probability, networks.pair)
+    volume = metrics.volume_ml(core, prepared.spacing)
     return Segmented(
         scan,
         prepared,
@@ -172,7 +187,21 @@ def segment(scan: OwnScan, prepared: Preprocessed, networks: Networks, mode: str
         core,
         mode,
         seconds,
-        metrics.volume_ml(core, prepared.spacing),
+        volume,
         networks.intervals[mode],
-        (*scan.remarks, *checks.outside_training(scan, prepared)),
+        (*scan.remarks, *_as_written(scan, core, volume), *checks.outside_training(scan, prepared)),
     )
+
+
+def _as_written(scan: OwnScan, core, volume: float) -> list[str]:
+    """Say where the core's mask in the scan's own grid, which is what is written, has another volume than is told.
+
+    Slabs at the ends of a scan reach beyond it, and a voxel of the networks' grid is not always a number of its own.
+    """
+    own = np.count_nonzero(scan.grid.back(core, order=0)) * abs(np.linalg.det(scan.grid.affine[:3, :3])) / 1000
+    if abs(own - volume) <= max(SAME_SHARE * volume, SAME_ML):
+        return []
+    return [
+        f"the core's mask in the scan's own grid has {own:.1f} mL, that of the networks' grid {volume:.1f}: the second "
+        "is what the page and the row tell"
+    ]
