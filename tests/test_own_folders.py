@@ -1,5 +1,7 @@
 """Folders of scans: one or many, how they are called, and which files are which."""
 
+from types import SimpleNamespace
+
 import dicom_made
 import nibabel as nib
 import numpy as np
@@ -183,3 +185,15 @@ def test_patients_whose_series_have_words_that_say_nothing_are_told_apart(tmp_pa
     names = ("A", "B", "C")
     assert found(dicom_scan(tmp_path / "P1", names), dicom_scan(tmp_path / "P2", names))
     assert found(tmp_path) == [(name, tmp_path / name, True) for name in ("P1", "P2")]
+
+
+def test_the_example_is_the_scan_with_most_late_tissue_in_milliliters(monkeypatch):
+    late = {1: (40, 1.0), 2: (30, 2.0), 3: (50, 1.0)}  # voxels over 6 s, and their size in mm³
+
+    def load(scan):
+        voxels, size = late[scan.number]
+        tmax = np.where(np.arange(64).reshape(8, 8, 1) < voxels, 6.5, 6.0)
+        return SimpleNamespace(image={"Tmax": tmax}.get, spacing=(size, 1.0, 1.0))
+
+    monkeypatch.setattr(folders, "load_case", load)
+    assert folders.example([SimpleNamespace(number=number) for number in late]).number == 2
