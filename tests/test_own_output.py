@@ -181,3 +181,19 @@ def test_a_folder_is_looked_at_before_anything_is_computed(tmp_path):
     (tmp_path / "scans.csv").unlink()
     registry.write_registry(tmp_path / "scans.csv", [{"disclaimer": DISCLAIMER, "scan": "a"}])
     output.check_folder(tmp_path, ["a"])
+
+
+def test_a_scan_whose_header_states_no_place_is_written_for_viewers_with_its_true_spacing(networks, tmp_path):
+    for name, image in own_scans.images().items():
+        own_scans.save(tmp_path / "isles" / f"{name.lower()}.nii", image)
+    scan = arrival.read_folder(tmp_path / "isles")
+    ready = segment.prepare(scan)
+    folder = output.save(segment.segment(scan, ready, networks), networks, tmp_path / "out")
+    assert [name for name, _ in output.listing(folder)] == sorted([*FILES, *output.VIEWS])
+    like = nib.load(folder / "core.nii.gz")
+    assert np.array_equal(like.affine, np.eye(4)), "in the grid of the input, which says nothing"
+    for name in output.VIEWS:
+        seen = nib.load(folder / name)
+        np.testing.assert_allclose(np.linalg.norm(seen.affine[:3, :3], axis=0), own_scans.SPACING, rtol=1e-6)
+        assert seen.shape == like.shape
+    assert np.array_equal(np.asanyarray(seen.dataobj), np.asanyarray(like.dataobj))

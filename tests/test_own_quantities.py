@@ -202,3 +202,9 @@ def test_sides_are_those_of_the_header_and_none_where_it_is_a_placeholder():
 def test_no_definition_speaks_of_treatment():
     words = " ".join(f"{row.label} {row.definition} {row.source}" for row in TABLE.values()).lower()
     assert not any(word in words for word in ("clinical", "eligib", "treat", "diagnos", "salvage"))
+
+
+@pytest.mark.parametrize(("value", "text"), [(708.0812, "708"), (99.994, "99.99"), (1.8, "1.80"), (None, "undefined")])
+def test_a_ratio_to_next_to_nothing_is_told_without_digits_that_mean_nothing(value, text):
+    row = TABLE["mismatch_ratio"]
+    assert Quantity("mismatch_ratio", value, row.unit, row.definition, row.source).text == text

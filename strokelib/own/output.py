@@ -14,9 +14,10 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 
-from strokelib import nifti, registration
+from strokelib import modalities, nifti, registration
 from strokelib.figures import report
-from strokelib.own import quantities, registry, segmentation_object
+from strokelib.modalities import MODALITIES
+from strokelib.own import quantities, registry, segmentation_object, viewer
 from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import Networks, Segmented
 from strokelib.run.runtime import write_whole
@@ -24,7 +25,8 @@ from strokelib.run.runtime import write_whole
 TABLE, REGISTRY = "scans.csv", registry.FILE
 MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
 PAGES, SEGMENTATION = ("report.png", "report.pdf"), "core.dcm"
-FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, REGISTRY, SEGMENTATION}  # all that `save` leaves
+VIEWS = ("view_head.nii.gz", "view_core.nii.gz")
+FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, *VIEWS, REGISTRY, SEGMENTATION}  # all that `save` leaves
 SPREAD = "SD between networks"
 
 
@@ -108,7 +110,8 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
     Returns
     -------
     The scan's folder: probability, uncertainty and core as .nii.gz in the grid of the input, report.png and report.pdf,
-    registry.json, and core.dcm (DICOM SEG) where the input was DICOM.
+    registry.json, and core.dcm (DICOM SEG) where the input was DICOM. Where the headers state no place, as in ISLES
+    2018, viewers take its voxels for 1 mm each way; view_head and view_core have the true spacing, for looking alone.
 
     Raises
     ------
@@ -123,6 +126,10 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
         made.mkdir(parents=True)
         for name, kind in MAPS.items():
             _write_map(made / f"{name}.nii.gz", getattr(found, name), found, kind)
+        if not found.scan.grid.stated:
+            case, window = found.scan.case, MODALITIES[modalities.head(found.scan.case.modalities)].window
+            viewer.write_volume(made / VIEWS[0], case.head, case.spacing, window)
+            viewer.write_volume(made / VIEWS[1], found.core, case.spacing)
         fig = draw(found, networks)
         report.save_report(fig, *(made / page for page in PAGES))
         plt.close(fig)

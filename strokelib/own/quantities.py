@@ -95,7 +95,11 @@ class Quantity:
     @property
     def text(self) -> str:
         """Tell the value without its unit, rounded; "undefined" where there is none."""
-        return "undefined" if self.value is None else number(self.value, TABLE[self.name].digits).replace("-", "−")
+        if self.value is None:
+            return "undefined"
+        # More digits than that are those of a volume near 0 in the denominator.
+        digits = 0 if TABLE[self.name].unit == "ratio" and self.value >= 100 else TABLE[self.name].digits
+        return number(self.value, digits).replace("-", "−")
 
 
 def measure(images, brain, line, core, spacing, interval=None) -> tuple[Quantity, ...]:
