@@ -6,6 +6,6 @@ Slices are drawn upright, the front of the head at the top. Frames that lack a c
 ValueError that names it. The caller saves the figure and closes it.
 """
 
-from strokelib.figures import cohort, comparisons, ladder, network, published, scans, scores, style, training, trust
+from strokelib.figures import cohort, comparisons, network, scans, scores, style, training, trust
 
-__all__ = ["cohort", "comparisons", "ladder", "network", "published", "scans", "scores", "style", "training", "trust"]
+__all__ = ["cohort", "comparisons", "network", "scans", "scores", "style", "training", "trust"]
