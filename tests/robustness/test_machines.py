@@ -73,7 +73,8 @@ def test_every_tool_of_a_copy_runs_the_copys_code(copied, around):
         assert call(copied, around, "-c", f"import sys; sys.path[0] = 'tools'; import {name}; {show}") == there, name
 
 
-LATER = ("check_data", "cluster", "on_gpu")  # their own tests
+# Their own tests.
+LATER = ("check_data", "cluster", "on_gpu", "segment", "own_seen", "make_slabs", "calibrate_volumes", "pages")
 
 
 def test_a_job_of_the_workflow_and_its_kernel_run_the_copys_code_in_this_python(copied, around):
@@ -114,7 +115,8 @@ def test_windows_is_told_where_to_run_this():
 def makefile(tmp_path):
     """A folder with the Makefile alone, whose locks ask for nothing; pip is one that notes how it was called."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.lock", "requirements-lab.lock", "requirements-test.lock", "pyproject.toml"):
+    locks = (f"requirements{part}.lock" for part in ("", "-dicom", "-lab", "-test"))
+    for name in (*locks, "pyproject.toml"):
         (tmp_path / name).write_text("")
     return tmp_path
 
