@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import tempfile
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 
@@ -30,6 +30,7 @@ FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, *VIEWS, REGISTRY, SEGMENT
 SPREAD = "SD between networks"
 
 
+@lru_cache(maxsize=1)  # page, row and table of a scan ask for the same
 def measure(found: Segmented) -> tuple[quantities.Quantity, ...]:
     """Measure a segmented scan, as `quantities.measure`."""
     case, done = found.scan.case, found.preprocessed
@@ -130,9 +131,7 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
             case, window = found.scan.case, MODALITIES[modalities.head(found.scan.case.modalities)].window
             viewer.write_volume(made / VIEWS[0], case.head, case.spacing, window)
             viewer.write_volume(made / VIEWS[1], found.core, case.spacing)
-        fig = draw(found, networks)
-        report.save_report(fig, *(made / page for page in PAGES))
-        plt.close(fig)
+        report.save_report(draw(found, networks), *(made / page for page in PAGES))
         if found.scan.slices:
             maker = f"strokelib {version('strokelib')}"
             segmentation_object.write_segmentation(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from strokelib import inference, metrics, patches
-from strokelib.evaluation.conformal import VolumeInterval, load_interval
+from strokelib.evaluation.conformal import MODES, VolumeInterval, load_interval
 from strokelib.inference import Sweep
 from strokelib.modalities import ISLES, inputs
 from strokelib.nifti import CaseError
@@ -22,7 +22,6 @@ from strokelib.run.runtime import ROOT, choose_device
 
 NETWORKS = ROOT / "networks"  # those that ship, with docs/model_card.md
 FACTS, INTERVALS = "facts.json", "volume_interval.json"
-MODES = ("slices", "exact")
 SAME_SHARE, SAME_ML = 0.02, 0.5  # by which the volumes of a core on two grids may differ without a word
 TIMED = 32  # patches, from which the time of "exact" is reckoned
 EXACT_STEP = 16  # voxels between patches: that of the study which the networks, and the interval, come from
@@ -61,7 +60,6 @@ class Segmented:
     uncertainty: np.ndarray  # float32, standard deviation between the networks
     core: np.ndarray  # bool
     mode: str
-    seconds: float  # of the networks alone
     volume_ml: float
     interval: VolumeInterval
     remarks: tuple[str, ...]  # of the scan, and of what the networks never saw
@@ -169,13 +167,11 @@ def segment(scan: OwnScan, prepared: Preprocessed, networks: Networks, mode: str
     """
     if mode not in MODES:
         raise ValueError(f"mode must be 'slices' or 'exact', got {mode!r}")
-    began = time.perf_counter()
     images, mask = prepared.inputs(mirrored=True), prepared.mask
     if mode == "exact":
         each = inference.predict(networks.members, images, mask, Sweep(EXACT_STEP), keep=["each"]).each
     else:
         each = np.stack([inference.predict_slices([member], images, mask) for member in networks.members])
-    seconds = time.perf_counter() - began
     probability = each.mean(axis=0, dtype=np.float32)
     core = binarize(probability, networks.pair)
     volume = metrics.volume_ml(core, prepared.spacing)
@@ -186,7 +182,6 @@ def segment(scan: OwnScan, prepared: Preprocessed, networks: Networks, mode: str
         each.std(axis=0, dtype=np.float32),
         core,
         mode,
-        seconds,
         volume,
         networks.intervals[mode],
         (*scan.remarks, *_as_written(scan, core, volume), *checks.outside_training(scan, prepared)),
