@@ -5,8 +5,8 @@ PY := .venv/bin/python
 own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
-.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty segment cluster keep \
-  test test-all test-browser lab report notebooks bench clean
+.PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty leakage \
+  imbalance remarks cohorts symmetry segment cluster keep test test-all test-browser lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -20,7 +20,7 @@ isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folde
 	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@
 
-sensitivity seeds rt-apart uncertainty: SETTINGS = study
+sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
@@ -33,14 +33,29 @@ rt-apart: .venv/.run  ## notebook 12: RT taken apart, one factor at a time (SETT
 uncertainty: .venv/.run  ## notebook 15: what measures of uncertainty are worth, intervals of volumes (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) uncertainty
 
+leakage: .venv/.run  ## notebook 17: folds by patient, by scan and by slice (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) leakage
+
+imbalance: .venv/.run  ## notebook 18: losses and sampling against imbalance (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) imbalance
+
+remarks: .venv/.run  ## notebook 19: what the paper remarks on in passing (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) remarks
+
+cohorts: .venv/.run  ## notebook 21: the same rows on other cohorts (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) cohorts
+
+symmetry: .venv/.run  ## notebook 22: how symmetric heads must be for mirrors to help (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) symmetry
+
 segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a page: make segment SCAN=folder (MODE=exact)
 	@$(PY) tools/segment.py $(if $(SCAN),"$(SCAN)",$(error name the folder: make segment SCAN=folder)) --mode $(or $(MODE),slices)
 
 cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
 keep: SETTINGS = study
-keep: .venv/.run  ## publish a finished run in figures/SETTINGS, to be committed (SETTINGS=study)
-	@$(PY) tools/keep.py $(SETTINGS)
+keep: .venv/.run  ## publish a finished run in figures/SETTINGS, or NOTEBOOK=17_leakage of it alone (SETTINGS=study)
+	@$(PY) tools/keep.py $(SETTINGS) $(NOTEBOOK)
 
 test: .venv/.test  ## the tests, but for whole workflows and what may go wrong around them
 	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/robustness
@@ -56,10 +71,10 @@ lab: .venv/.lab  ## read and run the notebooks in JupyterLab, pinned as SETTINGS
 	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. $(as_root) notebooks/00_overview.ipynb
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
-	$(PY) tools/pages.py $$(find $(RESULTS)/$(SETTINGS) -name '[01][0-9]_*.ipynb')
+	$(PY) tools/pages.py $$(find $(RESULTS)/$(SETTINGS) -name '[0-9][0-9]_*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
-	@for target in sensitivity seeds rt_apart uncertainty; do $(PY) tools/run.py demo $$target || exit 1; done
+	@for target in sensitivity seeds rt_apart uncertainty leakage imbalance remarks cohorts symmetry; do $(PY) tools/run.py demo $$target || exit 1; done
 	for n in notebooks/*.ipynb; do $(PY) tools/pinned.py demo $(PY) -m nbconvert --to notebook --execute \
 	  --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 

@@ -1,12 +1,13 @@
 """Which notebook makes which file. `make demo` runs it; alone: snakemake --config settings=phantom
 
-`make sensitivity`, `make seeds`, `make rt-apart` and `make uncertainty` ask for targets which the rest does not need.
+`make sensitivity` and other targets (tools/run.py lists them) ask for what the rest does not need.
 
 A notebook runs again when a file it reads has changed, or its code, the strokelib modules it uses or
 the settings they name; not when its prose has. Every executed notebook stays in results/, a failed
 one, too: it is the log.
 """
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from strokelib.run import portable, stages
 from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import VARIANTS, apart, changes, main_rows, reference, seeded, weights
+from strokelib.run.variants import VARIANTS, changes, compared, main_rows, weights
+from strokelib.run.worlds import of_cohorts, of_symmetry, worlds
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
 if NAME.endswith(".toml"):
@@ -60,6 +62,8 @@ def code(name):
     """What else a notebook runs again for: its code, with what that imports, and the settings it is declared to use."""
     if "variant" in stages.STAGES[name].depends:
         return lambda wildcards: stage_digest(name, S, wildcards.variant)
+    if "world" in stages.STAGES[name].depends:
+        return lambda wildcards: stage_digest(name, S, world=wildcards.world)
     return stage_digest(name, S)
 
 
@@ -69,9 +73,10 @@ def files(paths):
     return [f"{OUT}/{path}" for path in dict.fromkeys([*paths, *(stages.manifest(stages.maker(p), p) for p in paths)])]
 
 
-def reads(name, variants=(), folds=S.folds.count):
-    """What a notebook is declared to read, of these variants in the first so many folds."""
-    return list(dict.fromkeys(expand(files(stages.STAGES[name].reads), variant=variants, fold=range(folds))))
+def reads(name, variants=(), folds=S.folds.count, worlds=()):
+    """What a notebook is declared to read, of these variants in the first so many folds, or of these worlds."""
+    paths = files(stages.STAGES[name].reads)
+    return list(dict.fromkeys(expand(paths, variant=variants, fold=range(folds), world=worlds)))
 
 
 def writes(name):
@@ -97,7 +102,6 @@ BETWEEN = [path for name in ONCE if name != "00_overview" for path in writes(nam
 BETWEEN += reads("10_trust", ROWS)
 BETWEEN += expand(f"{FOLD}/network.safetensors", variant=[name for name in ROWS if name in TRAINED],
     fold=range(S.folds.count))
-COMPARED = [*dict.fromkeys((*VARIANTS, *S.sensitivity.changes, *(reference(c, S) for c in S.sensitivity.changes)))]
 EXECUTED = [f"{OUT}/{name}.ipynb" for name in ONCE]
 EXECUTED += expand(f"{FOLD}/05_crossvalidation.ipynb", variant=ROWS, fold=range(S.folds.count))
 
@@ -246,7 +250,7 @@ rule published:
     shell: RUN
 
 rule seeds:
-    input: reads("11_seeds", [*VARIANTS, *seeded(S)]), notebook=source("11_seeds")
+    input: reads("11_seeds", *compared("11_seeds", S)), notebook=source("11_seeds")
     output: writes("11_seeds")
     log: notebook=f"{OUT}/11_seeds.ipynb"
     params: code=code("11_seeds")
@@ -255,7 +259,7 @@ rule seeds:
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule rt_apart:
-    input: reads("12_rt_apart", apart(S), S.sensitivity.apart_folds), notebook=source("12_rt_apart")
+    input: reads("12_rt_apart", *compared("12_rt_apart", S)), notebook=source("12_rt_apart")
     output: writes("12_rt_apart")
     log: notebook=f"{OUT}/12_rt_apart.ipynb"
     params: code=code("12_rt_apart")
@@ -273,10 +277,67 @@ rule uncertainty:
     shell: RUN_ON_GPU + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule sensitivity:
-    input: reads("09_sensitivity", COMPARED, S.sensitivity.folds), notebook=source("09_sensitivity")
+    input: reads("09_sensitivity", *compared("09_sensitivity", S)), notebook=source("09_sensitivity")
     output: writes("09_sensitivity")
     log: notebook=f"{OUT}/09_sensitivity.ipynb"
     params: code=code("09_sensitivity")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule leakage:
+    input: reads("17_leakage", *compared("17_leakage", S)),
+        "data/paper/published.csv",
+        notebook=source("17_leakage")
+    output: writes("17_leakage")
+    log: notebook=f"{OUT}/17_leakage.ipynb"
+    params: code=code("17_leakage")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule imbalance:
+    input: reads("18_imbalance", *compared("18_imbalance", S)), notebook=source("18_imbalance")
+    output: writes("18_imbalance")
+    log: notebook=f"{OUT}/18_imbalance.ipynb"
+    params: code=code("18_imbalance")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule remarks:
+    input: reads("19_remarks", *compared("19_remarks", S)), notebook=source("19_remarks")
+    output: writes("19_remarks")
+    log: notebook=f"{OUT}/19_remarks.ipynb"
+    params: code=code("19_remarks")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule other_cohort:
+    input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("20_another_cohort")
+    output: writes("20_another_cohort")
+    log: notebook=f"{OUT}/worlds/{{world}}/20_another_cohort.ipynb"
+    params: code=code("20_another_cohort")
+    wildcard_constraints: world="|".join(map(re.escape, worlds(S))) or "none"
+    threads: S.threads
+    resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(12)
+    shell: RUN_ON_GPU + f" -r world {{wildcards.world}} && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule cohorts:
+    input: reads("21_cohorts", worlds=of_cohorts(S)), notebook=source("21_cohorts")
+    output: writes("21_cohorts")
+    log: notebook=f"{OUT}/21_cohorts.ipynb"
+    params: code=code("21_cohorts")
+    threads: S.threads
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule symmetry:
+    input: reads("22_symmetry", worlds=of_symmetry(S)), notebook=source("22_symmetry")
+    output: writes("22_symmetry")
+    log: notebook=f"{OUT}/22_symmetry.ipynb"
+    params: code=code("22_symmetry")
+    threads: S.threads
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

@@ -20,13 +20,19 @@ from strokelib.training import Job, Sets
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """The scans of one fold: indices of those to train on, to stop early on and to evaluate, and all of them."""
+    """The scans of one fold: indices of those to train on, to stop early on and to evaluate, and all of them.
+
+    Where folds are made of slices, `scans` holds copies, each with the brain and the lesion of some slices alone: those
+    to train on of every scan, then those to evaluate of the scans that have any. `place` says which scan of the cohort
+    each is a copy of; they share its images. None: `scans` is the cohort.
+    """
 
     number: int
     scans: list[Preprocessed]
     train: np.ndarray
     stop: np.ndarray
     evaluate: np.ndarray
+    place: np.ndarray | None = None
 
     @property
     def evaluated(self) -> list[Preprocessed]:
@@ -34,20 +40,50 @@ class Fold:
 
 
 def split(scans, number: int, settings: Settings) -> Fold:
-    """Split the scans of a cohort for one fold, by patient, as `[folds]` of the settings asks for.
+    """Split the scans of a cohort for one fold, as `[folds]` of the settings asks for: by patient, but for notebook 17.
+
+    Of "by_slice" every slice is evaluated in one fold; see `Fold`. A copy to train or to stop on without any healthy
+    brain gives no patches, and is not listed among them.
 
     Raises
     ------
-    ValueError : as `folds.assign_folds` and `folds.split_fold`.
+    ValueError : as `folds.assign_folds`, `folds.assign_slices` and `folds.split_fold`.
     """
     patients, slices = [scan.patient for scan in scans], [scan.mask.shape[2] for scan in scans]
     how = settings.folds
+    if how.scheme == "by_slice":
+        return _split_slices(scans, number, folds.assign_slices(slices, how.count, settings.seed), settings)
     fold_of = folds.assign_folds(patients, how.count, how.scheme, settings.seed, slices)
     return Fold(number, scans, *folds.split_fold(fold_of, number, patients, how.inner_split, settings.seed, slices))
 
 
+def _split_slices(scans, number: int, fold_of, settings: Settings) -> Fold:
+    """Split the slices of a cohort for one fold, given the fold of each slice of each scan."""
+    copies = [_only(scan, of != number) for scan, of in zip(scans, fold_of, strict=True)]
+    held = [_only(scan, of == number) for scan, of in zip(scans, fold_of, strict=True)]
+    judged = [i for i, copy in enumerate(held) if copy.mask.any()]
+    if not judged:
+        raise ValueError(f"fold {number} holds no slice with brain; add scans or lower folds.count")
+    place = np.array([*range(len(scans)), *judged])
+    copies += [held[i] for i in judged]
+    which = np.where(np.arange(len(copies)) < len(scans), -1, number)  # -1: to train on
+    patients, slices = [copy.patient for copy in copies], [copy.mask.shape[2] for copy in copies]
+    parts = folds.split_fold(which, number, patients, settings.folds.inner_split, settings.seed, slices)
+    healthy = np.array([(copy.mask & ~copy.lesion).any() for copy in copies])
+    train, stop = (part[healthy[part]] for part in parts[:2])
+    return Fold(number, copies, train, stop, parts[2], place)
+
+
+def _only(scan: Preprocessed, kept) -> Preprocessed:
+    """Copy a scan with the brain and lesion of some slices, bool (slice,), alone; the images are shared and whole."""
+    return dataclasses.replace(scan, mask=scan.mask & kept, lesion=scan.lesion & kept)
+
+
 def resident(scans, variant: Variant, settings: Settings, device: str) -> Resident:
-    """Put the scans into one tensor on the device, as a variant takes its patches from it."""
+    """Put the scans of a cohort into one tensor on the device, as a variant takes its patches from it.
+
+    Whole scans for every fold: a patch lies in one slice, so it has the labels of that slice whatever the others hold.
+    """
     pad = variant.patch_size // 2
     return stack_scans(scans, variant.mirrored, device, pad, settings.compute.resident)
 
@@ -60,7 +96,8 @@ def patch_set(fold: Fold, indices, stack: Resident, variant: Variant, settings: 
     indices : int sequence, the scans
     preferred : mapping from index to bool (x, y, slice), or None; see `patches.sample_centers`
 
-    Variants share seed and fold, hence their centers, too: the paired t-test stays paired.
+    The stack is that of the cohort; a copy lies where the scan does that it is of. Variants share seed and fold, hence
+    their centers, too: the paired t-test stays paired.
     """
     centers = []
     for i in indices:
@@ -69,7 +106,8 @@ def patch_set(fold: Fold, indices, stack: Resident, variant: Variant, settings: 
         centers.append(
             patches.sample_centers(scan.lesion, scan.mask, settings.sampling, variant.patch_size, generator, first)
         )
-    return patches.patch_list(centers, [stack.first_slice[i] for i in indices], stack.pad, variant.patch_size)
+    places = indices if fold.place is None else fold.place[indices]
+    return patches.patch_list(centers, [stack.first_slice[i] for i in places], stack.pad, variant.patch_size)
 
 
 def sets(fold: Fold, stack: Resident, variant: Variant, settings: Settings, preferred=None) -> Sets:
@@ -102,6 +140,8 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     sha256 : sequence of str, of the preprocessed scans
     """
     parts = [part.tolist() for part in (fold.train, fold.stop, fold.evaluate)]
+    if fold.place is not None:  # which slices the copies hold
+        parts += [[np.flatnonzero(copy.mask.any(axis=(0, 1))).tolist() for copy in fold.scans]]
     made_from = digest(list(sha256), *parts, settings.sampling)
     trained = dataclasses.replace(variant, uncertainty_filtering=False)  # which acts at prediction
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)

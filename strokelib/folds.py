@@ -49,6 +49,8 @@ def assign_folds(patients, n_folds: int, scheme: str = "contiguous", seed: int =
     ------
     ValueError : fewer patients than folds, or an unknown scheme.
 
+    Slices are dealt out by `assign_slices`.
+
     Source: Clèrigues et al. 2019, sec. 4.1 (75 training and 19 validation scans a fold, grouped by patient).
     Our choice: the assignment, where the paper is silent.
     """
@@ -79,6 +81,31 @@ def assign_folds(patients, n_folds: int, scheme: str = "contiguous", seed: int =
         raise ValueError(f"scheme must be 'contiguous', 'balanced' or 'by_scan', got {scheme!r}")
     lookup = dict(zip(names, fold_of.tolist(), strict=True))
     return np.array([lookup[p] for p in patients])
+
+
+def assign_slices(slices, n_folds: int, seed: int = 0) -> list[np.ndarray]:
+    """Give every slice of every scan a fold, whichever scan and patient it is of: the largest leak, to be measured.
+
+    Parameters
+    ----------
+    slices : int sequence, slices of each scan
+    n_folds : int
+    seed : int, of the draw
+
+    Returns
+    -------
+    list, an int array a scan, one fold a slice; folds differ by one slice at most.
+
+    Raises
+    ------
+    ValueError : fewer slices than folds.
+    """
+    counts = np.asarray(slices, int)
+    if counts.sum() < n_folds:
+        raise ValueError(f"{n_folds} folds need as many slices, got {counts.sum()}; add scans or lower folds.count")
+    found = np.empty(counts.sum(), int)
+    found[rng(seed, "folds", "by_slice").permutation(len(found))] = np.arange(len(found)) % n_folds
+    return np.split(found, counts.cumsum()[:-1])
 
 
 def split_patients(patients, folds) -> list:

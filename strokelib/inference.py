@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from strokelib import patches
-from strokelib.network import make_network
+from strokelib.network import STOCHASTIC_LEVEL, make_network
 from strokelib.run.runtime import gpu_memory, rng, write_whole
 from strokelib.run.settings import Prediction
 from strokelib.run.variants import Variant
@@ -34,6 +34,7 @@ class Sweep:
     dropout: float = 0.1  # rate of the voxel-wise prediction dropout in the deepest resolution steps
     patch_size: int = 64
     batch_size: int = 0  # patches at a time, fewer where memory is short: speed alone; 0 takes what suits the device
+    level: int = STOCHASTIC_LEVEL  # the first resolution step with prediction dropout
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -44,7 +45,8 @@ class Sweep:
 def sweep(variant: Variant, prediction: Prediction) -> Sweep:
     """Return how a variant is predicted: its own patch side, and several passes where it filters by uncertainty."""
     passes = prediction.passes if variant.uncertainty_filtering else 1
-    return Sweep(prediction.step, passes, prediction.dropout, variant.patch_size, prediction.batch_size)
+    how = (prediction.dropout, variant.patch_size, prediction.batch_size, prediction.dropout_level)
+    return Sweep(prediction.step, passes, *how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None,
     if shifts < 1:
         raise ValueError(f"shifts must be >= 1, got {shifts}")
     with gpu_memory(TOO_SMALL):
-        return _predict_slices(networks, images, mask, how.rates, generator, needed, shifts)
+        return _predict_slices(networks, images, mask, how, generator, needed, shifts)
 
 
 def _checked(networks, images, mask, passes: int, generator, needed):
@@ -143,16 +145,18 @@ def _keys(networks, rates, count: int, generator, device):
     return torch.from_numpy(keys).to(device)
 
 
-def _lesion_probability(networks, batch, rates, keys, keep=()) -> list:
+def _lesion_probability(networks, batch, how: Sweep, keys, keep=()) -> list:
     """Average the lesion probability of a batch over its passes and networks; tensors (n, h, w).
 
     Returns the mean over all, or that of each network where these are to be kept; then the spread, where it is.
     """
     means, spread = [], 0
     for i, network in enumerate(networks):
-        state = network.deterministic(batch)  # computed once for all passes
+        # Computed once for all passes. A network need not know of other levels than the paper's.
+        level = () if how.level == STOCHASTIC_LEVEL else (how.level,)
+        state = network.deterministic(batch, *level)
         values = []
-        for j, rate in enumerate(rates):
+        for j, rate in enumerate(how.rates):
             logits = network.stochastic(state, rate, None if keys is None else keys[i, j])
             values.append(torch.sigmoid(logits[:, 1] - logits[:, 0]))
         means.append(sum(values[1:], values[0]) / len(values))
@@ -203,19 +207,19 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
 
 def _totals(networks, stack, corners, how: Sweep, keys, keep, counts):
     """Add up what the patches of a scan say: (map, slice, x, y), on the device. Counts: of maps, of patches a batch."""
-    (count, batch_size), rates = counts, how.rates
+    count, batch_size = counts
     totals = torch.zeros((count, *stack.shape[:3]), device=stack.device)
     for begin in range(0, len(corners), batch_size):
         part = slice(begin, begin + batch_size)
         batch = patches.gather(stack, corners[part], how.patch_size)
-        found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part], keep)
+        found = _lesion_probability(networks, batch, how, None if keys is None else keys[:, :, part], keep)
         for total, values in zip(totals, found, strict=True):
             patches.accumulate(total, corners[part], values)
     return totals
 
 
 @torch.inference_mode()
-def _predict_slices(networks, images, mask, rates, generator, needed, shifts: int):
+def _predict_slices(networks, images, mask, how: Sweep, generator, needed, shifts: int):
     probability = np.zeros(mask.shape, np.float32)
     if not needed.any():
         return probability
@@ -225,7 +229,7 @@ def _predict_slices(networks, images, mask, rates, generator, needed, shifts: in
     stack = _stack(images[:, *brain], pad, device).permute(0, 3, 1, 2)
     mask = mask[brain]
     total = torch.zeros((len(stack), *stack.shape[2:]), device=device)
-    keys = _keys(networks, rates, len(stack) * shifts, generator, device)
+    keys = _keys(networks, how.rates, len(stack) * shifts, generator, device)
     for begin in range(0, len(stack), SLICES_AT_ONCE):
         group = slice(begin, begin + SLICES_AT_ONCE)
         area = mask[:, :, group].any(axis=2)
@@ -239,7 +243,7 @@ def _predict_slices(networks, images, mask, rates, generator, needed, shifts: in
             ]
             batch = stack[group, :, *box].contiguous(memory_format=torch.channels_last)
             part = slice(shift * len(stack) + begin, shift * len(stack) + begin + len(batch))
-            found = _lesion_probability(networks, batch, rates, None if keys is None else keys[:, :, part])
+            found = _lesion_probability(networks, batch, how, None if keys is None else keys[:, :, part])
             total[group, *box] += found[0] / shifts
     probability[brain] = np.moveaxis(total[:, pad:-pad, pad:-pad].cpu().numpy(), 0, 2)
     return np.where(needed, probability, 0)

@@ -63,11 +63,69 @@ def gdl_cross_entropy(logits, target, weights: str = "volume"):
     return generalized_dice(logits, target, weights) + cross_entropy(logits, target)
 
 
+def weighted_cross_entropy(logits, target):
+    """Average the cross-entropy over the voxels of each class, and then over the two classes.
+
+    Returns
+    -------
+    scalar tensor, 0 for a perfect prediction; a class that is absent from the batch adds nothing.
+
+    Source: a weight for each class, as the challenge's entries of Song and of Liu had (Clèrigues et al. 2019, sec. 1).
+    Our choice: the inverse of its share of the batch, for the paper does not say which.
+    """
+    difference, truth = _difference(logits, target)
+    each = functional.binary_cross_entropy_with_logits(difference, truth, reduction="none")
+    n_lesion = truth.sum()
+    lesion = (each * truth).sum() / n_lesion.clamp(min=1)
+    background = (each * (1 - truth)).sum() / (truth.numel() - n_lesion).clamp(min=1)
+    return (lesion + background) / 2
+
+
+def focal(logits, target, gamma: float = 2.0):
+    """Average the cross-entropy over all voxels, each weighted by how far off it is.
+
+    Parameters
+    ----------
+    gamma : the power of 1 - p that weighs a voxel, p being what its true class was given; 0 gives the cross-entropy
+
+    Source: Lin et al., ICCV 2017, eq. 4; the entry of Hu weighted by difficulty likewise (Clèrigues et al. 2019, sec.
+    1). Our choice: 2 as Lin et al. found best, without their second weight by class.
+    """
+    difference, truth = _difference(logits, target)
+    each = functional.binary_cross_entropy_with_logits(difference, truth, reduction="none")
+    return ((torch.sigmoid(difference) - truth).abs() ** gamma * each).mean()
+
+
+def soft_dice(logits, target):
+    """Compute the Dice loss of the lesion class over the batch, in [0, 1].
+
+    Source: Milletari et al., 3DV 2016, eq. 1, with sums in place of sums of squares. Our choice: a voxel is added above
+    and below, so that a batch without lesion has a gradient.
+    """
+    difference, truth = _difference(logits, target)
+    lesion = torch.sigmoid(difference)
+    return 1 - (2 * (lesion * truth).sum() + 1) / (lesion.sum() + truth.sum() + 1)
+
+
 def training_loss(logits, target, loss: str, weights: str = "volume"):
-    """Compute the loss a variant names: "gdl_cross_entropy" or "cross_entropy"."""
-    if loss == "cross_entropy":
-        return cross_entropy(logits, target)
-    return gdl_cross_entropy(logits, target, weights)
+    """Compute the loss a variant names, one of variants.KINDS_OF_LOSS.
+
+    Raises
+    ------
+    ValueError : another name.
+    """
+    if loss == "gdl_cross_entropy":
+        return gdl_cross_entropy(logits, target, weights)
+    if loss == "gdl":
+        return generalized_dice(logits, target, weights)
+    if loss == "gdl_squared":
+        return generalized_dice(logits, target, "squared")
+    if loss == "dice_cross_entropy":
+        return soft_dice(logits, target) + cross_entropy(logits, target)
+    alone = {"cross_entropy": cross_entropy, "weighted_cross_entropy": weighted_cross_entropy, "focal": focal}
+    if loss not in alone:
+        raise ValueError(f"no loss is called {loss!r}; variants.KINDS_OF_LOSS lists those there are")
+    return alone[loss](logits, target)
 
 
 def error_sums(logits, target):

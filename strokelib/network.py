@@ -169,8 +169,13 @@ class Network(nn.Module):
                 kept[level] = drawn.bernoulli_(1 - block.dropout, generator=generator).div_(1 - block.dropout)
         return kept
 
-    def deterministic(self, x):
+    def deterministic(self, x, level: int = STOCHASTIC_LEVEL):
         """Compute what no prediction dropout reaches; several stochastic passes share it, bit for bit.
+
+        Parameters
+        ----------
+        x : (n, in_channels, h, w)
+        level : 1 to 5, the first encoder level with prediction dropout, and the last decoder level; 3 in the paper
 
         Returns
         -------
@@ -187,23 +192,23 @@ class Network(nn.Module):
             raise ValueError(f"patch sides must be multiples of 16, got {x.shape[2]} x {x.shape[3]}")
         x = self.enter(x)
         skips = []
-        for level in range(STOCHASTIC_LEVEL - 1):
-            skips.append(self.encoder[level](x))
-            x = self.down[level](skips[-1])
-        return [*skips, x, self.encoder[STOCHASTIC_LEVEL - 1].first(x)]
+        for above in range(level - 1):
+            skips.append(self.encoder[above](x))
+            x = self.down[above](skips[-1])
+        return [*skips, x, self.encoder[level - 1].first(x)]
 
     def stochastic(self, state, rate: float = 0.0, keys=None, kept=None):
         """Finish a forward pass, with voxel-wise dropout at `rate` in the deepest steps.
 
         Parameters
         ----------
-        state : what `deterministic` returned
+        state : what `deterministic` returned; its skips tell the level where dropout begins
         rate : share of values that are dropped
         keys : int32 tensor (n,), one random number a patch; required where rate > 0
         kept : what `draw_kept` drew, while training; None drops no channels
         """
         *skips, x, inner = state
-        deep = STOCHASTIC_LEVEL - 1
+        deep = len(skips)
         kept = kept or [None] * LEVELS
         skips = [*skips, self.encoder[deep].second(x, inner, rate, keys, deep, kept[deep])]
         for level in range(deep + 1, LEVELS):

@@ -1,17 +1,22 @@
-"""Adadelta in its three forms: torch's own, over one vector in a recorded step, and with the same bits everywhere."""
+"""Adadelta, AdamW and SGD, each in three forms: torch's own, over one vector in a recorded step, and portable.
+
+The portable ones have the same bits on every processor. torch's take square roots by MKL, which rounds them in other
+ways on other processors; here a root is the reciprocal of what torch computes by the processor's own square root and
+division, and IEEE 754 says how these round. SGD takes no roots and is portable as it is.
+"""
+
+import math
 
 import torch
 
 from strokelib.run.settings import Training
 
+MOMENTUM = 0.9  # of SGD
+BETAS, DECAY, EPS = (0.9, 0.999), 0.01, 1e-8  # of AdamW; torch's own
+
 
 class PortableAdadelta(torch.optim.Optimizer):
-    """Adadelta with the same bits on every processor.
-
-    torch's takes square roots by MKL, which rounds them in other ways on other processors. Here the ratio of two roots
-    is that of their reciprocals, which torch computes by the processor's own square root and division; IEEE 754 says
-    how these round.
-    """
+    """Adadelta with the same bits on every processor."""
 
     def __init__(self, parameters, lr: float, rho: float, eps: float = 1e-6):
         super().__init__(parameters, {"lr": lr, "rho": rho, "eps": eps})
@@ -32,17 +37,64 @@ class PortableAdadelta(torch.optim.Optimizer):
                 values.sub_(change, alpha=group["lr"])
 
 
+class PortableAdamW(torch.optim.Optimizer):
+    """AdamW with the same bits on every processor."""
+
+    def __init__(self, parameters, lr: float):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Take one step; there is no closure."""
+        for group in self.param_groups:
+            for values in group["params"]:
+                state, gradient = self.state[values], values.grad
+                if not state:
+                    state |= {name: torch.zeros_like(values) for name in ("exp_avg", "exp_avg_sq")}
+                    state["step"] = torch.zeros((), dtype=torch.float32)  # as torch's own, which loading leaves alone
+                state["step"] += 1
+                first, second = (1 - _power(beta, int(state["step"])) for beta in BETAS)
+                means, squares = state["exp_avg"], state["exp_avg_sq"]
+                means.mul_(BETAS[0]).add_(gradient, alpha=1 - BETAS[0])
+                squares.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+                root = squares.rsqrt().reciprocal_().div_(math.sqrt(second)).add_(EPS)
+                values.mul_(1 - group["lr"] * DECAY).sub_(root.reciprocal_().mul_(means), alpha=group["lr"] / first)
+
+
+def _power(value: float, count: int) -> float:
+    """Raise to a whole power by products, which round alike everywhere, as a library's power need not."""
+    result = 1.0
+    while count:
+        result, value, count = result * (value if count % 2 else 1.0), value * value, count // 2
+    return result
+
+
 def make_optimizer(
     parameters, settings: Training, foreach: bool = True, recorded: bool = False, portable: bool = False
 ):
-    """Make Adadelta; with `foreach` it updates all parameters together, `recorded` one vector in a recorded step."""
-    parameters = list(parameters)
+    """Make the optimizer that the settings name.
+
+    Parameters
+    ----------
+    parameters : iterable of tensors
+    settings : Training, of which optimizer, learning_rate and rho (of Adadelta) count
+    foreach : update all parameters together
+    recorded : update one vector in a recorded step
+    portable : with the same bits on every processor
+
+    Source: Clèrigues et al. 2019, sec. 3.3 (Adadelta). Our choice, for comparison: AdamW with torch's betas and
+    decay of weights, and SGD with a momentum of 0.9 and no decay.
+    """
+    parameters, rate = list(parameters), settings.learning_rate
+    foreach = foreach and not recorded  # one vector: its kernels for many tensors would use a tenth of a GPU
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, foreach=foreach)
+    capturable = recorded and parameters[0].is_cuda
+    if settings.optimizer == "adamw":
+        if portable:
+            return PortableAdamW(parameters, lr=rate)
+        how = {"betas": BETAS, "weight_decay": DECAY, "eps": EPS}
+        return torch.optim.AdamW(parameters, lr=rate, foreach=foreach, capturable=capturable, **how)
     if portable:
-        return PortableAdadelta(parameters, lr=settings.learning_rate, rho=settings.rho)
-    return torch.optim.Adadelta(
-        parameters,
-        lr=settings.learning_rate,
-        rho=settings.rho,
-        foreach=foreach and not recorded,  # one vector: its kernels for many tensors would use a tenth of a GPU
-        capturable=recorded and parameters[0].is_cuda,
-    )
+        return PortableAdadelta(parameters, lr=rate, rho=settings.rho)
+    return torch.optim.Adadelta(parameters, lr=rate, rho=settings.rho, foreach=foreach, capturable=capturable)

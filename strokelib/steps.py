@@ -1,7 +1,7 @@
 """The optimization steps of a training: kernel by kernel, or as one graph that lies on the device.
 
 A step of 64 patches is some seven hundred small kernels. On a GPU starting them takes longer than running them, so
-there a whole step (cutting the patches, elastic copies, loss, gradients, Adadelta) can be recorded once and played
+there a whole step (cutting the patches, elastic copies, loss, gradients, optimizer) can be recorded once and played
 back, and nothing of it waits for the processor.
 """
 
@@ -265,7 +265,7 @@ def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
     """
     function = _compiled_loss() if stack.images.is_cuda and can_compile(stack.images.device) else _loss
     # Exact float32 is not multiplied in blocks, and only the paper's network can be packed.
-    packed = recipe.compute.precision != "float32" and isinstance(network, Network)
+    packed = recipe.compute.precision != "float32" and type(network) is Network
     module = Packed(network) if packed else network
 
     def loss_of(cut, kept):
@@ -316,7 +316,7 @@ def _unchanged(network, optimizer):
     yield
     network.load_state_dict(weights)
     for name, value in optimizer.state[values].items():
-        value.copy_(state[name]) if name in state else value.zero_()  # Adadelta begins with zeros
+        value.copy_(state[name]) if name in state else value.zero_()  # all optimizers begin with zeros
     optimizer.zero_grad(set_to_none=True)
 
 

@@ -92,6 +92,15 @@ OUTCOMES = {
     "colorblind": {"true positive": "#ffe14d", "false positive": "#c83200", "false negative": "#2f6bff"},
 }
 VERDICTS = {"holds": GREEN, "opposite": RED, "smaller": BLUE, "inconclusive": GRAY}  # of stats.claims_table
+LOSSES = {  # Variant.loss, from the least done about imbalance to the most
+    "cross_entropy": "cross-entropy",
+    "weighted_cross_entropy": "cross-entropy, classes weighted",
+    "focal": "focal",
+    "dice_cross_entropy": "Dice + cross-entropy",
+    "gdl": "GDL 1/v",
+    "gdl_squared": "GDL 1/v²",
+    "gdl_cross_entropy": "GDL + cross-entropy",
+}
 # What notebook 09 changes, by the key that Change names: a heading, and the change in words.
 CHANGED = {
     "patch_size": ("patch side", "{} voxels"),

@@ -102,3 +102,81 @@ def test_mistaken_is_what_the_first_network_calls_lesion(folds):
     how = inference.Sweep(24, patch_size=48)
     expected = inference.predict([network], one.provided, one.mask, how).probability > 0.5
     assert np.array_equal(found[i], expected) and 0 < expected.sum() < one.mask.sum()
+
+
+def thick(number, slices):
+    """A scan of several slices, the last of them without brain."""
+    parts = [scan(number, 10 * number + k) for k in range(slices)]
+    images, mask, lesion = (
+        np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("images", "mask", "lesion")
+    )
+    mask[..., -1] = lesion[..., -1] = False
+    return dataclasses.replace(parts[0], images=images * mask, mask=mask, lesion=lesion)
+
+
+@pytest.fixture(scope="module")
+def sliced():
+    scans = [thick(number, slices) for number, slices in ((1, 2), (2, 4), (3, 5), (4, 3))]
+    how = dataclasses.replace(SETTINGS, folds=dataclasses.replace(SETTINGS.folds, scheme="by_slice"))
+    return scans, how, [crossvalidation.split(scans, number, how) for number in range(3)]
+
+
+def slices_of(fold, part):
+    """List (case, slice) of the brain in some copies of a fold."""
+    return [(fold.scans[i].number, k) for i in part for k in np.flatnonzero(fold.scans[i].mask.any(axis=(0, 1)))]
+
+
+def test_by_slice_every_slice_of_brain_is_judged_once_and_by_no_network_trained_on_it(sliced):
+    scans, _, folds = sliced
+    every = sorted((one.number, k) for one in scans for k in np.flatnonzero(one.mask.any(axis=(0, 1))))
+    assert sorted(pair for fold in folds for pair in slices_of(fold, fold.evaluate)) == every
+    for fold in folds:
+        seen, judged = slices_of(fold, fold.train), slices_of(fold, fold.evaluate)
+        assert not set(seen) & set(judged) and sorted(seen + judged) == every
+        assert np.array_equal(fold.stop, fold.evaluate)
+        for copy, place in zip(fold.scans, fold.place, strict=True):
+            whole = scans[place]
+            assert copy.images is whole.images and copy.number == whole.number, "shared, hence whole"
+            held = copy.mask.any(axis=(0, 1))
+            assert np.array_equal(copy.mask, whole.mask & held)
+            assert np.array_equal(copy.lesion & copy.mask, whole.lesion & copy.mask)
+            assert not (copy.lesion & ~copy.mask & whole.mask).any()
+    assert all(one.mask[..., :-1].any(axis=(0, 1)).all() for one in scans), "what was given is as it was"
+
+
+def test_by_slice_patches_lie_in_the_slices_of_their_copies_with_the_labels_of_the_cohort(sliced):
+    scans, how, folds = sliced
+    row = VARIANTS["rt"]
+    stack = crossvalidation.resident(scans, row, how, "cpu")
+    assert len(stack.images) == sum(one.mask.shape[2] for one in scans), "images lie there once"
+    first = dict(zip([one.number for one in scans], stack.first_slice, strict=True))
+    for fold in folds:
+        sets = crossvalidation.sets(fold, stack, row, how)
+        for found, part in ((sets.training, fold.train), (sets.stopping, fold.stop)):
+            assert set(found.starts[:, 0]) == {first[number] + k for number, k in slices_of(fold, part)}
+        network = Network(5).eval()
+        seen = dict(crossvalidation.mistaken(fold, network, dataclasses.replace(row, patch_size=48), how))
+        assert set(seen) == {*fold.train.tolist(), *fold.stop.tolist()}
+        assert all(not (found & ~fold.scans[i].mask).any() for i, found in seen.items())
+
+
+def test_by_slice_a_network_depends_on_the_slices_and_copies_without_brain_train_nothing(sliced, tmp_path):
+    scans, how, folds = sliced
+    row = VARIANTS["rt"]
+    other = dataclasses.replace(folds[0], scans=[*folds[0].scans[1:], folds[0].scans[0]])
+    (job,), (another,) = (crossvalidation.jobs(fold, row, how, tmp_path, ["a"]) for fold in (folds[0], other))
+    assert job.digest != another.digest
+    of = [np.zeros(one.mask.shape[2], int) for one in scans]
+    of[1][:] = 1
+    found = crossvalidation._split_slices(scans, 0, of, how)
+    assert found.train.tolist() == [1] and [found.scans[i].number for i in found.evaluate] == [1, 3, 4]
+    with pytest.raises(ValueError, match="fold 2 holds no slice with brain"):
+        crossvalidation._split_slices(scans, 2, of, how)
+
+
+def test_by_slice_inner_folds_hold_patients_back_of_the_training_slices(sliced):
+    scans, how, _ = sliced
+    inner = dataclasses.replace(how, folds=dataclasses.replace(how.folds, inner_split=True))
+    fold = crossvalidation.split(scans, 1, inner)
+    held, kept = ({fold.scans[i].patient for i in part} for part in (fold.stop, fold.train))
+    assert held and not held & kept and max(fold.stop) < len(scans) <= min(fold.evaluate)

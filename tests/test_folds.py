@@ -87,3 +87,14 @@ def test_who_is_split_is_named_once_and_every_scan_needs_a_fold():
     assert folds.split_patients([], []) == []
     with pytest.raises(ValueError, match="a fold for each of 3 scans, got 2"):
         folds.split_patients(list("abc"), [0, 1])
+
+
+def test_every_slice_gets_a_fold_and_folds_are_as_large():
+    found = folds.assign_slices([2, 8, 5], 4, 3)
+    assert [len(of) for of in found] == [2, 8, 5]
+    assert sorted(np.bincount(np.concatenate(found))) == [3, 4, 4, 4]
+    again, other = folds.assign_slices([2, 8, 5], 4, 3), folds.assign_slices([2, 8, 5], 4, 4)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+    assert not np.array_equal(np.concatenate(found), np.concatenate(other))
+    with pytest.raises(ValueError, match="4 folds need as many slices, got 3; add scans"):
+        folds.assign_slices([1, 2], 4)

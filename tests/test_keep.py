@@ -165,3 +165,37 @@ def test_a_run_without_an_end_or_a_notebook_is_not_kept(finished):
     with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing; run tools/run\.py study to its end first"):
         keep.keep(finished)
     assert not finished.kept.exists()
+
+
+def ran_alone(settings):
+    """Leave what notebook 18, made when asked for, leaves."""
+    book(settings.results / "18_imbalance.ipynb", 60)
+    made = {"settings": {"data": {"source": "synthetic"}}}
+    (settings.results / "figures" / "18_imbalance.manifest.json").write_text(json.dumps(made))
+    write_table(settings.results / "imbalance_metrics.csv", pd.DataFrame({"case": [1], "dsc": [0.5]}))
+    write_table(settings.results / "figures" / "imbalance.csv", pd.DataFrame({"dsc": [0.5]}))
+
+
+def test_a_notebook_made_when_asked_for_is_kept_alone_and_stays_when_the_run_is_kept_again(finished):
+    keep.keep(finished)
+    before = {path: path.read_bytes() for path in finished.kept.rglob("*") if path.is_file()}
+    ran_alone(finished)
+    added = keep.keep_one(finished, "18_imbalance")
+    names = {path.relative_to(finished.kept).as_posix() for path in added}
+    assert names == {
+        *("18_imbalance.ipynb", "18_imbalance.manifest.json", "imbalance.csv", "behind/imbalance_metrics.csv")
+    }
+    assert {path: path.read_bytes() for path in before} == before, "nothing else has changed"
+    for path in finished.results.rglob("*imbalance*"):  # as on another machine
+        path.unlink()
+    (finished.kept / "behind" / "old.csv").write_text("of a run before")
+    keep.keep(finished)
+    there = {path.relative_to(finished.kept).as_posix() for path in finished.kept.rglob("*") if path.is_file()}
+    assert names <= there and "behind/old.csv" not in there
+
+
+def test_what_every_run_makes_or_nobody_made_is_not_kept_alone(finished):
+    with pytest.raises(ValueError, match=r"06_ablations is none of 09_sensitivity, .*kept with their run"):
+        keep.keep_one(finished, "06_ablations")
+    with pytest.raises(FileNotFoundError, match=r"18_imbalance\.ipynb is missing; run 18_imbalance to its end first"):
+        keep.keep_one(finished, "18_imbalance")

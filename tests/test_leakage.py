@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from strokelib import facts
 from strokelib.evaluation import leakage
@@ -37,3 +39,64 @@ def test_by_hand_of_four_scans():
 def test_every_scan_needs_its_slices():
     with pytest.raises(ValueError, match="the slices of each of 3 scans, got 2"):
         leakage.schemes(list("abc"), [2, 2])
+
+
+NAMES = ("rt_sm_at_9", "rt_sm_balanced", "rt_sm_by_scan", "rt_sm_by_slice")
+
+
+def scores():
+    """Patients a and b have two scans, c and d one; by scan a and b gain .10 and .20, c and d .02 and .06."""
+    patients, fair = ["a", "a", "b", "b", "c", "d"], [0.5, 0.4, 0.6, 0.2, 0.3, 0.7]
+    gained = {"rt_sm_by_scan": [0.05, 0.15, 0.2, 0.2, 0.02, 0.06], "rt_sm_by_slice": [0.3] * 6}
+    rows = [
+        {"variant": name, "case": case, "patient": patients[case], "dsc": fair[case] + gained.get(name, [0] * 6)[case]}
+        for name in NAMES for case in range(6)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_names_are_those_of_the_trainings():
+    assert tuple(leakage.names(9)) == NAMES
+    assert NAMES[1] == leakage.FAIR and tuple(leakage.LEAKS) == (NAMES[2], NAMES[3])
+
+
+def test_effects_by_hand():
+    found = leakage.effects(scores(), 9, ["dsc"], 1)
+    assert list(dict.fromkeys(found["group"])) == list(leakage.GROUPS)
+    own = found[(found["unit"] == "patient") & (found["new"] == "rt_sm_by_scan")].set_index("group")
+    assert own["n"].tolist() == [4, 2, 2] and (own["scheme"] == "by scan, shuffled").all()
+    assert own["mean_difference"].to_numpy() == pytest.approx([0.095, 0.04, 0.15])
+    each = np.array([0.1, 0.2, 0.02, 0.06])
+    expected = stats.ttest_1samp(each, 0)
+    assert own["p"].iloc[0] == pytest.approx(expected.pvalue) and own["t"].iloc[0] == pytest.approx(expected.statistic)
+    assert own["least"].iloc[0] == pytest.approx(2.8016 * each.std(ddof=1) / 2, rel=1e-4)
+    by_scan = found[(found["unit"] == "scan") & (found["new"] == "rt_sm_by_scan")].set_index("group")
+    assert by_scan["n"].tolist() == [6, 2, 4] and by_scan["mean_difference"].iloc[0] == pytest.approx(0.68 / 6)
+    same = found[found["new"] == "rt_sm_at_9"]
+    assert (same["mean_difference"] == 0).all() and same["p"].isna().all(), "the fair folds under another name"
+
+
+def test_patients_with_several_scans_gain_beyond_those_with_one():
+    found = leakage.beside_one(scores(), 1).set_index("step")
+    assert found["mean_difference"].to_numpy() == pytest.approx([0.15 - 0.04, 0])
+    assert not found["paired"].any() and found["flattered_patients"].tolist() == [2, 2]
+    assert found.loc["rt_sm_by_scan", "low"] <= 0.11 <= found.loc["rt_sm_by_scan", "high"]
+    one = scores().query("case in (0, 4, 5)")
+    assert leakage.beside_one(one, 1).empty and list(leakage.by_scans(one)) == list(leakage.GROUPS[:2])
+
+
+def test_means_leave_out_what_is_not_finite():
+    table = scores()
+    table.loc[0, "dsc"] = np.inf
+    found = leakage.means(table, 9, ["dsc"], 1).set_index("scheme")
+    assert found["scans"].tolist() == [5, 6, 6, 6] and found["patients"].tolist() == [4] * 4
+    assert found["mean"].to_numpy() == pytest.approx([2.2 / 5, 2.7 / 6, 2.7 / 6 + 0.68 / 6, 2.7 / 6 + 0.3])
+    assert ((found["low"] <= found["mean"]) & (found["mean"] <= found["high"])).all()
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(0.01, 0.05, "flatters"), (-0.05, -0.01, "costs"),
+                                                   (-0.01, 0.05, "inconclusive"), (np.nan, np.nan, "inconclusive")])
+def test_verdict_and_what_is_left(low, high, said):
+    row = pd.Series({"mean_difference": 0.02, "low": low, "high": high})
+    assert leakage.verdict(row) == said
+    assert leakage.without(0.6, row) == pytest.approx((0.58, 0.6 - high, 0.6 - low), nan_ok=True)

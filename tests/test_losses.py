@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from monai.losses import GeneralizedDiceLoss
+from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss
 from torch.nn import functional
 
 from strokelib import losses
+from strokelib.run.variants import KINDS_OF_LOSS
 
 
 @pytest.fixture
@@ -68,6 +69,58 @@ def test_variants_choose_their_loss(batch):
     assert losses.training_loss(logits, target, "cross_entropy") == losses.cross_entropy(logits, target)
     both = losses.generalized_dice(logits, target) + losses.cross_entropy(logits, target)
     assert losses.training_loss(logits, target, "gdl_cross_entropy") == both
+
+
+def test_a_weighted_cross_entropy_is_torchs_with_inverse_shares(batch):
+    logits, target = batch
+    share = target.float().mean()
+    weight = torch.stack([1 / (1 - share), 1 / share]) / 2  # torch divides by the sum of weights, which is n here
+    expected = functional.cross_entropy(logits, target.long(), weight=weight)
+    assert torch.allclose(losses.weighted_cross_entropy(logits, target), expected)
+    even = torch.arange(target.numel()).view_as(target) % 2  # classes of one size weigh the same
+    assert torch.allclose(losses.weighted_cross_entropy(logits, even), losses.cross_entropy(logits, even))
+
+
+def test_focal_agrees_with_monai_and_without_a_power_is_cross_entropy(batch):
+    logits, target = batch
+    oracle = FocalLoss(gamma=2.0, to_onehot_y=False)
+    difference = (logits[:, 1] - logits[:, 0])[:, None]
+    assert torch.allclose(losses.focal(logits, target), oracle(difference, target[:, None].float()), atol=1e-6)
+    assert torch.allclose(losses.focal(logits, target, gamma=0), losses.cross_entropy(logits, target))
+    # Half sure of everything: a quarter of ln 2.
+    assert losses.focal(torch.zeros_like(logits), target).item() == pytest.approx(np.log(2) / 4)
+
+
+def test_soft_dice_agrees_with_monai(batch):
+    logits, target = batch
+    oracle = DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)
+    difference = (logits[:, 1] - logits[:, 0])[:, None]
+    assert torch.allclose(losses.soft_dice(logits, target), oracle(difference, target[:, None].float()), atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", KINDS_OF_LOSS)
+def test_every_loss_has_the_gradient_of_its_value_and_falls(batch, loss):
+    logits, target = batch
+    few, those = logits[:1, :, :3, :3].double().requires_grad_(), target[:1, :3, :3]
+    assert those.any() and not those.all()
+    assert torch.autograd.gradcheck(lambda values: losses.training_loss(values, those, loss), few)
+    values = [losses.training_loss(sure(target, v), target, loss).item() for v in (-1, 0, 1, 3, 50)]
+    assert values == sorted(values, reverse=True) and len(set(values)) == 5
+    assert values[-1] == pytest.approx(0, abs=1e-6), "a perfect prediction costs nothing"
+
+
+@pytest.mark.parametrize("loss", KINDS_OF_LOSS)
+@pytest.mark.parametrize("value", [0, 1])
+def test_every_loss_stays_finite_where_a_class_is_absent(loss, value):
+    logits = torch.zeros(2, 2, 4, 4, requires_grad=True)
+    found = losses.training_loss(logits, torch.full((2, 4, 4), value), loss)
+    found.backward()
+    assert torch.isfinite(found) and torch.isfinite(logits.grad).all()
+
+
+def test_a_loss_that_nobody_knows_is_refused_by_name(batch):
+    with pytest.raises(ValueError, match="no loss is called 'tversky'"):
+        losses.training_loss(*batch, "tversky")
 
 
 def test_monitored_quantities_by_hand():

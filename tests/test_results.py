@@ -310,6 +310,23 @@ def test_every_map_comes_from_the_fold_not_trained_on_it(project, monkeypatch):
         start("06_ablations", "demo").map("rt", 3)
 
 
+def test_maps_of_folds_by_slice_are_summed_and_must_not_share_a_slice(project, monkeypatch):
+    predicted(project, monkeypatch)
+    for fold, kept in enumerate(([1, 0], [0, 1], [0, 0])):
+        run = start("05_crossvalidation", "demo", "cpu", "rt", fold)
+        run.save_map("TRAINING", 1, np.full((4, 4, 2), 0.25 * (fold + 1)) * kept)
+        run.table(pd.DataFrame({"variant": "rt", "case": [1], "patient": "p", "fold": fold}), "predictions")
+        for name in ("history", "probability"):
+            run.figure(figure(), name)
+        run.finish()
+    run = start("06_ablations", "demo")
+    assert run.predictions(["rt"]).fold.tolist() == [0, 1, 2] and run.fold_of == {("rt", 1): (0, 1, 2)}
+    assert np.array_equal(run.map("rt", 1), np.full((4, 4, 2), (0.25, 0.5)))
+    run.fold_of["rt", 1] = (0, 1, 0)
+    with pytest.raises(ValueError, match=r"case_1: folds \(0, 1, 0\) of rt share slices; run notebook 05"):
+        run.map("rt", 1)
+
+
 def test_networks_of_another_variant_are_verified_and_recorded_and_own_ones_written(project, monkeypatch):
     predicted(project, monkeypatch)
     run = start("05_crossvalidation", "demo", "cpu", "rt", 0)

@@ -16,7 +16,18 @@ from strokelib.run.checks import SettingsError
 from strokelib.run.digest import digest
 from strokelib.run.results import start
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
-from strokelib.run.variants import CHANGES, VARIANTS, WEIGHTS, apart, changes, kept_as, method, reference, weights
+from strokelib.run.variants import (
+    CHANGES,
+    VARIANTS,
+    WEIGHTS,
+    apart,
+    changes,
+    kept_as,
+    leakage,
+    method,
+    reference,
+    weights,
+)
 
 
 def text(name="demo"):
@@ -101,7 +112,7 @@ IMPOSSIBLE = {
     "cohort.jobs": {0: "in [1, 1024]", 9999: "in [1, 1024]"},
     "preprocess.registration": {"ridgid": "'rigid' or 'affine', got 'ridgid'; did you mean 'rigid'?"},
     "folds.count": {0: ">= 2", 1: ">= 2", 21: "at most cohort.training_patients, 20, got 21"},
-    "folds.scheme": {"random": "'balanced' or 'by_scan', got 'random'"},
+    "folds.scheme": {"random": "'by_scan' or 'by_slice', got 'random'", "by_slice": "make leakage; got 'by_slice'"},
     "folds.inner_split": {0: "must be bool"},
     "sampling.patches_per_case": {0: ">= 2", 1: ">= 2"},
     "sampling.elastic_alpha": {-0.1: ">= 0"},
@@ -122,6 +133,7 @@ IMPOSSIBLE = {
     },
     "training.patience": {0: ">= 1"},
     "training.min_improvement": {-1e-9: ">= 0"},
+    "training.optimizer": {"adamv": "'adadelta', 'adamw' or 'sgd', got 'adamv'; did you mean 'adamw'?"},
     "training.rho": {0: "in (0, 1)", 1: "in (0, 1)", 95: "in (0, 1)"},
     "training.learning_rate": {0: "> 0", -1: "> 0"},
     "training.batch_norm_momentum": {0: "in (0, 1]", 1.01: "in (0, 1]"},
@@ -135,6 +147,7 @@ IMPOSSIBLE = {
     "prediction.step": {0: "in [1, 48]", 49: "in [1, 48]", 64: "in [1, 48]"},
     "prediction.passes": {0: ">= 1"},
     "prediction.dropout": {1: "in [0, 1)", -0.1: "in [0, 1)"},
+    "prediction.dropout_level": {0: "in [1, 5]", 6: "in [1, 5]"},
     "prediction.batch_size": {-1: ">= 0"},
     "postprocess.thresholds": {
         (): "a value at least",
@@ -162,6 +175,12 @@ IMPOSSIBLE = {
     "sensitivity.inner": {1: "must be bool"},
     "sensitivity.folds": {0: ">= 1"},
     "sensitivity.apart_folds": {0: ">= 1"},
+    "further.leakage_updates": {1: ">= 2", 40: "one of [60, 120], got 40"},
+    "further.losses": {("loss_vocal",): "did you mean 'loss_focal'?", ("loss_gdl", "loss_gdl"): "a value twice"},
+    "further.remarks": {("no_remark",): "got 'no_remark'"},
+    "further.cohort_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
+    "further.training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
+    "further.symmetries": {(1.1,): "in [0, 1]", (0.5, 0.5): "a value twice"},
     "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
@@ -452,7 +471,8 @@ def test_a_change_departs_from_its_row_in_one_thing_alone():
         before, after = flat(how_before) | flat(row_before), flat(how) | flat(row)
         differ = {key for key in before if before[key] != after[key]}
         if weights(name, settings) == name and change.key != "seed":  # trained with the budget of single changes
-            assert after["training.max_updates"] == settings.sensitivity.updates and after["training.snapshots"] == ()
+            budget = settings.further.leakage_updates if name in leakage(settings) else settings.sensitivity.updates
+            assert after["training.max_updates"] == budget and after["training.snapshots"] == ()
             differ -= {"training.max_updates", "training.snapshots"}
         assert differ - {"training.snapshots", *fair(row, settings, after)} <= {change.key}, name
         assert after[change.key] == change.value

@@ -8,6 +8,7 @@ speed   the ladder: kernel by kernel, recorded, compiled; float32, TF32, bf16; o
 dsc     the mean DSC of all folds after the same updates in each precision, over seeds
 plan    an epoch of five folds by the paper's numbers, exact predictions, and what Table 1 takes by them
 phantom the study of the settings file, from scans to Table 1, as far as `--seconds` reach; the next call goes on
+chapters  the same, with the notebooks that a run makes only when asked for: other seeds, RT apart, leakage ...
 pack    what is worth keeping of it into a few files in FOLDER; `unpack` puts them back on another machine
 
 Needs neither papermill nor snakemake, and no installation: where strokelib is not installed, set PYTHONPATH to the
@@ -51,7 +52,7 @@ FARTHEST_LOSS = 0.03  # between a fold alone and beside others, mean of the firs
 FARTHEST_DSC = 0.06  # between devices, a fold of the demo: minutes of training, which rounding alone moves by points
 EQUAL_DSC = 0.02  # between precisions, mean over folds and seeds
 EPOCHS = 20  # of each network, for which the minutes of Table 1 are told
-MEASURED, PIECES = ("check", "speed", "dsc", "plan"), ("unpack", "phantom", "pack")
+MEASURED, PIECES = ("check", "speed", "dsc", "plan"), ("unpack", "phantom", "chapters", "pack")
 CAN_COMPILE = steps.can_compile  # before a way that is not to be compiled says no
 
 
@@ -423,10 +424,10 @@ def main() -> int:
     for part in asked.parts:
         if part == "unpack":
             print(f"{gpu_pieces.unpack(settings, out)} files put back into {settings.results.name}")
-        elif part == "phantom":
+        elif part in ("phantom", "chapters"):
             is_path = asked.settings.endswith(".toml")
             name = str(Path(asked.settings).resolve()) if is_path else asked.settings
-            done = gpu_pieces.phantom(settings, name, device, asked.seconds)
+            done = gpu_pieces.phantom(settings, name, device, asked.seconds, part == "chapters")
             print("finished" if done else "not finished; call it again")
         elif part == "pack":
             for file in gpu_pieces.pack(settings, out):

@@ -23,9 +23,10 @@ from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
-from strokelib.run.variants import main_rows, method, weights
+from strokelib.run.variants import compared, main_rows, method, weights
 from strokelib.vocabulary import MONITORS
 
+CHAPTERS = ("09_sensitivity", "11_seeds", "12_rt_apart", "17_leakage", "18_imbalance", "19_remarks")
 PART_BYTES = 15 * 2**20  # of a packed file
 CHECKED_EVERY = 64  # steps between two looks at the clock
 TOLD_EVERY_S = 30
@@ -71,15 +72,21 @@ def _bare_ipython() -> types.ModuleType:
     return bare
 
 
-def train_row(name: str, settings: Settings, scans, sha256, device, until: float) -> bool:
-    """Train all folds of a row of Table 1, or a change of one, in turn.
+def train_row(name: str, settings: Settings, data, count: int, device, until: float) -> bool:
+    """Train the folds of a row of Table 1, or of a change of one, in turn.
+
+    Parameters
+    ----------
+    data : the preprocessed training scans, and their sha256
+    count : how many folds, the first ones
 
     Returns
     -------
     whether they are finished before `until`, by time.monotonic.
     """
     row, how = method(name, settings)
-    folds = [crossvalidation.split(scans, number, how) for number in range(settings.folds.count)]
+    scans, sha256 = data
+    folds = [crossvalidation.split(scans, number, how) for number in range(count)]
     jobs = [crossvalidation.jobs(f, row, how, settings.results / name / f"fold{f.number}", sha256) for f in folds]
     if all(training.is_finished(job) for networks in jobs for job in networks):
         return True
@@ -125,12 +132,13 @@ def is_made(settings: Settings, path: str) -> bool:
     return True
 
 
-def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
+def phantom(settings: Settings, path: str, device, seconds: float, chapters: bool = False) -> bool:
     """Go on with a whole study for so many seconds; tell whether it is finished.
 
     Parameters
     ----------
     path : the settings as the notebooks take them: a name in configs/, or the whole path of a file
+    chapters : whether those of CHAPTERS are made, too, which a run makes only when asked for
     """
     until, results = time.monotonic() + seconds, settings.results
 
@@ -146,12 +154,20 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
     facts = pd.read_csv(results / "registration.csv").query("split == 'TRAINING'")
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
     scans = [preprocess.load_preprocessed(file) for file in files]
-    names = main_rows(settings)
-    for name in dict.fromkeys(weights(row, settings) for row in reversed(names)):
-        if not train_row(name, settings, scans, facts.sha256, device, until):
+    counts = dict.fromkeys(main_rows(settings), settings.folds.count)
+    asked = [notebook for notebook in stages.STAGES if chapters and notebook in CHAPTERS]
+    for names, folds in (compared(notebook, settings) for notebook in asked):
+        counts |= {name: max(folds, counts.get(name, 0)) for name in names}
+    networks = {}
+    for name, folds in counts.items():  # some of which another row uses in more folds
+        used = weights(name, settings)
+        networks[used] = max(folds, networks.get(used, 0))
+    first = [weights(row, settings) for row in reversed(main_rows(settings))]
+    for name in dict.fromkeys([*first, *networks]):
+        if not train_row(name, settings, (scans, facts.sha256), networks[name], device, until):
             return False
-    for name in names:
-        for fold in range(settings.folds.count):
+    for name, folds in counts.items():
+        for fold in range(folds):
             if time.monotonic() > until:
                 print(f"out of time before the maps of {name}, fold {fold}; the next piece goes on", flush=True)
                 return False
@@ -160,7 +176,7 @@ def phantom(settings: Settings, path: str, device, seconds: float) -> bool:
                 saved = results / home / "05_crossvalidation.ipynb"
                 execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
     rest = ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
-    for notebook in (*rest, "10_trust", "14_published_numbers", "00_overview"):
+    for notebook in (*rest, "10_trust", "14_published_numbers", *asked, "00_overview"):
         once(notebook)
     return True
 

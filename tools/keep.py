@@ -1,4 +1,4 @@
-"""Publish a finished run in figures/SETTINGS: python tools/keep.py study
+"""Publish a finished run in figures/SETTINGS: python tools/keep.py study; one notebook of it: ... study 17_leakage
 
 Nothing else writes there. Copied from results/SETTINGS are figures/, with its tables and manifests, and the executed
 notebooks 00 and from 06 on, without their times and paths; those of the demo are the committed ones. run.json says what
@@ -8,6 +8,9 @@ that is its last part, so the hours that were reckoned before the run began stan
 In behind/ lies what the tables were made from, so that they can be made again without a run (tools/redo.py): the tables
 of the run, the grid at the chosen pairs and its means over scans, the histories of all networks, who was predicted in
 which fold, and what machine did each fold.
+
+A notebook that is made when asked for, hours after the rest or on another machine, can be published by itself: its
+figures, tables and manifests, as it ran, and nothing of what else is kept changes.
 """
 
 import dataclasses
@@ -23,6 +26,7 @@ import numpy as np
 import pandas as pd
 import redo
 
+from strokelib.run import stages
 from strokelib.run.checks import SettingsError
 from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
@@ -32,6 +36,8 @@ from strokelib.run.variants import method
 
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
 LATER = range(9, 100)  # numbers of notebooks that a run may have besides
+ASKED = tuple(name for name in stages.STAGES if name[:2] in ("09", "11", "12", "15", "17", "18", "19", "21", "22"))
+MANIFEST = ".manifest.json"
 MOST_BYTES = 1_000_000  # of a table behind others
 PAIR = ["threshold", "min_lesion_voxels"]
 MACHINE = ("processor", "vector_instructions", "cores", "threads", "device", "pinned", "commit", "edited", "code")
@@ -203,21 +209,72 @@ def keep(settings: Settings) -> list[Path]:
     published = {path.name: path.read_bytes() for path in made}
     published |= {f"{name}.ipynb": book.encode() for name, book in books.items()} | {"run.json": facts.encode()}
     published |= {f"behind/{name}": content for name, content in behind(settings).items()}
-    for name, content in published.items():
-        write_whole(settings.kept / name, lambda path, content=content: path.write_bytes(content))
+    paths = publish(settings, published)
+    made = {name.removesuffix(MANIFEST) for name in published if name.endswith(MANIFEST)}
     for path in sorted(settings.kept.rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(settings.kept).as_posix() not in published:  # of a run before
+        name = path.relative_to(settings.kept).as_posix()
+        if path.is_file() and name not in published and owner(name) in {"", *made}:  # of a run before
             path.unlink()
-    return [settings.kept / name for name in published]
+    return paths
+
+
+def publish(settings: Settings, contents: dict[str, bytes]) -> list[Path]:
+    """Write files into the kept folder, each whole; return their paths."""
+    for name, content in contents.items():
+        write_whole(settings.kept / name, lambda path, content=content: path.write_bytes(content))
+    return [settings.kept / name for name in contents]
+
+
+def owner(name: str) -> str:
+    """Name the notebook that is made when asked for and that a kept file is of; "" for those of every run."""
+    book = re.match(r"[0-9]{2}_\w+", Path(name).name)
+    try:
+        notebook = book[0] if book else stages.maker(Path(name).name if "behind/" in name else f"figures/{name}")
+    except KeyError:  # such as run.json
+        return ""
+    return notebook if notebook in ASKED else ""
+
+
+def keep_one(settings: Settings, notebook: str) -> list[Path]:
+    """Publish one notebook that was made when asked for, beside what is kept of the run; return the files' paths.
+
+    Raises
+    ------
+    ValueError : every run makes this notebook, or none does; patients' scans, see `keep`.
+    FileNotFoundError : it was not run.
+    """
+    if notebook not in ASKED:
+        raise ValueError(f"{notebook} is none of {', '.join(ASKED)}; the others are kept with their run")
+    book = settings.results / f"{notebook}.ipynb"
+    home = settings.results / "figures" / f"{notebook}{MANIFEST}"
+    for path in (book, home):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; run {notebook} to its end first, by its make target")
+    source = manifest(home)["settings"]["data"]["source"]
+    of_run = dataclasses.replace(settings, data=dataclasses.replace(settings.data, source=source))
+    check_private(of_run, settings.kept / home.name, "it stays in results/")
+    contents = {home.name: home.read_bytes()}
+    if settings.name != "demo":  # whose notebooks are the committed ones
+        contents[book.name] = cleaned(book, settings.results).encode()
+    stage = stages.STAGES[notebook]
+    for name in (*stage.writes, *stage.may_write):
+        path = settings.results / name
+        if not path.is_file():
+            continue
+        if name.startswith("figures/"):
+            contents[path.name] = path.read_bytes()
+        elif (content := text(pd.read_csv(path))) and len(content) <= MOST_BYTES:
+            contents[f"behind/{path.name}"] = content
+    return publish(settings, contents)
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: python tools/keep.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python tools/keep.py SETTINGS [NOTEBOOK]; SETTINGS is a name in configs/ or a .toml file")
     place_environment()
     try:
         settings = load_settings(sys.argv[1])
-        for path in keep(settings):
+        for path in keep_one(settings, sys.argv[2]) if sys.argv[2:] else keep(settings):
             print(f"wrote {path.relative_to(settings.kept)} ({path.stat().st_size / 1000:.0f} kB)")
         kept = redo.frames(settings.kept)
         if redo.can_be_redone(kept):

@@ -41,6 +41,7 @@ from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
+from strokelib.run.worlds import check_worlds
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
     "": ("Table 1", "table1.csv"),
@@ -48,6 +49,11 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "seeds": ("Differences averaged over training seeds", "seeds_averaged.csv"),
     "rt_apart": ("RT taken apart", "rt_apart.csv"),
     "uncertainty": ("Which measure says what scans to keep", "selective.csv"),
+    "leakage": ("What folds leak", "leakage.csv"),
+    "imbalance": ("Answers to imbalance", "imbalance.csv"),
+    "remarks": ("The paper's remarks", "remarks.csv"),
+    "cohorts": ("Other cohorts", "cohorts.csv"),
+    "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
@@ -440,6 +446,8 @@ def main() -> int:
         check_results(settings)
         if told.target:
             check_sensitivity(settings)
+        if told.target in ("cohorts", "symmetry"):
+            check_worlds(settings, {"cohorts": "21_cohorts", "symmetry": "22_symmetry"}[told.target])
         profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")

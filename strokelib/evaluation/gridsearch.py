@@ -313,3 +313,24 @@ def nested_choice(grid, folds, choose=choose_pair) -> dict:
             f"{len(folds)} values of {len(names)} folds"
         )
     return {fold: choose(grid[grid["case"].isin(cases[folds != fold])]) for fold in names}
+
+
+def choice_of_folds(grid, choose=choose_pair) -> pd.DataFrame:
+    """Choose the pair of each variant and fold on the other folds; on its own scans where it is the only fold.
+
+    Parameters
+    ----------
+    grid : frame of `grid_search` with the columns variant and fold
+    choose : as for `nested_choice`
+
+    Returns
+    -------
+    frame, a row per (variant, fold) : threshold, min_lesion_voxels. Merged with the grid, a row a scan is left.
+    """
+    rows = []
+    for variant, own in grid.groupby("variant", sort=False):
+        fold_of = own.drop_duplicates("case")["fold"]
+        alone = fold_of.nunique() == 1
+        chosen = {fold_of.iloc[0]: choose(own)} if alone else nested_choice(own, fold_of, choose)
+        rows += [{"variant": variant, "fold": fold, **vars(pair)} for fold, pair in chosen.items()]
+    return pd.DataFrame(rows)

@@ -1,11 +1,21 @@
-"""How many patients a way of making folds splits: counted from patients and slices alone, before any training."""
+"""What a way of making folds leaks: the patients it splits, counted before any training, and the points it is worth."""
 
 import numpy as np
 import pandas as pd
 
+from strokelib.evaluation.ladder import detectable
+from strokelib.evaluation.optimism import Comparison, Estimate, budget
+from strokelib.evaluation.resampling import by_case
+from strokelib.evaluation.stats import UNITS, paired_tests
+from strokelib.evaluation.summary import patient_interval
 from strokelib.folds import assign_folds, split_patients
+from strokelib.run.checks import require_columns
+from strokelib.run.runtime import rng
+from strokelib.run.variants import LEAKAGE, at
 
 SEEDS = 200  # of folds that are shuffled
+FAIR, *LEAKS = LEAKAGE  # by patient and shuffled, as those that leak are; so scanners are mixed in all of them
+GROUPS = ("all patients", "with one scan", "with several scans")
 
 
 def schemes(patients, slices, n_folds: int = 5, seeds: int = SEEDS) -> pd.DataFrame:
@@ -56,3 +66,111 @@ def _row(scheme, unit, patients, assigned) -> dict:
     low, high = np.quantile(split, (0.025, 0.975))
     row = {"scheme": scheme, "unit": unit, "units": len(patients), "patients": len(set(patients))}
     return row | {"split": np.mean(split), "low": low, "high": high, "judged_share": np.mean(judged)}
+
+
+def names(updates: int) -> dict[str, str]:
+    """Return the four trainings of notebook 17 in words, by name; the first is that of the settings' own folds."""
+    words = ("by patient, as the settings have it", "by patient, shuffled", "by scan, shuffled", "by slice, shuffled")
+    return dict(zip((at("rt_sm", updates), *LEAKAGE), words, strict=True))
+
+
+def by_scans(scores) -> dict[str, pd.DataFrame]:
+    """Part the scores by how many scans their patients have, in GROUPS; a group without a patient is not there.
+
+    Parameters
+    ----------
+    scores : frame, columns variant, case, patient
+    """
+    require_columns(scores, "variant", "case", "patient")
+    count = scores["patient"].map(scores.drop_duplicates(["patient", "case"]).groupby("patient").size())
+    parts = dict(zip(GROUPS, (count > 0, count == 1, count > 1), strict=True))
+    return {name: scores[own] for name, own in parts.items() if own.any()}
+
+
+def means(scores, updates: int, metrics, seed: int) -> pd.DataFrame:
+    """Average each metric over the scans of each way to make folds, with its 95 % interval by patient.
+
+    Returns
+    -------
+    frame, a row a (scheme, metric) : scheme, metric, scans and patients (with a finite value), mean, low, high.
+    """
+    rows = []
+    for name, words in names(updates).items():
+        own = scores[scores["variant"] == name]
+        for metric in metrics:
+            finite = own[np.isfinite(own[metric])]
+            low, high = patient_interval(finite[metric], finite["patient"], rng(seed, "leakage", metric))
+            row = {"scheme": words, "metric": metric, "scans": len(finite), "patients": finite["patient"].nunique()}
+            rows.append(row | {"mean": finite[metric].mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def effects(scores, updates: int, metrics, seed: int) -> pd.DataFrame:
+    """Hold each way to make folds against FAIR on the same scans: what a score owes to its folds.
+
+    Parameters
+    ----------
+    scores : frame, a row a (variant, case): variant (in `names`), case, patient and the metrics
+
+    Returns
+    -------
+    frame, a row a (group, metric, unit, scheme) : group (in GROUPS), scheme (in words), the columns of
+    stats.paired_tests, and least (the smallest difference that pairs of such scatter would show, see
+    `ladder.detectable`). Holm's correction is over the schemes of a group, metric and unit.
+
+    Raises
+    ------
+    ValueError : as `stats.paired_tests`.
+    """
+    words = names(updates)
+    pairs = [(name, FAIR) for name in words if name != FAIR]
+    parts = [
+        paired_tests(own, metric, pairs, unit, rng(seed, "leakage", group, metric, unit)).assign(group=group)
+        for group, own in by_scans(scores).items()
+        for metric in metrics
+        for unit in UNITS
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table = table.assign(scheme=table["new"].map(words), least=detectable(table))
+    first = ["group", "scheme"]
+    return table[first + [name for name in table if name not in first]]
+
+
+def beside_one(scores, seed: int, metric: str = "dsc") -> pd.DataFrame:
+    """Compare what leaks to patients with several scans with what seems to leak to those with one.
+
+    By scan, who has one scan cannot leak: what such patients gain is the chance of another training, and what the
+    others gain beyond it is not.
+
+    Returns
+    -------
+    frame of `optimism.budget`, a row a way that leaks : step (its name), mean_difference (several less one), low, high
+    (other patients, so unpaired) ...; without rows where one of the groups is empty.
+    """
+    groups, comparisons = by_scans(scores), []
+    for name in LEAKS if len(groups) == len(GROUPS) else ():
+        parts = []
+        for words in GROUPS[1:]:
+            own = {one: by_case(groups[words][groups[words]["variant"] == one], metric) for one in (name, FAIR)}
+            gained = (own[name] - own[FAIR]).rename(metric).reset_index()
+            parts.append(Estimate(words, gained[np.isfinite(gained[metric])]))
+        comparisons.append(Comparison(name, name, parts[1], parts[0]))
+    return budget(comparisons, rng(seed, "leakage", "groups"), metric)
+
+
+def without(mean: float, effect) -> tuple[float, float, float]:
+    """Return a score less what its folds would have given it: its value and the ends by the interval of the effect.
+
+    Parameters
+    ----------
+    mean : float, as published
+    effect : row of `effects`, of the DSC
+    """
+    return mean - effect.mean_difference, mean - effect.high, mean - effect.low
+
+
+def verdict(effect) -> str:
+    """Say in words what the interval of a row of `effects` allows to be said."""
+    if effect.low > 0:
+        return "flatters"
+    return "costs" if effect.high < 0 else "inconclusive"

@@ -25,9 +25,12 @@ from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
 from strokelib.run.provenance import short
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
+from strokelib.run.worlds import NOTEBOOKS, check_worlds
 
 
-def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold: int | None = None) -> "Run":
+def start(
+    notebook: str, settings, device: str = "cpu", variant: str = "", fold: int | None = None, world: str = ""
+) -> "Run":
     """Check the parameters, load the settings, fix the number of threads, and print where the numbers come from.
 
     The line names neither time nor commit, so that a notebook run twice stays the same file.
@@ -38,6 +41,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     settings : a name in configs/ or the path of a .toml file
     device : "auto" (CUDA where there is one), "cpu" or "cuda"
     variant, fold : of a crossvalidation, its own
+    world : of another cohort, a name in `worlds.worlds`
 
     Raises
     ------
@@ -53,12 +57,14 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
         check_fold(loaded, fold)
     if notebook in ("09_sensitivity", "12_rt_apart") or variant in loaded.sensitivity.changes:
         check_sensitivity(loaded)
+    if notebook in NOTEBOOKS:
+        check_worlds(loaded, notebook, world)
     private.check_results(loaded)
     private.check_notebook(loaded, notebook, running(notebook))
     place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)
     show_figures_as_jpeg()
-    known = provenance.facts(notebook, loaded, place, variant)
+    known = provenance.facts(notebook, loaded, place, variant, world)
     contents = dataclasses.replace(loaded, name="")
     # Who looks at the scans says what they are; what was said when they were looked at last may be of others.
     label = loaded.source if "cohort.csv" in stages.STAGES[notebook].writes else loaded.label
@@ -69,7 +75,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     )
     if loaded.compute.portable and (reason := portable.missing()):
         print(f"not portable: another processor may give other last digits; {reason}")
-    return Run(notebook, loaded, place, known, variant, fold)
+    return Run(notebook, loaded, place, known, variant, fold, world)
 
 
 @dataclass
@@ -82,10 +88,11 @@ class Run:
     known: dict  # provenance.facts: code that is edited while a notebook runs is not what made its files
     variant: str = ""
     fold: int | None = None
+    world: str = ""
     read_files: dict[str, str] = field(default_factory=dict)  # path in results/<settings>, and its sha256
     written: list[str] = field(default_factory=list)
     verified: set[Path] = field(default_factory=set)  # manifests
-    fold_of: dict[tuple[str, int], int] = field(default_factory=dict)  # by variant and case
+    fold_of: dict[tuple[str, int], tuple] = field(default_factory=dict)  # by variant and case; several where by slice
     found: dict[str, dict] = field(default_factory=dict)  # raw scans, by split and case
 
     @property
@@ -95,11 +102,11 @@ class Run:
 
     # What other notebooks left
 
-    def read(self, name: str, variant: str = "", fold: int | None = None) -> pd.DataFrame:
-        """Read a table by name; one of a crossvalidation by its variant and fold, too."""
+    def read(self, name: str, variant: str = "", fold: int | None = None, world: str = "") -> pd.DataFrame:
+        """Read a table by name; one of a crossvalidation by its variant and fold, of another cohort by its world."""
         stage = stages.STAGES[self.notebook]
         pattern = self._named((*stage.reads, *stage.may_read), f"{name}.csv")
-        return pd.read_csv(self.file(pattern.format(variant=variant, fold=fold)))
+        return pd.read_csv(self.file(pattern.format(variant=variant, fold=fold, world=world)))
 
     def picture(self, name: str):
         """Return a figure that another notebook saved, to be shown at the end of a cell."""
@@ -169,21 +176,27 @@ class Run:
 
         Returns
         -------
-        frame, a row a (variant, case) : variant, case, patient, fold.
+        frame, a row a (variant, case, fold) : variant, case, patient, fold. By slice alone a case has several folds.
         """
         folds = self.settings.folds.count if folds is None else folds
         table = pd.concat([self.read("predictions", name, fold) for name in variants for fold in range(folds)])
         table = table[["variant", "case", "patient", "fold"]]
-        self.fold_of |= {(row.variant, row.case): row.fold for row in table.itertuples()}
+        self.fold_of |= {name: tuple(own) for name, own in table.groupby(["variant", "case"]).fold}
         return table
 
     def map(self, variant: str, case: int, spread: bool = False) -> np.ndarray:
-        """Load the probabilities of a scan, or their spread over the passes, by the fold not trained on it."""
+        """Load the probabilities of a scan, or their spread over the passes, by the fold not trained on it.
+
+        By slice they are the sum of its folds' maps, each of which is 0 in all slices but its own.
+        """
         if (variant, case) not in self.fold_of:
             self.predictions([variant])
-        pattern = stages.SPREAD if spread else stages.MAP
-        path = pattern.format(variant=variant, fold=self.fold_of[variant, case], case=case)
-        return nifti.read_image(self.file(path), case)[0]
+        pattern, folds = stages.SPREAD if spread else stages.MAP, self.fold_of[variant, case]
+        paths = [self.file(pattern.format(variant=variant, fold=fold, case=case)) for fold in folds]
+        maps = np.stack([nifti.read_image(path, case)[0] for path in paths])
+        if (maps.any(axis=(1, 2)).sum(axis=0) > 1).any():
+            raise ValueError(f"case_{case}: folds {folds} of {variant} share slices; run notebook 05 of them again")
+        return maps.sum(axis=0)
 
     def maps(self, variant: str, scans) -> Iterator[tuple]:
         """Yield each of the scans with its probabilities."""
@@ -264,7 +277,12 @@ class Run:
         self.wrote(path)
 
     def folder(self, name: str = "") -> Path:
-        """Return the folder of a variant's networks in this run's fold, or one that a library function writes to."""
+        """Return the folder of a variant's networks in this run's fold, or one that a library function writes to.
+
+        Of another cohort it lies in the world's own.
+        """
+        if self.world:
+            return self.settings.results / "worlds" / self.world / name
         return self.settings.results / (name if self.fold is None else f"{name or self.variant}/fold{self.fold}")
 
     def trained(self, file: Path) -> Path:
@@ -314,7 +332,7 @@ class Run:
         """Return where this run's own file of that name goes."""
         stage = stages.STAGES[self.notebook]
         pattern = self._named((*stage.writes, *stage.may_write), file)
-        return self.settings.results / pattern.format(variant=self.variant, fold=self.fold, case=case)
+        return self.settings.results / pattern.format(variant=self.variant, fold=self.fold, case=case, world=self.world)
 
     def _named(self, paths, file: str) -> str:
         """Return the declared path that ends in this name."""

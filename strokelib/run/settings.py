@@ -16,7 +16,7 @@ from strokelib.modalities import SOURCES
 from strokelib.run import runtime
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.paths import placed
-from strokelib.run.variants import CHANGES, VARIANTS
+from strokelib.run.variants import CHANGES, LOSSES, REMARKS, VARIANTS
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -58,7 +58,7 @@ class Preprocess(Section):
 @dataclass(frozen=True)
 class Folds(Section):
     count: Annotated[int, "[2, inf)"]
-    scheme: Annotated[str, ("contiguous", "balanced", "by_scan")]  # by case, by slices, or a leak to measure
+    scheme: Annotated[str, ("contiguous", "balanced", "by_scan", "by_slice")]  # the last two leak: notebook 17
     inner_split: bool  # early stopping on scans held out of the training part, not on the evaluated ones
 
 
@@ -79,6 +79,7 @@ class Training(Section):
     stopping_batches: Annotated[int, "[0, inf)"]  # of the stopping set, always the same; 0 takes all, as the paper does
     patience: Annotated[int, "[1, inf)"]  # validations without improvement before training stops
     min_improvement: Annotated[float, "[0, inf)"]
+    optimizer: Annotated[str, ("adadelta", "adamw", "sgd")]  # the last two for notebook 19
     rho: Annotated[float, "(0, 1)"]  # Adadelta
     learning_rate: Annotated[float, "(0, inf)"]
     statistics_batches: Annotated[int, "[0, 1000]"]  # to measure batch normalization on; 0: as it remembers
@@ -123,7 +124,8 @@ class Compute(Section):
 class Prediction(Section):
     step: Annotated[int, f"[1, {SMALLEST_PATCH}]"]  # voxels between patch centers in x and y
     passes: Annotated[int, "[1, inf)"]  # stochastic passes of uncertainty filtering
-    dropout: Annotated[float, "[0, 1)"]  # voxel-wise, in the deepest resolution steps
+    dropout: Annotated[float, "[0, 1)"]  # voxel-wise
+    dropout_level: Annotated[int, "[1, 5]"]  # it acts in this resolution step and those below; 3 in the paper, 1 in all
     batch_size: Annotated[int, "[0, inf)"]  # patches at a time, 0 for what suits the device; changes no number
 
 
@@ -157,6 +159,31 @@ class Sensitivity(Section):
 
 
 @dataclass(frozen=True)
+class Further(Section):
+    """What notebooks 17 to 21 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
+
+    leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds, for notebook 17
+    losses: tuple[str, ...]  # names in LOSSES, for notebook 18
+    remarks: tuple[str, ...]  # names in REMARKS, for notebook 19
+    cohort_seeds: tuple[int, ...]  # of other cohorts, for notebook 21
+    training_seeds: tuple[int, ...]  # of the networks of each of them
+    symmetries: tuple[float, ...]  # shares of mirror-symmetric anatomy at which networks are trained, for notebook 22
+
+    def __post_init__(self):
+        super().__post_init__()
+        for key, known in (("losses", LOSSES), ("remarks", REMARKS)):
+            for name in getattr(self, key):
+                listed = f"must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
+                require(name in known, f"each of further.{key} {listed}")
+        for key, allowed in (("cohort_seeds", "[0, inf)"), ("training_seeds", "[0, inf)"), ("symmetries", "[0, 1]")):
+            for value in getattr(self, key):
+                inside(value, f"each of further.{key}", allowed)
+        for field in dataclasses.fields(self)[1:]:
+            values = getattr(self, field.name)
+            require(len(set(values)) == len(values), f"further.{field.name} names a value twice: {list(values)}")
+
+
+@dataclass(frozen=True)
 class Claims(Section):
     """What is asked of a difference, named before any run."""
 
@@ -187,6 +214,7 @@ class Settings(Section):
     prediction: Prediction
     postprocess: Postprocess
     sensitivity: Sensitivity
+    further: Further
     claims: Claims
     drawing: Drawing
 
@@ -331,6 +359,17 @@ def load_settings(name_or_path) -> Settings:
             changed in (*passed, most),
             "sensitivity.updates must be training.max_updates or one of training.snapshots, so that the rows of Table "
             f"1 are there at this budget: one of {[*passed, most]}, got {changed}",
+        )
+        require(
+            settings.folds.scheme in ("contiguous", "balanced"),
+            "folds.scheme must be 'contiguous' or 'balanced', by patient; the other two leak and are for notebook 17, "
+            f"which trains with them by itself: make leakage; got {settings.folds.scheme!r}",
+        )
+        leaked = settings.further.leakage_updates
+        require(
+            leaked in (*passed, most),
+            "further.leakage_updates must be training.max_updates or one of training.snapshots, so that the folds of "
+            f"the settings are there at this budget: one of {[*passed, most]}, got {leaked}",
         )
         return settings
     except SettingsError as error:

@@ -6,13 +6,17 @@ from typing import Annotated
 
 from strokelib.run.checks import Section, SettingsError, nearest, require
 
+# The paper's own, and what others did about imbalance (notebook 18).
+KINDS_OF_LOSS = ("gdl_cross_entropy", "cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared")
+KINDS_OF_LOSS += ("dice_cross_entropy",)
+
 
 @dataclass(frozen=True)
 class Variant(Section):
     """One row of Table 1."""
 
     networks: Annotated[int, "[1, 2]"]  # 2 for a cascade
-    loss: Annotated[str, ("gdl_cross_entropy", "cross_entropy")]
+    loss: Annotated[str, KINDS_OF_LOSS]
     monitor: Annotated[str, ("l1_error", "dice")]
     patch_size: int  # a multiple of 16
     mirrored: bool  # the mirror images of the modalities, too
@@ -70,6 +74,32 @@ APART = {
     "rt_side48": Change("rt", "patch_size", 48),
 }
 INNER = {"rt_sm_inner": Change("rt_sm", "folds.inner_split", True)}  # early stopping on scans that are not evaluated
+# Notebook 17: folds that leak, and those by patient that are dealt out as evenly; further.leakage_updates each.
+LEAKAGE = {
+    "rt_sm_balanced": Change("rt_sm", "folds.scheme", "balanced"),
+    "rt_sm_by_scan": Change("rt_sm", "folds.scheme", "by_scan"),
+    "rt_sm_by_slice": Change("rt_sm", "folds.scheme", "by_slice"),
+}
+# Notebook 18: what the finalists and the literature did about imbalance, each with balanced sampling and without.
+LOSSES = {f"loss_{name}": Change("rt_sm", "loss", name) for name in KINDS_OF_LOSS[1:]}
+LOSSES |= {f"{name}_unbalanced": Change(name, "sampling.balanced", False) for name in LOSSES}
+# Notebook 19: what the paper remarks on in passing. Its decoder has half the convolutions of its encoder: once with
+# all, once with none but those that lead up. Batches see as many patches in all, in more updates or fewer (`method`).
+# Each optimizer takes three rates a decade apart; Adadelta's middle one is the paper's.
+OPTIMIZERS = {name: Change("rt_sm", "training.optimizer", name) for name in ("adamw", "sgd")}
+REMARKS = {
+    "decoder_whole": Change("rt_sm", "network", "whole_decoder"),
+    "decoder_bare": Change("rt_sm", "network", "bare_decoder"),
+    "batch_16": Change("rt_sm", "training.batch_size", 16),
+    "batch_256": Change("rt_sm", "training.batch_size", 256),
+    "no_dropout": Change("rt_sm", "training.dropout", 0.0),
+    "dropout_everywhere": Change("rt_sm_uf", "prediction.dropout_level", 1),
+    "dropout_deepest": Change("rt_sm_uf", "prediction.dropout_level", 5),
+    "adadelta_1e-1": Change("rt_sm", "training.learning_rate", 0.1),
+    "adadelta_1e1": Change("rt_sm", "training.learning_rate", 10.0),
+}
+REMARKS |= {f"adamw_1e-{n}": Change("adamw", "training.learning_rate", 10.0**-n) for n in (4, 3, 2)}
+REMARKS |= {f"sgd_1e-{n}": Change("sgd", "training.learning_rate", 10.0**-n) for n in (3, 2, 1)}
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
@@ -103,9 +133,16 @@ def seeded(settings) -> dict[str, Change]:
     return {f"{row}_seed{n}": Change(row, "seed", n) for n in settings.sensitivity.seeds for row in VARIANTS}
 
 
+def leakage(settings) -> dict[str, Change]:
+    """Return the four ways to make folds of notebook 17 by name, the first that of the settings."""
+    updates = settings.further.leakage_updates
+    return {at("rt_sm", updates): Change("rt_sm", "training.max_updates", updates)} | LEAKAGE
+
+
 def changes(settings) -> dict[str, Change]:
-    """Return all changes by name: of notebooks 09 to 12."""
-    return CHANGES | INNER | curve(settings) | apart(settings) | seeded(settings)
+    """Return all changes by name: of notebooks 09 to 12 and 17 to 19."""
+    known = CHANGES | INNER | curve(settings) | apart(settings) | seeded(settings)
+    return known | leakage(settings) | LOSSES | OPTIMIZERS | REMARKS
 
 
 def main_rows(settings) -> list[str]:
@@ -143,10 +180,35 @@ def _on_the_way(change: Change, settings) -> bool:
 
 
 def reference(name: str, settings) -> str:
-    """Name what a change of notebook 09 is held against: the row it departs from, at the same number of updates."""
-    row, updates = CHANGES[name].variant, settings.sensitivity.updates
+    """Name what a change of notebook 09, 18 or 19 is held against: its row of Table 1 after as many updates."""
+    known, row, updates = CHANGES | LOSSES | OPTIMIZERS | REMARKS, name, settings.sensitivity.updates
+    while row in known:
+        row = known[row].variant
     trained = weights(name, settings) == name
     return at(row, updates) if trained and updates in settings.training.snapshots else row
+
+
+def compared(notebook: str, settings) -> tuple[list[str], int]:
+    """Return whose maps a notebook that is made when asked for reads, and in how many of the first folds.
+
+    Raises
+    ------
+    KeyError : the notebook is none of 09, 11, 12, 17, 18 and 19.
+    """
+    asked, few = settings.further, settings.sensitivity.folds
+    tried = {"09": settings.sensitivity.changes, "18": asked.losses, "19": asked.remarks}
+    with_references = {
+        number: [*names, *(reference(name, settings) for name in names)] for number, names in tried.items()
+    }
+    names, folds = {
+        "09": ([*VARIANTS, *with_references["09"]], few),
+        "11": ([*VARIANTS, *seeded(settings)], settings.folds.count),
+        "12": ([*apart(settings)], settings.sensitivity.apart_folds),
+        "17": ([*leakage(settings)], settings.folds.count),
+        "18": ([*with_references["18"], "no_balance"], few),
+        "19": ([*VARIANTS, *with_references["19"]], few),
+    }[notebook[:2]]
+    return [*dict.fromkeys(names)], folds
 
 
 def method(name: str, settings) -> tuple:
@@ -156,8 +218,9 @@ def method(name: str, settings) -> tuple:
     -------
     Variant, and the settings, some of which differ from those given where the name is that of a change.
 
-    What is trained for a change takes sensitivity.updates. Its patches have a step of prediction in proportion to
-    their side, and so many a batch that their voxels stay as many: sides differ in side alone.
+    What is trained for a change takes sensitivity.updates, or further.leakage_updates. Its patches have a step of
+    prediction in proportion to their side, and so many a batch that their voxels stay as many: sides differ in side
+    alone. Another batch size takes as many patches in all, and is validated after as many; its updates differ.
 
     Raises
     ------
@@ -181,7 +244,13 @@ def method(name: str, settings) -> tuple:
     else:
         row = dataclasses.replace(row, **{key: change.value})
     if weights(name, settings) == name and key != "seed":
-        made = _with(made, "training", max_updates=settings.sensitivity.updates, snapshots=())
+        own = name in leakage(settings)
+        budget = settings.further.leakage_updates if own else settings.sensitivity.updates
+        made = _with(made, "training", max_updates=budget, snapshots=())
+    if key == "batch_size":
+        held, share = made.training, settings.training.batch_size / change.value
+        counts = {name: max(2, round(getattr(held, name) * share)) for name in ("max_updates", "validate_every")}
+        made = _with(made, "training", **counts)
     if row.patch_size != SIDE and key != "seed" and change.variant in VARIANTS:
         batch = max(2, round(settings.training.batch_size * (SIDE / row.patch_size) ** 2))
         made = _with(made, "training", batch_size=batch)

@@ -136,7 +136,7 @@ def lives(process):
 def running(project):
     """Name the notebooks that have been started and not ended, as papermill has last saved them."""
     names = []
-    for path in sorted((project / "results/tiny").rglob("[01][0-9]_*.ipynb")):
+    for path in sorted((project / "results/tiny").rglob("[0-9][0-9]_*.ipynb")):
         try:
             facts = json.loads(path.read_text())["metadata"]["papermill"]
         except (OSError, ValueError, KeyError):

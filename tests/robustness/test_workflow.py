@@ -94,6 +94,14 @@ def test_plan_of_the_seeds_and_of_rt_apart(project):
     assert (jobs["train"], jobs["predict"]) == (5 * (7 + 1), 5 * (1 + 8)) and "ablations" not in jobs
 
 
+def test_plan_of_the_chapters_that_train(project):
+    """Three other ways to make folds and rt_sm itself, in all folds; losses in two, with their reference."""
+    jobs = planned(project, "study", "leakage")
+    assert (jobs["train"], jobs["predict"]) == (5 * (3 + 1), 5) and "ablations" not in jobs
+    jobs = planned(project, "study", "imbalance")
+    assert (jobs["train"], jobs["predict"]) == (2 * (12 + 1), 2)
+
+
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     told = finished[1]
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
@@ -174,7 +182,7 @@ def test_what_is_kept_of_a_run_is_of_no_machine_and_adds_up(finished):
     for path in (project / "results" / "tiny" / "figures").iterdir():
         assert (kept / path.name).read_bytes() == path.read_bytes()
     facts = json.loads((kept / "run.json").read_text())
-    assert facts["notebooks"] == len(list((project / "results" / "tiny").rglob("[01][0-9]_*.ipynb")))
+    assert facts["notebooks"] == len(list((project / "results" / "tiny").rglob("[0-9][0-9]_*.ipynb")))
     assert 0 < facts["hours_from_first_to_last"] < 1 and 0 < facts["hours_of_notebooks"] < 1
     assert facts["manifest"]["seed"] == 2018 and facts["manifest"]["processor"]
     for name in ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty"):

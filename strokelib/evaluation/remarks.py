@@ -1,0 +1,187 @@
+"""What the paper remarks on in passing, held against numbers: harm, scans made worse, volumes, copies, passes."""
+
+import numpy as np
+import pandas as pd
+
+from strokelib.evaluation import resampling
+from strokelib.evaluation.summary import r_squared, scans_of
+from strokelib.network import STOCHASTIC_LEVEL
+from strokelib.run.checks import require_columns
+from strokelib.run.runtime import rng
+
+MARGIN = 0.02  # of DSC, named before any run: a loss below it is called no harm
+HAIR = 0.01  # of DSC, a hair's breadth: a scan that changes by no more is neither better nor worse
+VERDICTS = ("holds", "does not hold", "smaller", "inconclusive", "not tested")
+
+
+def detectable(row) -> float:
+    """Return the difference that four of five repetitions find, 2.8 standard errors, of a row of paired_tests."""
+    return 2.8 * row.sd / np.sqrt(row.n) if row.n > 1 else float("nan")
+
+
+def no_harm(low: float, high: float, margin: float = MARGIN) -> str:
+    """Judge a remark that something does no harm by the 95 % interval of what it does, in which less is worse.
+
+    Returns
+    -------
+    "holds" where the interval lies above -margin, "does not hold" where it lies below 0, and below -margin at its
+    middle, "inconclusive" else, an undefined one included
+
+    Our choice: the margin; the rule is that of a test of no inferiority.
+    """
+    if low > -margin:
+        return "holds"
+    return "does not hold" if high < 0 and (low + high) / 2 < -margin else "inconclusive"
+
+
+def helps(low: float, high: float) -> str:
+    """Judge a remark that something is better by the 95 % interval of what it does: by the side of 0 it lies on."""
+    if low > 0:
+        return "holds"
+    return "does not hold" if high < 0 else "inconclusive"
+
+
+def together(verdicts) -> str:
+    """Join verdicts on the parts of a remark: it holds where all do, does not where one does not; none: not tested."""
+    found = [*verdicts]
+    if not found:
+        return "not tested"
+    if "does not hold" in found:
+        return "does not hold"
+    return "holds" if {*found} == {"holds"} else "inconclusive"
+
+
+def changed_scans(scores, new: str, old: str, generator=None, hair: float = HAIR) -> dict:
+    """Count the scans that a step makes worse and better in DSC, by more than a hair's breadth.
+
+    Parameters
+    ----------
+    scores : a row per (variant, case) : variant, case, patient, dsc
+    new, old : variants
+    generator : numpy.random.Generator, optional
+        Of the bootstrap over patients; a fixed one by default.
+    hair : float, of DSC; a change of just so much counts as none
+
+    Returns
+    -------
+    dict : new, old, n (scans), worse, same, better, share_worse with its 95 % interval low and high by patient, and
+    most_lost, the largest loss of a scan, of DSC.
+
+    Raises
+    ------
+    ValueError : a variant without a row, or the two differ in their scans.
+    """
+    require_columns(scores, "variant", "case", "patient", "dsc")
+    first, second = (scans_of(scores, name).set_index("case") for name in (new, old))
+    if set(first.index) != set(second.index):
+        raise ValueError(f"{new} and {old} differ in their scans; predict the same with both")
+    gains = first["dsc"] - second["dsc"].reindex(first.index)
+    worse = (gains < -hair).to_numpy()
+    generator = rng(0, "changed scans") if generator is None else generator
+    low, high = resampling.interval(resampling.patient_means(worse[:, None], first["patient"], generator))
+    found = {"new": new, "old": old, "n": len(gains), "worse": int(worse.sum())}
+    found |= {"same": int((gains.abs() <= hair).sum()), "better": int((gains > hair).sum())}
+    found |= {"share_worse": float(worse.mean()), "low": float(low[0]), "high": float(high[0])}
+    return found | {"most_lost": float(max(0.0, -gains.min()))}
+
+
+def volume_steps(scores, variants, generator=None) -> pd.DataFrame:
+    """Compute R² of the volumes of each variant, and what it is above that of the one before, with intervals.
+
+    Parameters
+    ----------
+    scores : a row per (variant, case) : variant, case, patient, volume_ml, truth_volume_ml
+    variants : sequence of str, in the order of the steps
+    generator : numpy.random.Generator, optional
+        Of the bootstrap over patients; a fixed one by default. All variants share its draws.
+
+    Returns
+    -------
+    frame, a row a variant : variant, n, r2, low and high (95 % interval), and gain, gain_low, gain_high over the
+    variant before; NaN for the first.
+
+    Source: Clèrigues et al. 2019, sec. 4.1 ("all introduced improvements raise the COD"). Our choice: the squared
+    Pearson correlation, as `summary.r_squared`; patients are drawn, the same for all variants.
+    """
+    require_columns(scores, "variant", "case", "patient", "volume_ml", "truth_volume_ml")
+    generator = rng(0, "volume steps") if generator is None else generator
+    parts, cases = [], scans_of(scores, variants[0]).set_index("case")
+    for name in variants:
+        own = scans_of(scores, name).set_index("case").reindex(cases.index)
+        x, y = own["volume_ml"].to_numpy(float), own["truth_volume_ml"].to_numpy(float)
+        x, y = x - x.mean(), y - y.mean()  # centered, so that no digits are lost below
+        parts.append(np.stack([x, y, x * x, y * y, x * y], axis=1))
+    drawn = resampling.patient_means(np.hstack(parts), cases["patient"], generator)
+    rows, before = [], None
+    for place, name in enumerate(variants):
+        x, y, xx, yy, xy = drawn[:, 5 * place : 5 * place + 5].T
+        spread = (xx - x * x) * (yy - y * y)
+        some = spread > 1e-9  # a draw of one patient alone has no R²
+        values = np.where(some, (xy - x * y) ** 2 / np.where(some, spread, 1), np.nan)
+        own = scans_of(scores, name)
+        row = {"variant": name, "n": len(own), "r2": r_squared(own["volume_ml"], own["truth_volume_ml"])}
+        row["low"], row["high"] = np.nanquantile(values, (0.025, 0.975)) if some.any() else (np.nan, np.nan)
+        gains = np.full(len(values), np.nan) if before is None else values - before[1]
+        row["gain"] = np.nan if before is None else row["r2"] - before[0]
+        told = np.isfinite(gains).any()
+        row["gain_low"], row["gain_high"] = np.nanquantile(gains, (0.025, 0.975)) if told else (np.nan, np.nan)
+        rows.append(row)
+        before = row["r2"], values
+    return pd.DataFrame(rows)
+
+
+def augmented_share(lesion_voxels, patches: int) -> float:
+    """Compute the share of patches that are deformed copies, which lesion sizes alone decide.
+
+    Parameters
+    ----------
+    lesion_voxels : int sequence, one a scan; a scan without lesion has no copies
+    patches : int, of a scan, half of them centered on lesion
+
+    Source: Clèrigues et al. 2019, sec. 3.1: centers repeat only where a scan has fewer lesion voxels than wanted.
+    """
+    sizes = np.asarray(lesion_voxels, float)
+    return float(np.where(sizes > 0, np.maximum(0, patches // 2 - sizes), 0).mean() / patches)
+
+
+def augmented_bounds(quantiles: dict, patches: int) -> tuple[float, float, float]:
+    """Bound the share of deformed copies where quantiles of the lesion sizes are all that is known.
+
+    Parameters
+    ----------
+    quantiles : share of the scans, from 0 up, to the lesion size in voxels; scans above the last count no copies
+    patches : int, of a scan
+
+    Returns
+    -------
+    least and largest share, and that of sizes spread evenly between two quantiles
+
+    Our choice: the last is a guess, the first two are not.
+    """
+    shares, sizes = (np.asarray(values, float) for values in zip(*sorted(quantiles.items()), strict=True))
+    fine = np.linspace(shares[0], shares[-1], 10_001)
+    missing = np.maximum(0, patches // 2 - sizes)
+    width, whole = np.diff(shares), shares[-1] - shares[0]
+    even = np.maximum(0, patches // 2 - np.interp(fine, shares, sizes)).mean() * whole
+    return tuple(float(value / patches) for value in (width @ missing[1:], width @ missing[:-1], even))
+
+
+def passes_cost(layers, passes: int, level: int = STOCHASTIC_LEVEL) -> float:
+    """Count the multiplications of several stochastic passes over those of one, what comes before the dropout shared.
+
+    Parameters
+    ----------
+    layers : list of dict, of `network.layer_table`
+    passes : int
+    level : the first resolution step with dropout; of its block in the encoder, half comes before the dropout
+
+    Normalization and activation are left out, so that a measured time may differ.
+    """
+    whole = shared = 0.0
+    for row in layers:
+        side = row["side"] / 2 if row["kind"] == "up" else row["side"]  # a transposed convolution works at its input
+        count = row["parameters"] * side**2
+        whole += count
+        if row["kind"] in ("enter", "encoder", "down") and row["level"] <= level:
+            shared += count / 2 if row["kind"] == "encoder" and row["level"] == level else count
+    return (shared + passes * (whole - shared)) / whole

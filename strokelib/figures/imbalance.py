@@ -1,0 +1,132 @@
+"""Losses against imbalance, each with balanced patches and without: scores, and volumes by lesion size."""
+
+import numpy as np
+
+from strokelib.evaluation.imbalance import ALL
+from strokelib.figures.style import finish, panels, styled
+from strokelib.run.checks import require_columns
+from strokelib.vocabulary import LOSSES, METRICS, RED
+
+_COLORS = ("#949494", "#56b4e9", "#0173b2", "#029e73", "#de8f05", "#cc78bc", "#d55e00")
+COLORS = dict(zip(LOSSES, _COLORS, strict=True))
+SAMPLING = {True: "balanced patches", False: "patches as they come"}
+
+
+def _losses_of(frame) -> list[str]:
+    """List the losses of a frame in the vocabulary's order."""
+    require_columns(frame, "loss", "balanced")
+    unknown = ", ".join(sorted({*map(str, frame["loss"])} - {*LOSSES}))
+    if unknown:
+        raise ValueError(f"unknown losses {unknown}; the known ones are {', '.join(LOSSES)}")
+    return [name for name in LOSSES if name in set(frame["loss"])]
+
+
+@styled
+def scores(table, metrics, label: str):
+    """Draw the mean of each loss with its 95 % interval, a panel a metric; filled with balanced patches, open without.
+
+    Parameters
+    ----------
+    table : frame, a row per (loss, balanced, metric): mean, low, high, in the file's units
+    metrics : sequence of names in METRICS
+    """
+    losses = _losses_of(table)
+    require_columns(table, "metric", "mean", "low", "high")
+    fig, axes = panels(1, len(metrics), min(10, 2.1 * len(metrics) + 1.6), 1.3 + 0.5 * len(losses), share_y=True)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        known = METRICS[metric]
+        for row in table[table["metric"] == metric].itertuples():
+            y = losses.index(row.loss) + (-0.15 if row.balanced else 0.15)
+            color = COLORS[row.loss]
+            ax.plot([known.scale * row.low, known.scale * row.high], [y, y], color=color, linewidth=1.5)
+            face = color if row.balanced else "white"
+            ax.plot(known.scale * row.mean, y, "o", color=color, markerfacecolor=face, markersize=5)
+        ax.set(xlabel=known.column, ylim=(len(losses) - 0.5, -0.5))
+        ax.grid(axis="x", color="0.9")
+    axes[0, 0].set_yticks(range(len(losses)), [LOSSES[name] for name in losses])
+    return finish(fig, label, "mean and 95 % interval by patient; filled: balanced patches, open: as they come")
+
+
+@styled
+def volumes(bias, label: str):
+    """Draw predicted less true volume by true lesion size, a panel a way of sampling, a color a loss.
+
+    Parameters
+    ----------
+    bias : frame of imbalance.volume_bias with the columns loss and balanced
+    """
+    losses = _losses_of(bias)
+    require_columns(bias, "group", "bias_ml", "low_ml", "high_ml", "scans")
+    sampled = [kind for kind in SAMPLING if kind in set(bias["balanced"])]
+    fig, axes = panels(1, len(sampled), 4 * len(sampled) + 2, 3.9, share_y=True)
+    groups = [name for name in dict.fromkeys(bias["group"]) if name != ALL] + [ALL]
+    for ax, balanced in zip(axes[0], sampled, strict=True):
+        ax.axhline(0, color="0.6", linewidth=1, zorder=0)
+        some = bias[bias["balanced"] == balanced]
+        for place, loss in enumerate(losses):
+            own = some[some["loss"] == loss].set_index("group").reindex(groups)
+            x = np.arange(len(groups)) + 0.8 * (place + 0.5) / len(losses) - 0.4
+            error = np.abs(own[["low_ml", "high_ml"]].to_numpy().T - own["bias_ml"].to_numpy())
+            style = {"color": COLORS[loss], "label": LOSSES[loss], "markersize": 4, "linewidth": 1.2}
+            ax.errorbar(x, own["bias_ml"], error, fmt="o", **style)
+        counts = some.drop_duplicates("group").set_index("group").scans
+        ax.set_xticks(range(len(groups)), [f"{name}\n{counts.get(name, 0)} scans" for name in groups])
+        ax.set(title=SAMPLING[balanced], xlabel="true lesion volume (mL)")
+    axes[0, 0].set_ylabel("predicted less true volume (mL)")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside right upper")
+    return finish(fig, label, "mean and 95 % interval by patient")
+
+
+@styled
+def reliability(curves, label: str):
+    """Draw how often lesion was there against how probable it was called, a panel a way of sampling.
+
+    Parameters
+    ----------
+    curves : {(loss, balanced): frame of agreement.reliability}
+    """
+    sampled = [kind for kind in SAMPLING if any(balanced == kind for _, balanced in curves)]
+    fig, axes = panels(1, len(sampled), 3.7 * len(sampled) + 1.9, 3.9, share_y=True)
+    for ax, balanced in zip(axes[0], sampled, strict=True):
+        ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
+        for loss in LOSSES:
+            if (loss, balanced) not in curves:
+                continue
+            some = curves[loss, balanced].dropna()
+            x, y = some["mean_probability"], some["lesion_fraction"]
+            ax.plot(x, y, marker="o", markersize=3.5, linewidth=1.3, color=COLORS[loss], label=LOSSES[loss])
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=SAMPLING[balanced], xlabel="predicted probability")
+    axes[0, 0].set_ylabel("lesion fraction")
+    found = {}
+    for ax in axes[0]:
+        found |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(found.values(), found.keys(), loc="outside right upper")
+    return finish(fig, label)
+
+
+@styled
+def decisions(table, limit_ml: float, label: str):
+    """Draw the share of scans on the right side of a limit, before and after volumes were set right.
+
+    Parameters
+    ----------
+    table : frame, a row per (loss, balanced, recalibrated): agree, agree_low, agree_high; large and scans
+    """
+    losses = _losses_of(table)
+    require_columns(table, "recalibrated", "agree", "agree_low", "agree_high", "large", "scans")
+    sampled = [kind for kind in SAMPLING if kind in set(table["balanced"])]
+    fig, axes = panels(1, len(sampled), 3.6 * len(sampled) + 1.6, 1.4 + 0.5 * len(losses), share_y=True)
+    for ax, balanced in zip(axes[0], sampled, strict=True):
+        some = table[table["balanced"] == balanced]
+        for row in some.itertuples():
+            y = losses.index(row.loss) + (0.15 if row.recalibrated else -0.15)
+            color = RED if row.recalibrated else "0.35"
+            ax.plot([100 * row.agree_low, 100 * row.agree_high], [y, y], color=color, linewidth=1.5)
+            ax.plot(100 * row.agree, y, "s" if row.recalibrated else "o", color=color, markersize=5)
+        always = 100 * (1 - some["large"] / some["scans"]).mean()
+        ax.axvline(always, color="0.6", linewidth=1, linestyle=":", zorder=0)
+        ax.set(xlabel="scans on the right side (%)", title=SAMPLING[balanced], ylim=(len(losses) - 0.5, -0.5))
+    axes[0, 0].set_yticks(range(len(losses)), [LOSSES[name] for name in losses])
+    marks = "circle: as predicted, red square: volumes set right; dotted: nobody called large"
+    return finish(fig, label, f"limit {limit_ml:g} mL; {marks}")

@@ -1,0 +1,69 @@
+"""Figures of losses against imbalance: what is drawn, in which units, and that nothing is cut off."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawing import LABEL, check, closed, public  # noqa: F401, closed is a fixture
+
+from strokelib.figures import imbalance
+from strokelib.vocabulary import LOSSES
+
+METRICS = ("dsc", "ppv", "sensitivity", "volume_error_ml")
+CELLS = [(loss, balanced) for loss in LOSSES for balanced in (True, False)]
+
+
+def means():
+    rows = [(loss, balanced, metric, 0.5 + 0.02 * n) for n, (loss, balanced) in enumerate(CELLS) for metric in METRICS]
+    frame = pd.DataFrame(rows, columns=["loss", "balanced", "metric", "mean"])
+    return frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1)
+
+
+def bias():
+    groups = ("< 5", "5–20", "20–60", "> 60", "all")
+    rows = [(loss, balanced, group, n - 5.0) for n, (loss, balanced) in enumerate(CELLS) for group in groups]
+    frame = pd.DataFrame(rows, columns=["loss", "balanced", "group", "bias_ml"])
+    frame = frame.assign(low_ml=frame.bias_ml - 3, high_ml=frame.bias_ml + 4, scans=7)
+    frame.loc[frame.group == "< 5", ["bias_ml", "low_ml", "high_ml"]] = np.nan  # no scan of that size
+    return frame
+
+
+def curve(slope):
+    x = np.linspace(0.05, 0.95, 10)
+    return pd.DataFrame({"mean_probability": x, "lesion_fraction": slope * x})
+
+
+def decided():
+    rows = [(loss, balanced, done) for loss, balanced in CELLS for done in (False, True)]
+    frame = pd.DataFrame(rows, columns=["loss", "balanced", "recalibrated"])
+    return frame.assign(agree=0.8, agree_low=0.7, agree_high=0.9, large=8, scans=37)
+
+
+FIGURES = {
+    "scores": (lambda: imbalance.scores(means(), METRICS, LABEL), 4, ["DSC (%)", "|ΔV| (mL)", "GDL 1/v²", "focal"]),
+    "volumes": (lambda: imbalance.volumes(bias(), LABEL), 2,
+                ["predicted less true volume (mL)", "7 scans", "patches as they come"]),
+    "reliability": (lambda: imbalance.reliability({cell: curve(0.5 + 0.03 * n) for n, cell in enumerate(CELLS)}, LABEL),
+                    2, ["predicted probability", "lesion fraction", "calibrated"]),
+    "decisions": (lambda: imbalance.decisions(decided(), 70, LABEL), 2,
+                  ["scans on the right side (%)", "limit 70 mL", "Dice + cross-entropy"]),
+}  # fmt: skip
+
+
+def test_every_figure_is_looked_at():
+    assert public(imbalance) == {*FIGURES}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_have_axes_units_and_label(name):
+    check(*FIGURES[name])
+
+
+def test_one_way_of_sampling_has_one_panel():
+    alone = means().query("balanced")
+    assert len(imbalance.volumes(bias().query("balanced"), LABEL).axes) == 1
+    assert len(imbalance.scores(alone, METRICS[:1], LABEL).axes) == 1
+
+
+def test_a_loss_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="unknown losses tversky"):
+        imbalance.scores(means().assign(loss="tversky"), METRICS, LABEL)

@@ -1,0 +1,96 @@
+"""Each optimizer against torch's own and against its rule written out; resumed, it goes on as it was."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from test_training import changed, job, train, training, world  # noqa: F401, world is a fixture
+
+from strokelib.optimizer import PortableAdamW, _power, make_optimizer
+from strokelib.run.settings import load_settings
+
+DEMO = load_settings("demo").training
+NAMES = ("adadelta", "adamw", "sgd")
+
+
+def make(values, name, rate, **how):
+    return make_optimizer(values, dataclasses.replace(DEMO, optimizer=name, learning_rate=rate), **how)
+
+
+def gradients(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in ((7,), (3, 5, 2, 2), (1,))]
+
+
+def take(values, optimizer, seeds):
+    for seed in seeds:
+        for value, gradient in zip(values, gradients(seed), strict=True):
+            value.grad = gradient.to(value.dtype)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e-2])
+def test_portable_adamw_is_torchs_up_to_rounding(rate):
+    values = [torch.nn.Parameter(value) for value in gradients(0)]
+    exact = [torch.nn.Parameter(value.detach().double()) for value in values]
+    ours, theirs = make(values, "adamw", rate, portable=True), torch.optim.AdamW(exact, lr=rate)
+    assert type(ours) is PortableAdamW
+    take(values, ours, range(1, 30))
+    take(exact, theirs, range(1, 30))
+    for value, other, first in zip(values, exact, gradients(0), strict=True):
+        assert torch.allclose(value.double(), other, rtol=0, atol=1e-6) and not torch.equal(value, first)
+
+
+def test_a_value_without_a_gradient_only_decays():
+    value = torch.nn.Parameter(torch.ones(3))
+    optimizer = make([value], "adamw", 0.1, portable=True)
+    value.grad = torch.zeros(3)
+    optimizer.step()
+    assert torch.allclose(value, torch.full((3,), 1 - 0.1 * 0.01))
+
+
+def test_sgd_is_its_rule():
+    """Momentum 0.9: v = 0.9 v + g, x = x - rate v; from x = 1 with g = 1, 2: 1 - 0.1 - 0.1 * 2.9."""
+    value = torch.nn.Parameter(torch.ones(1))
+    optimizer = make([value], "sgd", 0.1)
+    for gradient in (1.0, 2.0):
+        value.grad = torch.tensor([gradient])
+        optimizer.step()
+    assert value.item() == pytest.approx(1 - 0.1 - 0.29)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 1000])
+def test_a_power_by_products(count):
+    assert _power(0.999, count) == pytest.approx(0.999**count, rel=1e-12)
+
+
+@pytest.mark.parametrize("portable", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_goes_to_a_checkpoint_and_back(name, portable):
+    values = [torch.nn.Parameter(value) for value in gradients(0)]
+    again = copy.deepcopy(values)
+    first, second = (make(some, name, 0.01, portable=portable) for some in (values, again))
+    take(values, first, [1, 2])
+    take(again, second, [1])
+    third = make(again, name, 0.01, portable=portable)
+    third.load_state_dict(second.state_dict())
+    take(again, third, [2])
+    assert all(torch.equal(a, b) for a, b in zip(values, again, strict=True))
+
+
+@pytest.mark.parametrize("portable", [True, False])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_killed_training_resumes_to_the_same_file(world, tmp_path, name, portable):  # noqa: F811
+    def todo(folder):
+        made = job(tmp_path / folder, optimizer=name, learning_rate=0.01)
+        return changed(made, compute={"portable": portable})
+
+    whole, killed = todo("whole"), todo("killed")
+    train(world, whole)
+    run = training.training_steps(killed, world[1], world[2])
+    for _ in range(9):
+        next(run)
+    run.close()
+    assert train(world, killed)[0][0] == 9
+    assert killed.network_file.read_bytes() == whole.network_file.read_bytes()

@@ -1,0 +1,57 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from strokelib.evaluation import remarks
+from strokelib.network import Network, layer_table
+
+
+def test_verdicts_by_intervals():
+    assert [remarks.no_harm(*ends) for ends in ((-0.01, 0.3), (-0.2, -0.1), (-0.1, 0.1), (np.nan, np.nan))] == [
+        "holds", "does not hold", "inconclusive", "inconclusive"]
+    assert [remarks.helps(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-1, 1), (np.nan, np.nan))] == [
+        "holds", "does not hold", "inconclusive", "inconclusive"]
+    assert remarks.together([]) == "not tested" and remarks.together(["holds", "holds"]) == "holds"
+    assert remarks.together(["holds", "inconclusive"]) == "inconclusive"
+    assert remarks.together(["does not hold", "holds"]) == "does not hold"
+
+
+def scores(**dsc):
+    frame = pd.DataFrame(dsc).melt(var_name="variant", value_name="dsc")
+    count = len(next(iter(dsc.values())))
+    return frame.assign(case=[*range(count)] * len(dsc), patient=[f"p{i // 2}" for i in range(count)] * len(dsc))
+
+
+def test_scans_that_change_by_more_than_a_hair():
+    found = remarks.changed_scans(scores(new=[0.4, 0.495, 0.7, 0.2], old=[0.5, 0.5, 0.6, 0.5]), "new", "old")
+    assert (found["n"], found["worse"], found["same"], found["better"]) == (4, 2, 1, 1)
+    assert found["share_worse"] == 0.5 and found["most_lost"] == pytest.approx(0.3)
+    assert found["low"] == found["high"] == 0.5, "each of the two patients has one of two scans worse"
+    with pytest.raises(ValueError, match="differ in their scans"):
+        remarks.changed_scans(scores(new=[0.1, 0.2], old=[0.1, 0.2]).iloc[:-1], "new", "old")
+
+
+def test_r2_by_step():
+    true = np.array([1.0, 5, 20, 80, 3, 40])
+    frame = pd.concat([scores(a=true).assign(volume_ml=2 * true + 1, truth_volume_ml=true),
+                       scores(b=true).assign(volume_ml=true[::-1], truth_volume_ml=true)])
+    found = remarks.volume_steps(frame, ["b", "a"]).set_index("variant")
+    assert found.r2["a"] == pytest.approx(1) and found.low["a"] == pytest.approx(1)
+    assert found.r2["b"] == pytest.approx(np.corrcoef(true, true[::-1])[0, 1] ** 2)
+    assert found.gain["a"] == pytest.approx(1 - found.r2["b"]) and np.isnan(found.gain["b"])
+    assert found.low["b"] <= found.r2["b"] <= found.high["b"]
+
+
+def test_share_of_copies_by_hand():
+    """Of 4000 patches 2000 are to lie on lesion: of 500 voxels 1500 are missing, of 2000 or none no copy is made."""
+    assert remarks.augmented_share([500, 2000, 9000, 0], 4000) == pytest.approx(1500 / 4000 / 4)
+    least, most, even = remarks.augmented_bounds({0: 0, 0.5: 1000, 1: 3000}, 4000)
+    assert least == pytest.approx(0.5 * 1000 / 4000) and most == pytest.approx((0.5 * 2000 + 0.5 * 1000) / 4000)
+    assert even == pytest.approx((0.5 * 1500 + 0.25 * 500) / 4000, rel=1e-3)
+
+
+def test_passes_that_share_nothing_cost_their_number():
+    layers = layer_table(Network(10))
+    assert remarks.passes_cost(layers, 1) == pytest.approx(1)
+    costs = [remarks.passes_cost(layers, 3, level) for level in (5, 3, 1)]
+    assert 1 < costs[0] < costs[1] < costs[2] < 3
