@@ -32,6 +32,7 @@ def take(values, optimizer, seeds):
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-2])
 def test_portable_adamw_is_torchs_up_to_rounding(rate):
+    """Values of 2 to 4 are rounded by 1.2e-7 at most, twice in each of 29 steps."""
     values = [torch.nn.Parameter(value) for value in gradients(0)]
     exact = [torch.nn.Parameter(value.detach().double()) for value in values]
     ours, theirs = make(values, "adamw", rate, portable=True), torch.optim.AdamW(exact, lr=rate)
@@ -39,7 +40,7 @@ def test_portable_adamw_is_torchs_up_to_rounding(rate):
     take(values, ours, range(1, 30))
     take(exact, theirs, range(1, 30))
     for value, other, first in zip(values, exact, gradients(0), strict=True):
-        assert torch.allclose(value.double(), other, rtol=0, atol=1e-6) and not torch.equal(value, first)
+        assert torch.allclose(value.double(), other, rtol=0, atol=1e-5) and not torch.equal(value, first)
 
 
 def test_a_value_without_a_gradient_only_decays():

@@ -469,6 +469,9 @@ def test_a_change_departs_from_its_row_in_one_thing_alone():
         differ = {key for key in before if before[key] != after[key]}
         if weights(name, settings) == name and change.key != "seed":  # trained with the budget of single changes
             budget = settings.further.leakage_updates if name in leakage(settings) else settings.sensitivity.updates
+            if change.key == "training.batch_size":  # as many patches in all
+                budget = budget * settings.training.batch_size // change.value
+                differ -= {"training.validate_every"}
             assert after["training.max_updates"] == budget and after["training.snapshots"] == ()
             differ -= {"training.max_updates", "training.snapshots"}
         assert differ - {"training.snapshots", *fair(row, settings, after)} <= {change.key}, name
