@@ -52,6 +52,12 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "imbalance": ("Answers to imbalance", "imbalance.csv"),
     "remarks": ("The paper's remarks", "remarks.csv"),
 }
+CHANGE = ["mean_difference", "low", "high", "p_holm"]
+TOLD = {  # of long tables, which rows and columns are printed
+    "leakage": ("metric == 'dsc' and unit == 'patient' and group == 'all patients'", ["scheme", "n", *CHANGE]),
+    "imbalance": ("metric == 'dsc'", ["loss", "balanced", "mean", "low", "high", "mean_difference", "p_holm"]),
+    "remarks": ("verdict == verdict", ["remark", "section", "verdict"]),
+}
 QUIET_S = 60  # after so long without a line, say what is running
 
 
@@ -243,6 +249,9 @@ def print_table(path: Path) -> None:
 
     write = {"sensitivity": tables.changes, "table1": tables.table1}.get(path.stem)
     table = pd.read_csv(path)
+    if path.stem in TOLD:
+        query, columns = TOLD[path.stem]
+        table = table.query(query)[columns]
     print((write(table) if write else table).to_string(index=False))
 
 
