@@ -80,5 +80,6 @@ def steps(gains: dict, volumes, label: str):
         ax.plot(place, row.r2, "o", color=COLORS[row.variant], markersize=5)
         ax.plot(place + 0.2, row.paper, "x", color="0.3", markersize=5)
     ax.set_xticks(range(len(volumes)), [METHODS[name].short.replace(" + ", "\n+ ") for name in volumes["variant"]])
-    ax.set(title="circle: here, ×: the paper", ylabel="R² of the volumes", ylim=(0, 1.02), xlim=(-0.5, len(volumes) - 0.3))
+    ax.set(title="circle: here, ×: the paper", ylabel="R² of the volumes")
+    ax.set(ylim=(0, 1.02), xlim=(-0.5, len(volumes) - 0.3))
     return finish(fig, label, "bars at R²: 95 % bootstrap intervals by patient")

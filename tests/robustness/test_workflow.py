@@ -95,11 +95,11 @@ def test_plan_of_the_seeds_and_of_rt_apart(project):
 
 
 def test_plan_of_the_chapters_that_train(project):
-    """Three other ways to make folds and rt_sm itself, in all folds; losses in two, with their reference."""
+    """Three other ways to make folds and rt_sm itself, in all folds; losses in two, with theirs, balanced and not."""
     jobs = planned(project, "study", "leakage")
     assert (jobs["train"], jobs["predict"]) == (5 * (3 + 1), 5) and "ablations" not in jobs
     jobs = planned(project, "study", "imbalance")
-    assert (jobs["train"], jobs["predict"]) == (2 * (12 + 1), 2)
+    assert (jobs["train"], jobs["predict"]) == (2 * (12 + 2), 2)
 
 
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
