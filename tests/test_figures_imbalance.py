@@ -41,7 +41,7 @@ def decided():
 FIGURES = {
     "scores": (lambda: imbalance.scores(means(), METRICS, LABEL), 4, ["DSC (%)", "|ΔV| (mL)", "GDL 1/v²", "focal"]),
     "volumes": (lambda: imbalance.volumes(bias(), LABEL), 2,
-                ["predicted less true volume (mL)", "7 scans", "patches as they come"]),
+                ["predicted less true volume (mL)", "> 60\n7", "patches as they come"]),
     "reliability": (lambda: imbalance.reliability({cell: curve(0.5 + 0.03 * n) for n, cell in enumerate(CELLS)}, LABEL),
                     2, ["predicted probability", "lesion fraction", "calibrated"]),
     "decisions": (lambda: imbalance.decisions(decided(), 70, LABEL), 2,

@@ -7,7 +7,7 @@ from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import LOSSES, METRICS, RED
 
-_COLORS = ("#949494", "#56b4e9", "#0173b2", "#029e73", "#de8f05", "#cc78bc", "#d55e00")
+_COLORS = ("#ca9161", "#56b4e9", "#0173b2", "#029e73", "#de8f05", "#cc78bc", "#d55e00")
 COLORS = dict(zip(LOSSES, _COLORS, strict=True))
 SAMPLING = {True: "balanced patches", False: "patches as they come"}
 
@@ -70,8 +70,8 @@ def volumes(bias, label: str):
             style = {"color": COLORS[loss], "label": LOSSES[loss], "markersize": 4, "linewidth": 1.2}
             ax.errorbar(x, own["bias_ml"], error, fmt="o", **style)
         counts = some.drop_duplicates("group").set_index("group").scans
-        ax.set_xticks(range(len(groups)), [f"{name}\n{counts.get(name, 0)} scans" for name in groups])
-        ax.set(title=SAMPLING[balanced], xlabel="true lesion volume (mL)")
+        ax.set_xticks(range(len(groups)), [f"{name}\n{counts.get(name, 0)}" for name in groups])
+        ax.set(title=SAMPLING[balanced], xlabel="true lesion volume (mL), and scans")
     axes[0, 0].set_ylabel("predicted less true volume (mL)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside right upper")
@@ -126,7 +126,8 @@ def decisions(table, limit_ml: float, label: str):
             ax.plot(100 * row.agree, y, "s" if row.recalibrated else "o", color=color, markersize=5)
         always = 100 * (1 - some["large"] / some["scans"]).mean()
         ax.axvline(always, color="0.6", linewidth=1, linestyle=":", zorder=0)
-        ax.set(xlabel="scans on the right side (%)", title=SAMPLING[balanced], ylim=(len(losses) - 0.5, -0.5))
+        ax.set(xlabel="scans on the right side (%)", title=SAMPLING[balanced])
+        ax.set(ylim=(len(losses) - 0.5, -0.5), xlim=(0, 103))
     axes[0, 0].set_yticks(range(len(losses)), [LOSSES[name] for name in losses])
-    marks = "circle: as predicted, red square: volumes set right; dotted: nobody called large"
+    marks = "circle: as predicted, square: volumes set right; dotted: nobody called large"
     return finish(fig, label, f"limit {limit_ml:g} mL; {marks}")
