@@ -430,7 +430,7 @@ def main() -> int:
             done = gpu_pieces.phantom(settings, name, device, asked.seconds, part == "chapters")
             print("finished" if done else "not finished; call it again")
         elif part == "pack":
-            for file in gpu_pieces.pack(settings, out):
+            for file in gpu_pieces.pack(settings, out, "chapters" in asked.parts):
                 print(f"{file.name} {file.stat().st_size / 1e6:.1f} MB")
     return min(missed, 1)
 

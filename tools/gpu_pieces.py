@@ -181,15 +181,16 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     return True
 
 
-def pack(settings: Settings, folder: Path) -> list[Path]:
+def pack(settings: Settings, folder: Path, chapters: bool = False) -> list[Path]:
     """Pack what is worth keeping of a run into files of at most 15 MiB: tables and figures first, then networks.
 
     Scans and maps stay behind: they are made again from settings and networks. So do networks chosen by another monitor
-    than their row's, which no piece predicts with. Checkpoints go along where their network is not finished.
+    than their row's, with which notebook 12 alone predicts, unless `chapters` are to go on elsewhere. Checkpoints go
+    along where their network is not finished.
     """
     results = settings.results
     small = [p for kind in ("csv", "json", "png", "zip") for p in sorted(results.rglob(f"*.{kind}"))]
-    other = (".checkpoint.", *(f".{monitor}." for monitor in MONITORS))
+    other = (".checkpoint.", *(() if chapters else (f".{monitor}." for monitor in MONITORS)))
     whole = [p for p in sorted(results.rglob("network*.safetensors")) if not any(word in p.name for word in other)]
     begun = sorted(results.rglob("*.checkpoint.safetensors"))
     checkpoints = [p for p in begun if p.with_name(p.name.replace(".checkpoint", "")) not in whole]
