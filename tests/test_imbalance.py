@@ -60,6 +60,8 @@ def test_decisions_at_the_limit_by_hand():
     assert (row["scans"], row["large"]) == (5, 3)
     assert (row["found"], row["spared"], row["agree"]) == pytest.approx((2 / 3, 1 / 2, 3 / 5))
     assert 0 <= row["agree_low"] <= 0.6 <= row["agree_high"] <= 1
+    unknown = pd.concat([frame, scans([np.nan], [90.0])], ignore_index=True)
+    assert imbalance.decisions(unknown, generator()).to_dict("records")[0]["agree"] == pytest.approx(3 / 5)
     (small,) = imbalance.decisions(scans([10.0, 20.0], [5.0, 6.0]), generator()).to_dict("records")
     assert np.isnan(small["found"]) and small["spared"] == small["agree"] == 1
 

@@ -97,7 +97,7 @@ def decisions(frame, generator, limit_ml: float = LARGE_ML) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row a variant : scans, large (of them, by the truth), found (of these, the share called large), spared (of
+    frame, a row a variant : scans (with a predicted volume; others are left out), large (of them, by the truth), found (of these, the share called large), spared (of
     the others, the share not called large), agree (the share on the same side), agree_low and agree_high (its 95 %
     interval by patient). A share of nothing is NaN.
 
@@ -105,7 +105,7 @@ def decisions(frame, generator, limit_ml: float = LARGE_ML) -> pd.DataFrame:
     """
     require_columns(frame, *_NEEDED)
     rows = []
-    for variant, own in frame.groupby("variant", sort=False):
+    for variant, own in frame[np.isfinite(frame["volume_ml"])].groupby("variant", sort=False):
         called, large = (own[name].to_numpy() >= limit_ml for name in ("volume_ml", "truth_volume_ml"))
         same = (called == large).astype(float)
         low, high = patient_interval(same, own["patient"], generator)
