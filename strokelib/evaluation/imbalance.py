@@ -97,9 +97,9 @@ def decisions(frame, generator, limit_ml: float = LARGE_ML) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row a variant : scans (with a predicted volume; others are left out), large (of them, by the truth), found (of these, the share called large), spared (of
-    the others, the share not called large), agree (the share on the same side), agree_low and agree_high (its 95 %
-    interval by patient). A share of nothing is NaN.
+    frame, a row a variant : scans (with a predicted volume; others are left out), large (of them, by the truth),
+    found (of these, the share called large), spared (of the others, the share not called large), agree (the share on
+    the same side), agree_low and agree_high (its 95 % interval by patient). A share of nothing is NaN.
 
     Source: the limit of 70 mL of trials such as EXTEND-IA (Campbell et al., N. Engl. J. Med. 2015).
     """
