@@ -12,7 +12,7 @@ from strokelib.evaluation import stats, summary
 from strokelib.postprocess import Pair
 from strokelib.run.results import write_table
 from strokelib.run.runtime import ROOT, rng
-from strokelib.run.variants import VARIANTS
+from strokelib.run.variants import LEAKAGE, VARIANTS
 
 SEED, SCANS = 7, 24
 RUNS = sorted(path.parent for path in (ROOT / "figures").glob("*/table1.csv"))
@@ -227,8 +227,9 @@ def test_every_run_that_keeps_its_scans_can_be_redone(home):
 def check_folds(kept):
     """Folds, histories and machines of a kept run are whole and fit its scans."""
     predicted, networks, histories = (kept[f"behind/{name}"] for name in ("predictions", "networks", "histories"))
-    assert not predicted.duplicated(["variant", "case"]).any()
-    assert (predicted.groupby("patient")["fold"].nunique() == 1).all(), "a patient is in two folds"
+    assert not predicted[predicted["variant"] != "rt_sm_by_slice"].duplicated(["variant", "case"]).any()
+    own = predicted[~predicted["variant"].isin(LEAKAGE)]  # whose folds are others, to measure what they leak
+    assert (own.groupby("patient")["fold"].nunique() == 1).all(), "a patient is in two folds"
     scans = kept["behind/metrics"]
     both = scans.merge(predicted, on=["variant", "case"], suffixes=("", "_there"))
     assert len(both) == scans["variant"].isin(predicted["variant"]).sum() > 0
