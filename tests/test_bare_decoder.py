@@ -1,4 +1,4 @@
-import torch
+from decoders import check_passes
 
 from strokelib import bare_decoder
 from strokelib.network import count_parameters
@@ -12,10 +12,4 @@ def test_what_leads_up_is_all_that_is_left():
 
 
 def test_shapes_and_stochastic_passes():
-    torch.manual_seed(0)
-    network = bare_decoder.Network(5).eval()
-    images, keys = torch.randn(2, 5, 32, 48), torch.tensor([1, 2], dtype=torch.int32)
-    with torch.no_grad():
-        plain, state = network(images), network.deterministic(images)
-        assert plain.shape == (2, 2, 32, 48) and torch.equal(plain, network.stochastic(state))
-        assert not torch.equal(plain, network.stochastic(state, 0.3, keys))
+    check_passes(bare_decoder.Network)

@@ -1,4 +1,5 @@
 import torch
+from decoders import check_passes
 
 from strokelib import whole_decoder
 from strokelib.network import Network, count_parameters
@@ -23,10 +24,4 @@ def test_the_encoder_begins_as_the_papers_does():
 
 
 def test_shapes_and_stochastic_passes():
-    torch.manual_seed(0)
-    network = whole_decoder.Network(5).eval()
-    images, keys = torch.randn(2, 5, 32, 48), torch.tensor([1, 2], dtype=torch.int32)
-    with torch.no_grad():
-        plain, state = network(images), network.deterministic(images)
-        assert plain.shape == (2, 2, 32, 48) and torch.equal(plain, network.stochastic(state))
-        assert not torch.equal(plain, network.stochastic(state, 0.3, keys))
+    check_passes(whole_decoder.Network)

@@ -14,11 +14,6 @@ HAIR = 0.01  # of DSC, a hair's breadth: a scan that changes by no more is neith
 VERDICTS = ("holds", "does not hold", "smaller", "inconclusive", "not tested")
 
 
-def detectable(row) -> float:
-    """Return the difference that four of five repetitions find, 2.8 standard errors, of a row of paired_tests."""
-    return 2.8 * row.sd / np.sqrt(row.n) if row.n > 1 else float("nan")
-
-
 def no_harm(low: float, high: float, margin: float = MARGIN) -> str:
     """Judge a remark that something does no harm by the 95 % interval of what it does, in which less is worse.
 

@@ -5,10 +5,9 @@ import numpy as np
 from strokelib.evaluation.imbalance import ALL
 from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
-from strokelib.vocabulary import LOSSES, METRICS, RED
+from strokelib.vocabulary import BLUE, BROWN, GREEN, LOSSES, METRICS, ORANGE, PURPLE, RED, SKY
 
-_COLORS = ("#ca9161", "#56b4e9", "#0173b2", "#029e73", "#de8f05", "#cc78bc", "#d55e00")
-COLORS = dict(zip(LOSSES, _COLORS, strict=True))
+COLORS = dict(zip(LOSSES, (BROWN, SKY, BLUE, GREEN, ORANGE, PURPLE, RED), strict=True))
 SAMPLING = {True: "balanced patches", False: "patches as they come"}
 
 
