@@ -4,7 +4,7 @@ import torch
 
 
 def check_passes(kind) -> None:
-    """Hold a class of networks to the shape of what it gives, and to stochastic passes that go on from what is shared."""
+    """Hold a class of networks to the shape of what it gives; stochastic passes go on from what is shared."""
     torch.manual_seed(0)
     network = kind(5).eval()
     images, keys = torch.randn(2, 5, 32, 48), torch.tensor([1, 2], dtype=torch.int32)
