@@ -343,12 +343,15 @@ def test_the_sensitivity_is_made_when_asked_for(finished):
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
 
 
-def test_other_seeds_and_rt_apart_are_made_when_asked_for(finished):
+def test_what_trains_further_networks_is_made_when_asked_for(finished):
     project, _ = finished
     results = project / "results/tiny"
     for target, name, table in (
         ("seeds", "Differences averaged over training seeds", "seeds_averaged"),
         ("rt_apart", "RT taken apart", "rt_apart"),
+        ("leakage", "What folds leak", "leakage"),
+        ("imbalance", "Answers to imbalance", "imbalance"),
+        ("remarks", "The paper's remarks", "remarks"),
     ):
         told = call(project, "tools/run.py", TINY, target)
         assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
@@ -357,6 +360,9 @@ def test_other_seeds_and_rt_apart_are_made_when_asked_for(finished):
     assert (results / "rt_sm_uf_seed7/fold1/predictions.csv").exists() and (results / "rt_cascade/fold0").exists()
     assert not (results / "rt_cascade/fold1").exists(), "RT is taken apart in one fold"
     assert not (results / "rt_at_2_by_dice/fold0/network.safetensors").exists(), "it uses what was kept of rt"
+    assert (results / "rt_sm_by_slice/fold1/network.safetensors").exists(), "folds that leak are trained in full"
+    assert not (results / "loss_focal/fold1").exists(), "losses are compared in one fold"
+    assert not (results / "dropout_everywhere/fold0/network.safetensors").exists(), "it uses those of rt_sm"
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
 
 
