@@ -41,6 +41,7 @@ from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
+from strokelib.run.worlds import check_worlds
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
     "": ("Table 1", "table1.csv"),
@@ -51,6 +52,8 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "leakage": ("What folds leak", "leakage.csv"),
     "imbalance": ("Answers to imbalance", "imbalance.csv"),
     "remarks": ("The paper's remarks", "remarks.csv"),
+    "cohorts": ("Other cohorts", "cohorts.csv"),
+    "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -452,6 +455,8 @@ def main() -> int:
         check_results(settings)
         if told.target:
             check_sensitivity(settings)
+        if told.target in ("cohorts", "symmetry"):
+            check_worlds(settings, {"cohorts": "21_cohorts", "symmetry": "22_symmetry"}[told.target])
         profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")
