@@ -246,7 +246,7 @@ STAGES = {
     "22_symmetry": Stage(
         depends=(
             *("seed", "cohort.seed", "cohort.difficulty", "preprocess", "sensitivity.updates"),
-            *("further.training_seeds", "further.symmetries", "variants"),
+            *("further.training_seeds", "further.symmetries", "further.symmetry_networks", "variants"),
         ),
         reads=("worlds/{world}/scores.csv",),
         writes=(

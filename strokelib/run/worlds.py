@@ -10,8 +10,6 @@ from strokelib.run.checks import nearest, require
 from strokelib.run.settings import Cohort, Settings, check_sensitivity
 
 ROWS = ("rt", "rt_sm")  # of Table 1: without mirror images and with them
-# Shares of mirror-symmetric anatomy at which the logistic regression is fitted, besides those of further.symmetries.
-SWEPT = (0.0, 0.25, 0.5, 0.75, 1.0)
 NOTEBOOKS = ("20_another_cohort", "21_cohorts", "22_symmetry")
 
 
@@ -32,8 +30,8 @@ def worlds(settings: Settings) -> dict[str, World]:
     Returns
     -------
     {"cohort_2101": World, ...} for each of further.cohort_seeds; {"symmetry_0.50": World, ...} for each of
-    further.symmetries with networks, and for SWEPT without; and the one that the line of symmetry is found in by the
-    other kind of registration, "affine" or "rigid", at the largest of further.symmetries.
+    further.symmetries, with networks where further.symmetry_networks has it; and the one that the line of symmetry is
+    found in by the other kind of registration, "affine" or "rigid", at the largest symmetry that has networks.
 
     Worlds of symmetry have the cohort's own seed, hence its patients, strokes and noise: they pair scan by scan.
     """
@@ -43,11 +41,13 @@ def worlds(settings: Settings) -> dict[str, World]:
     known = {f"cohort_{seed}": World(seed, own) for seed in asked.cohort_seeds}
     if asked.symmetries:
         seed = settings.cohort.seed
-        for share in sorted({*asked.symmetries, *SWEPT}):
-            rows = ROWS if share in asked.symmetries else ()
+        for share in sorted(asked.symmetries):
+            rows = ROWS if share in asked.symmetry_networks else ()
             known[f"symmetry_{share:.2f}"] = World(seed, own, share, rows, voxelwise=True)
         other = "affine" if own == "rigid" else "rigid"
-        known[other] = World(seed, other, max(asked.symmetries), ROWS[1:], voxelwise=True)
+        rows = ROWS[1:] if asked.symmetry_networks else ()  # what has no mirror images needs no registration
+        largest = max(asked.symmetry_networks or asked.symmetries)
+        known[other] = World(seed, other, largest, rows, voxelwise=True)
     return known
 
 
@@ -77,7 +77,8 @@ def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
 
     Raises
     ------
-    SettingsError : scans that nobody can make anew, no world to look at, an unknown one, more folds than there are.
+    SettingsError : scans that nobody can make anew, no world to look at, an unknown one, no seed to train from, more
+        folds than there are.
     """
     require(
         settings.synthetic,
@@ -85,6 +86,7 @@ def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
         f"{settings.data.source}",
     )
     check_sensitivity(settings)
+    require(bool(settings.further.training_seeds), f"further.training_seeds of {settings.name} is empty: name one")
     known = worlds(settings)
     if notebook == "20_another_cohort":
         listed = f"must be one of {', '.join(known) or 'none'}, got {world!r}{nearest(world, known)}"
