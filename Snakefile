@@ -19,7 +19,7 @@ from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS, changes, compared, main_rows, weights
-from strokelib.run.worlds import of_cohorts, of_symmetry, worlds
+from strokelib.run.worlds import listed, worlds
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
 if NAME.endswith(".toml"):
@@ -268,7 +268,7 @@ rule rt_apart:
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule uncertainty:
-    input: reads("15_uncertainty", ["rt_sm"]), "networks/volume_interval.json", notebook=source("15_uncertainty")
+    input: reads("15_uncertainty", *compared("15_uncertainty", S)), "networks/volume_interval.json", notebook=source("15_uncertainty")
     output: writes("15_uncertainty")
     log: notebook=f"{OUT}/15_uncertainty.ipynb"
     params: code=code("15_uncertainty")
@@ -325,7 +325,7 @@ rule other_cohort:
     shell: RUN_ON_GPU + f" -r world {{wildcards.world}} && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule cohorts:
-    input: reads("21_cohorts", worlds=of_cohorts(S)), notebook=source("21_cohorts")
+    input: reads("21_cohorts", worlds=listed("21_cohorts", S)), notebook=source("21_cohorts")
     output: writes("21_cohorts")
     log: notebook=f"{OUT}/21_cohorts.ipynb"
     params: code=code("21_cohorts")
@@ -334,7 +334,7 @@ rule cohorts:
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule symmetry:
-    input: reads("22_symmetry", worlds=of_symmetry(S)), notebook=source("22_symmetry")
+    input: reads("22_symmetry", worlds=listed("22_symmetry", S)), notebook=source("22_symmetry")
     output: writes("22_symmetry")
     log: notebook=f"{OUT}/22_symmetry.ipynb"
     params: code=code("22_symmetry")

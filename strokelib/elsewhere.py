@@ -87,7 +87,7 @@ def moved(alignment: registration.Alignment, shape, shift: float, degrees: float
     alignment : of a scan
     shape : (x, y) or (x, y, slice) of the scan
     shift : of the line, in voxels toward larger x; what is mirrored moves by twice as much
-    degrees : by which the line is turned about the center of the slice
+    degrees : by which the line is turned about the center of the slice, from x toward y
 
     Returns
     -------

@@ -61,6 +61,11 @@ def of_symmetry(settings: Settings) -> list[str]:
     return [name for name in worlds(settings) if not name.startswith("cohort_")]
 
 
+def listed(notebook: str, settings: Settings) -> list[str]:
+    """Name the worlds that a notebook that is made when asked for reads; of most there are none."""
+    return {"21": of_cohorts, "22": of_symmetry}.get(notebook[:2], lambda _: [])(settings)
+
+
 def cohort_of(settings: Settings, world: World) -> Cohort:
     """Return the cohort of a world: one testing scan stands for all, which nobody predicts, and there is no series."""
     return dataclasses.replace(settings.cohort, seed=world.seed, testing_patients=1, series_cases=0)
@@ -89,8 +94,9 @@ def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
     require(bool(settings.further.training_seeds), f"further.training_seeds of {settings.name} is empty: name one")
     known = worlds(settings)
     if notebook == "20_another_cohort":
-        listed = f"must be one of {', '.join(known) or 'none'}, got {world!r}{nearest(world, known)}"
-        require(world in known, f"world {listed}")
-    key, there = ("cohort_seeds", of_cohorts) if notebook == "21_cohorts" else ("symmetries", of_symmetry)
-    if notebook != "20_another_cohort":
-        require(bool(there(settings)), f"further.{key} of {settings.name} is empty: there is nothing to look at")
+        allowed = f"must be one of {', '.join(known) or 'none'}, got {world!r}{nearest(world, known)}"
+        require(world in known, f"world {allowed}")
+    else:
+        key = "cohort_seeds" if notebook == "21_cohorts" else "symmetries"
+        there = bool(listed(notebook, settings))
+        require(there, f"further.{key} of {settings.name} is empty: there is nothing to look at")
