@@ -180,7 +180,8 @@ IMPOSSIBLE = {
     "further.remarks": {("no_remark",): "got 'no_remark'"},
     "further.cohort_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "further.training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
-    "further.symmetries": {(1.1,): "in [0, 1]", (0.5, 0.5): "a value twice"},
+    "further.symmetries": {(1.1,): "in [0, 1]", (0.0, 0.0, 0.5, 0.92): "a value twice"},
+    "further.symmetry_networks": {(0.3,): "one of further.symmetries, [0.0, 0.5, 0.92], got 0.3"},
     "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }

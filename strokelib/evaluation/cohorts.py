@@ -88,7 +88,8 @@ def mixed(each) -> Mixed:
     ValueError : fewer than two patients.
 
     Source: restricted maximum likelihood of statsmodels' MixedLM; in a balanced design, where all parts are positive,
-    it gives what the analysis of variance does.
+    it gives what the analysis of variance does. Mean and its error are those of generalized least squares with these
+    variances: the model's own error is meaningless where a part is 0.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds to load
 
@@ -117,8 +118,21 @@ def mixed(each) -> Mixed:
         variances["cohort"] = float(fitted.cov_re.iloc[0, 0]) * size**2
     variances |= {name: float(value) * size**2 for name, value in zip(model.exog_vc.names, fitted.vcomp, strict=True)}
     variances["rest"] = float(fitted.scale) * size**2
-    error = float(fitted.bse_fe.iloc[0]) * size
-    return Mixed(float(fitted.fe_params.iloc[0]) * size, error, variances, *facts, tuple(remarks))
+    return Mixed(*_weighted(each, variances), variances, *facts, tuple(remarks))
+
+
+def _weighted(each, variances) -> tuple[float, float]:
+    """Return the mean and its standard error by generalized least squares, cohorts being independent."""
+    part = {name: 0.0 if np.isnan(value) else value for name, value in variances.items()}
+    weight = total = 0.0
+    for _, own in each.groupby("cohort"):
+        same = {key: own[key].to_numpy()[:, None] == own[key].to_numpy() for key in ("seed", "patient")}
+        spread = part["cohort"] + part["training"] * same["seed"] + part["patient"] * same["patient"]
+        row = np.linalg.pinv(spread + part["rest"] * np.eye(len(own)), hermitian=True).sum(axis=0)
+        weight, total = weight + row.sum(), total + row @ own["value"].to_numpy()
+    if weight <= 0:  # nothing varies
+        return float(each["value"].mean()), 0.0
+    return float(total / weight), float(1 / np.sqrt(weight))
 
 
 def reader(found: Mixed) -> dict[str, float]:
@@ -208,7 +222,7 @@ def summary(scores, table, new: str, old: str) -> pd.DataFrame:
     Returns
     -------
     frame, a row a metric of TOLD: new, old, metric, mean, error, sd_cohort, sd_training, sd_patient, sd_rest, what
-    `reader` returns, cohorts, trainings, patients, and what `flips` counts
+    `reader` returns, cohorts, trainings, patients, remarks (of the fit), and what `flips` counts
     """
     counted, rows = flips(table).set_index(["metric", "new", "old"]), []
     for metric in TOLD:
@@ -216,6 +230,7 @@ def summary(scores, table, new: str, old: str) -> pd.DataFrame:
         row = {"new": new, "old": old, "metric": metric, "mean": found.mean, "error": found.error}
         row |= {f"sd_{name}": np.sqrt(value) for name, value in found.variances.items()} | reader(found)
         row |= {"cohorts": found.cohorts, "trainings": found.trainings, "patients": found.patients}
+        row["remarks"] = ", ".join(found.remarks)
         own = counted.loc[(metric, new, old)]
         rows.append(row | {f"flips_{name}": own[name] for name in ("pairs", "sign", "verdict", "opposite")})
     return pd.DataFrame(rows)

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from strokelib import registration
 from strokelib.evaluation import ladder, resampling, stats
+from strokelib.evaluation.remarks import MARGIN
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
@@ -131,6 +132,56 @@ def slopes(scores, metric: str, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def same(low: float, high: float, margin: float = MARGIN) -> str:
+    """Judge two ways by the 95 % interval of their difference, in which more is better.
+
+    Returns
+    -------
+    "the same" where the interval lies within the margin to both sides, else "better" or "worse" where it lies on one
+    side of 0, else "inconclusive", an undefined one included
+
+    Our choice: the margin; the rule is that of a test of equivalence (Schuirmann 1987), stricter by its 95 %.
+    """
+    if -margin < low and high < margin:
+        return "the same"
+    return "better" if low > 0 else "worse" if high < 0 else "inconclusive"
+
+
+def registrations(scores, metric: str, other: str, seed: int) -> pd.DataFrame:
+    """Hold the other registration against the settings' own on the same heads, with patients as the unit.
+
+    Parameters
+    ----------
+    scores, metric, seed : as `responses`
+    other : "affine" or "rigid", of which there is one world
+
+    Returns
+    -------
+    frame, a row per method with mirror images: method, symmetry, the columns of stats.paired_tests with the
+    registrations as new and old, detectable, and verdict of `same`
+
+    Raises
+    ------
+    ValueError : no world with the other registration, or none with the same heads and the own one.
+    """
+    aligned = scores[(scores["misfit_mm"] == 0) & (scores["misfit_deg"] == 0)]
+    share = aligned.loc[aligned["registration"] == other, "symmetry"].unique()
+    heads = aligned[aligned["symmetry"].isin(share)]
+    if heads["registration"].nunique() != 2:
+        found = sorted(heads["registration"].unique())
+        raise ValueError(f"two registrations of the same heads are compared, got {found}; run notebook 20 again")
+    (own,) = {*heads["registration"]} - {other}
+    rows = []
+    for method, _ in PAIRS:
+        both = heads[heads["variant"] == method]
+        if len(both):
+            generator = rng(seed, "registrations", method)
+            both = both.assign(variant=both["registration"])
+            rows.append(stats.paired_tests(both, metric, [(other, own)], "patient", generator).assign(method=method))
+    table = pd.concat(rows, ignore_index=True).assign(symmetry=share[0], detectable=ladder.detectable)
+    return table.assign(verdict=[same(row.low, row.high) for row in table.itertuples()])
+
+
 def place(likeness, value: float) -> float:
     """Read off the symmetry at which the phantom's scans correlate with their own flip as a scan does.
 
@@ -148,3 +199,23 @@ def place(likeness, value: float) -> float:
         return float("nan")
     rising = np.maximum.accumulate(known.to_numpy())  # more symmetry is no less likeness, but for chance
     return float(np.interp(value, rising, known.index.to_numpy(float)))
+
+
+def placed(scans, likeness) -> pd.DataFrame:
+    """Place scans, such as those of patients, on the axis of symmetry by each of their modalities.
+
+    Parameters
+    ----------
+    scans : iterable of preprocess.Preprocessed
+    likeness : frame, mean correlation of the phantom's scans, a row a modality, a column a symmetry
+
+    Returns
+    -------
+    frame, a row a modality : scans, correlation (mean with its own flip), symmetry (of `place`)
+    """
+    found = pd.DataFrame([own_flip(scan) for scan in scans])
+    rows = [
+        {"modality": name, "scans": int(found[name].count()), "correlation": found[name].mean()}
+        for name in likeness.index.intersection(found.columns, sort=False)
+    ]
+    return pd.DataFrame([row | {"symmetry": place(likeness.loc[row["modality"]], row["correlation"])} for row in rows])

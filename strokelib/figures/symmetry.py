@@ -43,15 +43,17 @@ def dose(table, metrics, other: str, label: str):
 
 
 @styled
-def misfits(table, label: str):
+def misfits(table, other: str, label: str):
     """Draw the gain of the logistic regression in DSC against how far the line of symmetry is off, a line a symmetry.
 
     Parameters
     ----------
     table : frame of symmetry.responses
+    other : the registration that is left out
     """
-    require_columns(table, "symmetry", "misfit_mm", "misfit_deg", "new", "metric", "mean_difference", "low", "high")
-    rows = table[(table["new"] == "logistic_sm") & (table["metric"] == "dsc")]
+    require_columns(table, "symmetry", "registration", "misfit_mm", "misfit_deg", "new")
+    require_columns(table, "metric", "mean_difference", "low", "high")
+    rows = table[(table["new"] == "logistic_sm") & (table["metric"] == "dsc") & (table["registration"] != other)]
     fig, axes = panels(1, 2, 10, 3.6, share_y=True)
     shares = sorted(rows["symmetry"].unique())
     for ax, (column, still, words) in zip(
@@ -95,8 +97,6 @@ def likeness(table, label: str):
         means = own.groupby("symmetry")["correlation"].mean()
         ax.plot(means.index, means, "o-", color="black", markersize=4, linewidth=1)
         ax.set_title(name)
+        ax.set(xlabel="symmetry")
     axes[0, 0].set_ylabel("correlation with its own flip")
-    fig.supxlabel("share of mirror-symmetric anatomy")
-    fig = finish(fig, "", "")
-    fig.suptitle(f"dots: scans, black: means · {label}", x=0.995, ha="right", fontsize=8, color="0.35")
-    return fig
+    return finish(fig, label, "symmetry: share of mirror-symmetric anatomy; dots: scans, black: means")

@@ -251,7 +251,7 @@ STAGES = {
         reads=("worlds/{world}/scores.csv",),
         writes=(
             *("symmetry_metrics.csv", *_figures("symmetry.csv", "symmetry_slopes.csv", "symmetry.png")),
-            *_figures("misfit.png", "likeness.png"),
+            *_figures("symmetry_registration.csv", "misfit.png", "likeness.png"),
         ),
     ),
 }
