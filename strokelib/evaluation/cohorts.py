@@ -112,7 +112,10 @@ def mixed(each) -> Mixed:
         model = MixedLM.from_formula(
             "value ~ 1", frame, groups="cohort", vc_formula=parts or None, re_formula="1" if cohorts > 1 else "0"
         )
-        fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        try:
+            fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        except np.linalg.LinAlgError:  # the gradient fails where a variance grows beyond bounds
+            fitted = model.fit(reml=True, method=["powell"])
     remarks += sorted({type(each.message).__name__ for each in caught})
     if cohorts > 1:
         variances["cohort"] = float(fitted.cov_re.iloc[0, 0]) * size**2
