@@ -79,3 +79,73 @@ def test_differences_pair_scans_and_average_a_patients_own():
     scores = pd.DataFrame(rows, columns=["variant", "case", "patient", "dsc"]).assign(cohort=1, seed=7)
     (row,) = cohorts.differences(scores, "dsc", "rt_sm", "rt").itertuples()
     assert (row.patient, row.value) == ("a", pytest.approx(0.2))
+
+
+def test_without_a_difference_between_cohorts_the_error_is_that_of_all_patients():
+    """The model's own error is none where a variance is 0."""
+    rows = [(c, 7, f"p{p}", float(value)) for c in (1, 2) for p, value in enumerate((1, 2, 3, 4, 5))]
+    frame = pd.DataFrame(rows, columns=["cohort", "seed", "patient", "value"])
+    found = cohorts.mixed(frame)
+    assert found.variances["cohort"] == pytest.approx(0, abs=1e-4) and found.mean == pytest.approx(3)
+    spread = 20 / 9  # of ten values about one mean
+    assert found.variances["rest"] == pytest.approx(spread, rel=0.01)
+    assert found.error == pytest.approx(np.sqrt(spread / 10), rel=0.01)
+
+
+def test_one_training_a_cohort_leaves_trainings_and_patients_untold():
+    sizes = (5, 1, 12)
+    frame = balanced(np.random.default_rng(2), sizes=sizes)
+    found, means = cohorts.mixed(frame), frame.groupby("cohort")["value"].mean()
+    assert np.isnan([found.variances["training"], found.variances["patient"]]).all()
+    within = frame.groupby("cohort")["value"].var().mean()
+    assert found.variances["rest"] == pytest.approx(within, rel=0.01)
+    assert found.variances["cohort"] == pytest.approx(means.var() - within / 12, rel=0.01)
+    assert found.error == pytest.approx(means.std() / np.sqrt(5), rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("varied", [{}, {"cohort": 0.0, "training": 0.0, "patient": 0.0}])
+def test_a_handful_of_patients_has_a_mean_and_an_error(seed, varied):
+    frame = balanced(np.random.default_rng(seed), sizes=(2, 1, 2), **varied)
+    found = cohorts.mixed(frame)
+    values = frame["value"]
+    assert values.min() <= found.mean <= values.max() and 0 <= found.error <= np.ptp(values) + 1e-9
+
+
+def test_what_does_not_vary_has_no_error():
+    frame = balanced(np.random.default_rng(0), 0.0, 0.0, 0.0, 0.0, sizes=(2, 1, 3))
+    found = cohorts.mixed(frame)
+    assert (found.mean, found.error) == (pytest.approx(5), pytest.approx(0, abs=1e-6))
+
+
+def test_a_single_patient_is_refused():
+    with pytest.raises(ValueError, match="needs two patients"):
+        cohorts.mixed(balanced(np.random.default_rng(0), sizes=(2, 2, 1)))
+
+
+def test_a_summary_says_what_the_fit_warned_of_and_how_often_readers_differ():
+    rng = np.random.default_rng(5)
+    rows = [
+        {"cohort": c, "seed": 7, "variant": name, "case": p, "patient": f"p{p}", **dict.fromkeys(cohorts.TOLD, value)}
+        for c in (1, 2) for p in range(6) for name, value in (("rt", rng.random()), ("rt_sm", rng.random()))
+    ]  # fmt: skip
+    scores = pd.DataFrame(rows)
+    told = cohorts.verdicts(scores, [("rt_sm", "rt")], 2018)
+    assert len(told) == 2 * len(cohorts.TOLD) and {*told.verdict} <= {"higher", "lower", "inconclusive"}
+    found = cohorts.summary(scores, told, "rt_sm", "rt")
+    assert [*found.metric] == [*cohorts.TOLD] and (found.flips_pairs == 1).all() and (found.honest > found.usual).all()
+    assert found.remarks.map(type).eq(str).all()
+    assert "over 2 cohorts" in cohorts.in_words(next(found.itertuples()))
+
+
+def test_one_fold_chooses_its_pair_for_itself():
+    from test_voxelwise import scan
+
+    from strokelib.run.settings import load_settings
+
+    how = load_settings("demo").postprocess
+    scans = [scan(n) for n in range(2)]
+    maps = [(each, each.lesion.astype(np.float32)) for each in scans]
+    judged = cohorts.judge(maps, {each.number: 0 for each in scans}, how)
+    assert sorted(judged["case"]) == sorted(each.number for each in scans) and (judged.fold == 0).all()
+    assert (judged.dsc == 1).all() and judged[["threshold", "min_lesion_voxels"]].drop_duplicates().shape[0] == 1
