@@ -92,6 +92,18 @@ def test_without_a_difference_between_cohorts_the_error_is_that_of_all_patients(
     assert found.error == pytest.approx(np.sqrt(spread / 10), rel=0.01)
 
 
+def test_cohorts_alike_but_not_equal_have_the_mean_and_spread_of_all_patients():
+    """Cohorts of unequal size whose means lie closer than patients let them: the part of cohorts is 0."""
+    values = {1: (-4.0, 1.0, 6.0, 5.0), 2: (-3.0, 2.0, 7.0, 0.0, 4.5, 2.5)}
+    rows = [(c, 7, f"p{p}", value) for c, own in values.items() for p, value in enumerate(own)]
+    frame = pd.DataFrame(rows, columns=["cohort", "seed", "patient", "value"])
+    found, spread = cohorts.mixed(frame), frame["value"].var()
+    assert found.variances["cohort"] == pytest.approx(0, abs=1e-3)
+    assert found.mean == pytest.approx(frame["value"].mean(), abs=0.01)
+    assert found.variances["rest"] == pytest.approx(spread, rel=0.01)
+    assert found.error == pytest.approx(np.sqrt(spread / 10), rel=0.01)
+
+
 def test_one_training_a_cohort_leaves_trainings_and_patients_untold():
     sizes = (5, 1, 12)
     frame = balanced(np.random.default_rng(2), sizes=sizes)

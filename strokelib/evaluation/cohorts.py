@@ -121,21 +121,30 @@ def mixed(each) -> Mixed:
         variances["cohort"] = float(fitted.cov_re.iloc[0, 0]) * size**2
     variances |= {name: float(value) * size**2 for name, value in zip(model.exog_vc.names, fitted.vcomp, strict=True)}
     variances["rest"] = float(fitted.scale) * size**2
-    return Mixed(*_weighted(each, variances), variances, *facts, tuple(remarks))
+    mean, error, factor = _weighted(each, variances)
+    variances = {name: value * factor for name, value in variances.items()}
+    return Mixed(mean, error, variances, *facts, tuple(remarks))
 
 
-def _weighted(each, variances) -> tuple[float, float]:
-    """Return the mean and its standard error by generalized least squares, cohorts being independent."""
+def _weighted(each, variances) -> tuple[float, float, float]:
+    """Return the mean and its standard error by generalized least squares, and what the variances are off by.
+
+    Cohorts are independent. The factor is 1 where the fit found its mean, which it misses where a part is 0.
+    """
     part = {name: 0.0 if np.isnan(value) else value for name, value in variances.items()}
-    weight = total = 0.0
+    weight = total = square = 0.0
     for _, own in each.groupby("cohort"):
+        values = own["value"].to_numpy()
         same = {key: own[key].to_numpy()[:, None] == own[key].to_numpy() for key in ("seed", "patient")}
         spread = part["cohort"] + part["training"] * same["seed"] + part["patient"] * same["patient"]
-        row = np.linalg.pinv(spread + part["rest"] * np.eye(len(own)), hermitian=True).sum(axis=0)
-        weight, total = weight + row.sum(), total + row @ own["value"].to_numpy()
+        inverse = np.linalg.pinv(spread + part["rest"] * np.eye(len(own)), hermitian=True)
+        weight, total = weight + inverse.sum(), total + inverse.sum(axis=0) @ values
+        square += values @ inverse @ values
     if weight <= 0:  # nothing varies
-        return float(each["value"].mean()), 0.0
-    return float(total / weight), float(1 / np.sqrt(weight))
+        return float(each["value"].mean()), 0.0, 1.0
+    mean = total / weight
+    factor = max(0.0, square - mean * total) / (len(each) - 1)
+    return float(mean), float(np.sqrt(factor / weight)), float(factor)
 
 
 def reader(found: Mixed) -> dict[str, float]:
