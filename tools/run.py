@@ -60,6 +60,14 @@ TOLD = {  # of long tables, which rows and columns are printed
     "leakage": ("metric == 'dsc' and unit == 'patient' and group == 'all patients'", ["scheme", "n", *CHANGE]),
     "imbalance": ("metric == 'dsc'", ["loss", "balanced", "mean", "low", "high", "mean_difference", "p_holm"]),
     "remarks": ("verdict == verdict", ["remark", "section", "verdict"]),
+    "cohorts": (
+        "cohorts > 0",
+        ["metric", "mean", "error", "usual", "honest", "detectable", "flips_sign", "flips_verdict"],
+    ),
+    "symmetry": (
+        "metric == 'dsc' and misfit_mm == 0 and misfit_deg == 0",
+        ["new", "old", "symmetry", "registration", "n", "mean_difference", "low", "high", "p", "detectable"],
+    ),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
