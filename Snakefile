@@ -7,6 +7,7 @@ the settings they name; not when its prose has. Every executed notebook stays in
 one, too: it is the log.
 """
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import VARIANTS, changes, compared, main_rows, weights
+from strokelib.run.worlds import listed, worlds
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
 if NAME.endswith(".toml"):
@@ -60,6 +62,8 @@ def code(name):
     """What else a notebook runs again for: its code, with what that imports, and the settings it is declared to use."""
     if "variant" in stages.STAGES[name].depends:
         return lambda wildcards: stage_digest(name, S, wildcards.variant)
+    if "world" in stages.STAGES[name].depends:
+        return lambda wildcards: stage_digest(name, S, world=wildcards.world)
     return stage_digest(name, S)
 
 
@@ -69,9 +73,10 @@ def files(paths):
     return [f"{OUT}/{path}" for path in dict.fromkeys([*paths, *(stages.manifest(stages.maker(p), p) for p in paths)])]
 
 
-def reads(name, variants=(), folds=S.folds.count):
-    """What a notebook is declared to read, of these variants in the first so many folds."""
-    return list(dict.fromkeys(expand(files(stages.STAGES[name].reads), variant=variants, fold=range(folds))))
+def reads(name, variants=(), folds=S.folds.count, worlds=()):
+    """What a notebook is declared to read, of these variants in the first so many folds, or of these worlds."""
+    paths = files(stages.STAGES[name].reads)
+    return list(dict.fromkeys(expand(paths, variant=variants, fold=range(folds), world=worlds)))
 
 
 def writes(name):
@@ -263,7 +268,7 @@ rule rt_apart:
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule uncertainty:
-    input: reads("15_uncertainty", ["rt_sm"]), "networks/volume_interval.json", notebook=source("15_uncertainty")
+    input: reads("15_uncertainty", *compared("15_uncertainty", S)), "networks/volume_interval.json", notebook=source("15_uncertainty")
     output: writes("15_uncertainty")
     log: notebook=f"{OUT}/15_uncertainty.ipynb"
     params: code=code("15_uncertainty")
@@ -307,4 +312,32 @@ rule remarks:
     params: code=code("19_remarks")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule other_cohort:
+    input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("20_another_cohort")
+    output: writes("20_another_cohort")
+    log: notebook=f"{OUT}/worlds/{{world}}/20_another_cohort.ipynb"
+    params: code=code("20_another_cohort")
+    wildcard_constraints: world="|".join(map(re.escape, worlds(S))) or "none"
+    threads: S.threads
+    resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(12)
+    shell: RUN_ON_GPU + f" -r world {{wildcards.world}} && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule cohorts:
+    input: reads("21_cohorts", worlds=listed("21_cohorts", S)), notebook=source("21_cohorts")
+    output: writes("21_cohorts")
+    log: notebook=f"{OUT}/21_cohorts.ipynb"
+    params: code=code("21_cohorts")
+    threads: S.threads
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule symmetry:
+    input: reads("22_symmetry", worlds=listed("22_symmetry", S)), notebook=source("22_symmetry")
+    output: writes("22_symmetry")
+    log: notebook=f"{OUT}/22_symmetry.ipynb"
+    params: code=code("22_symmetry")
+    threads: S.threads
+    resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

@@ -2,20 +2,20 @@
 
 A room imports only from rooms named before it:
 
-    run.runtime, run.paths, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.digest,
-    run.stages, run.provenance, run.notebook, run.private, nifti, facts, layouts, patients, units, cases, isles2024,
-    slabs, folds, unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient,
+    run.runtime, run.paths, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.worlds,
+    run.digest, run.stages, run.provenance, run.notebook, run.private, nifti, facts, layouts, patients, units, cases,
+    isles2024, slabs, folds, unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient,
     phantom.pathology, phantom.scan, phantom.cohort, phantom.truth, warp, registration, plausibility, preprocess, stack,
     run.results, patches, network, whole_decoder, bare_decoder, packed, losses, metrics, voxelwise, inference,
-    optimizer, hardware, steps, validation, training, crossvalidation, postprocess, evaluation.optimum,
+    optimizer, hardware, steps, validation, training, crossvalidation, elsewhere, postprocess, evaluation.optimum,
     evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary, evaluation.stats,
     evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement, evaluation.ranking,
     evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, evaluation.ladder,
     evaluation.conformal, evaluation.uncertainty, submission, evaluation.published, evaluation.entries,
-    evaluation.leakage, evaluation.remarks, evaluation.imbalance, own.scan, own.quantities, own.registry, own.volumes,
-    own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume, own.dicom,
-    own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort, figures.comparisons,
-    figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published, figures.remarks,
-    figures.report, figures.scans, figures.scores, figures.training, figures.trust, figures.viewer, own.viewer,
-    figures.uncertainty, own.output, figures.leakage
+    evaluation.leakage, evaluation.remarks, evaluation.cohorts, evaluation.symmetry, evaluation.imbalance, own.scan,
+    own.quantities, own.registry, own.volumes, own.grid, own.series, own.checks, own.arrival, own.dicom_files,
+    own.dicom_volume, own.dicom, own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort,
+    figures.cohorts, figures.symmetry, figures.comparisons, figures.imbalance, figures.ladder, figures.mosaic,
+    figures.network, figures.published, figures.remarks, figures.report, figures.scans, figures.scores,
+    figures.training, figures.trust, figures.viewer, own.viewer, figures.uncertainty, own.output, figures.leakage
 """

@@ -179,8 +179,7 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
     Our choice: the normalization, on which the paper is silent, and the treatment of voxels in one
     of the two masks only.
     """
-    images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
-    mask = check_case(case)
+    name, mask = f"case_{case.number}", check_case(case)
     head = modalities.head(case.modalities)
     try:
         alignment = registration.align_flipped(np.float32(case.head), kind, device, MODALITIES[head].head)
@@ -188,6 +187,21 @@ def preprocess_case(case, kind: str = "rigid", device: str = "auto") -> Preproce
         raise CaseError(
             f"{name}: the {head} cannot be aligned with its mirror image ({error}); check the file"
         ) from error
+    return _aligned(case, mask, alignment, device)
+
+
+def preprocess_aligned(case, alignment: registration.Alignment, device: str = "auto") -> Preprocessed:
+    """Do what `preprocess_case` does with an alignment that is known, such as one moved off its place.
+
+    Raises
+    ------
+    CaseError : `check_case` refuses the scan.
+    """
+    return _aligned(case, check_case(case), alignment, device)
+
+
+def _aligned(case, mask, alignment, device: str) -> Preprocessed:
+    images, name = np.asarray(case.images, dtype=np.float32), f"case_{case.number}"
     mirrored = registration.mirror(images, alignment, device)
     mirrored_mask = brain_mask(mirrored[modalities.maps(case.modalities)])
 
@@ -237,14 +251,23 @@ def save_preprocessed(path, p: Preprocessed) -> str:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"a preprocessed scan is written as .npz, got {path}")
-    values = {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
-    arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
+    arrays = _arrays(p)
     runtime.write_whole(path, lambda temporary: np.savez(temporary, **arrays))
-    contents = hashlib.sha256()
+    return contents_sha256(p)
+
+
+def contents_sha256(p: Preprocessed) -> str:
+    """Return the sha256 of names, types, shapes and values of the arrays of a preprocessed scan, in hexadecimal."""
+    contents, arrays = hashlib.sha256(), _arrays(p)
     for name in sorted(arrays):
         contents.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
         contents.update(arrays[name].tobytes())
     return contents.hexdigest()
+
+
+def _arrays(p: Preprocessed) -> dict[str, np.ndarray]:
+    values = {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
 
 def load_preprocessed(path) -> Preprocessed:

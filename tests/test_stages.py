@@ -6,13 +6,15 @@ import json
 import re
 
 import pytest
+from test_settings import tool
 
 from strokelib.run import stages
 from strokelib.run.digest import cells
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.stages import STAGES
-from strokelib.run.variants import CHANGES, VARIANTS, apart, main_rows
+from strokelib.run.variants import ASKED, CHANGES, VARIANTS, apart, compared, main_rows
+from strokelib.run.worlds import listed
 
 each_stage = pytest.mark.parametrize("name", sorted(STAGES))
 
@@ -69,20 +71,23 @@ def test_a_notebook_declares_every_section_of_the_settings_that_its_own_code_nam
 @each_stage
 def test_a_declared_key_is_one_of_the_settings(name):
     known = {*stages.flat(dataclasses.asdict(load_settings("demo")))}
-    known |= {key.split(".")[0] for key in known} | {"variant", "variants", "changes"}
+    known |= {key.split(".")[0] for key in known} | {"variant", "variants", "changes", "world"}
     assert {*STAGES[name].depends} <= known
 
 
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19"}),
-        ({"training__dropout": 0.3}, {"04", "05", "19"}),
-        ({"postprocess__thresholds": (0.5,)}, {"06", "09", "10", "11", "12", "13", "17", "18", "19"}),
-        ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19"}),
-        ({"preprocess__registration": "affine"}, {"02"}),
+        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20"}),
+        ({"training__dropout": 0.3}, {"04", "05", "19", "20"}),
+        ({"postprocess__thresholds": (0.5,)}, {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20"}),
+        ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19", "20"}),
+        ({"preprocess__registration": "affine"}, {"02", "20", "22"}),
         ({"sensitivity__changes": ("patch_32",)}, {"09", "18", "19"}),
-        ({"cohort__difficulty": "easy"}, {"01", "13"}),
+        ({"further__cohort_seeds": (2101,)}, {"21"}),  # of other cohorts nothing is made again
+        ({"further__symmetries": (0.0, 0.92)}, {"22"}),
+        ({"further__training_seeds": (7,)}, {"20", "21", "22"}),
+        ({"cohort__difficulty": "easy"}, {"01", "13", "20", "22"}),
         ({"drawing__colors": "colorblind"}, {"06", "08", "13"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
         ({"compute__portable": True}, {name[:2] for name in STAGES}),
@@ -97,7 +102,8 @@ def test_a_change_of_the_settings_concerns_the_notebooks_that_declare_it(changed
     other = replaced(settings, **changed)
 
     def values(which):
-        return {name: stages.depends(name, which, "rt" if name[:2] == "05" else "") for name in STAGES}
+        own = {"05_crossvalidation": {"variant": "rt"}, "20_another_cohort": {"world": "cohort_2101"}}
+        return {name: stages.depends(name, which, **own.get(name, {})) for name in STAGES}
 
     before, after = values(settings), values(other)
     assert {name[:2] for name in STAGES if before[name] != after[name]} == reruns
@@ -128,7 +134,7 @@ def test_who_passes_scans_through_a_network_depends_on_its_code_and_no_one_else(
     for name, reruns in (("narrow", {"rt"}), ("network", {*VARIANTS} - {"rt"})):
         code(name, "WIDTH = 2")
         after = values()
-        expected = reruns | {"07_leaderboard_submission", "15_uncertainty"}
+        expected = reruns | {"07_leaderboard_submission", "15_uncertainty", "20_another_cohort"}
         assert {key for key in before if before[key] != after[key]} == expected
         code(name, "WIDTH = 1")
 
@@ -148,6 +154,7 @@ def test_a_change_that_no_settings_name_concerns_nothing(monkeypatch):
         ("preprocessed/TESTING/case_3.npz", stages.SCAN, "02_preprocessing.manifest.json"),
         ("figures/fig3.png", "figures/fig3.png", "figures/05_crossvalidation.manifest.json"),
         ("choice.csv", "choice.csv", "06_ablations.manifest.json"),
+        ("worlds/affine/scores.csv", "worlds/{world}/scores.csv", "worlds/affine/20_another_cohort.manifest.json"),
         ("figures/worst.png", "figures/worst.png", "figures/08_errors_and_uncertainty.manifest.json"),
     ],
 )
@@ -182,6 +189,26 @@ def test_what_makes_the_files_of_a_run_is_named(name, variant, expected):
     if "seed" in variant:
         settings = dataclasses.replace(settings, sensitivity=dataclasses.replace(settings.sensitivity, seeds=(7,)))
     assert stages.command(settings, variant) == expected
+
+
+def test_what_is_made_when_asked_for_has_a_target_and_says_what_it_reads():
+    settings, targets = load_settings("demo"), tool("run").TARGETS
+    assert {*ASKED.values()} == {*targets} - {""} and {*ASKED} <= {*STAGES}
+    read = {name for name in ASKED if any("{variant}" in path for path in STAGES[name].reads)}
+    assert {name for name in ASKED if compared(name, settings)[0]} == read
+    assert {name for name in ASKED if listed(name, settings)} == {"21_cohorts", "22_symmetry"}
+    with pytest.raises(KeyError):
+        compared("06_ablations", settings)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ASKED.values():
+        assert re.search(rf"^{target.replace('_', '-')}: .*\n.* tools/run.py \$\(SETTINGS\) {target}$", makefile, re.M)
+
+
+@pytest.mark.parametrize(
+    ("world", "target"), [("cohort_2101", "cohorts"), ("symmetry_0.50", "symmetry"), ("affine", "symmetry")]
+)
+def test_what_makes_another_cohort_is_named(world, target):
+    assert stages.command(load_settings("demo"), world=world) == f"make {target} SETTINGS=demo"
 
 
 def test_what_rt_apart_alone_predicts_is_made_by_it():

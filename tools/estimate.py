@@ -23,6 +23,7 @@ from strokelib.run.digest import digest
 from strokelib.run.provenance import processor
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS, main_rows, method, weights
+from strokelib.run.worlds import worlds
 
 SIDE = 64  # of the patches that are timed
 STEPS = 4  # timed one after the other; the median counts
@@ -32,6 +33,7 @@ BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
 # Seconds of other notebooks in the demo, on a core whose training step takes STEP_S; the first go by slices.
 BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "trust": 20}
 BY_SLICES_S |= {"sensitivity": 50}
+VOXELWISE_S = 60  # of the demo's training scans, which all fits of the logistic regression of notebook 20 take
 ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
 DEMO_SLICES, STEP_S = 142, 0.75
@@ -115,24 +117,34 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     stopping = sampled / (counts - 1)  # patches of a fold
     watched = min(how.stopping_batches * how.batch_size or stopping, stopping) + how.statistics_batches * how.batch_size
     rows = main_rows(settings)
+
+    def fold(row, updates: int) -> float:
+        """Train and predict one fold of a row."""
+        size = (row.patch_size / SIDE) ** 2
+        each = how.validate_every or sampled // how.batch_size
+        validations = row.networks * math.ceil(updates // row.networks / each)
+        judged = (watched * size + BOX * slices["TRAINING"] / counts) * speed.patch
+        mapped = swept * slices["TRAINING"] / counts * speed.patch * size * row.networks
+        mistaken = swept * slices["TRAINING"] * speed.patch * size * (row.networks - 1)
+        return updates * speed.step * size + validations * judged + mapped + mistaken
+
     for name in rows:
         row, made = method(name, settings)
         if weights(name, settings) == name:
-            size = (row.patch_size / SIDE) ** 2
-            steps = made.training.max_updates * speed.step * size
-            validations = row.networks * math.ceil(
-                made.training.max_updates // row.networks / (how.validate_every or sampled // how.batch_size)
-            )
-            judged = (watched * size + BOX * slices["TRAINING"] / counts) * speed.patch
-            mapped = swept * slices["TRAINING"] / counts * speed.patch * size * row.networks
-            mistaken = swept * slices["TRAINING"] * speed.patch * size * (row.networks - 1)
-            trained.append(BEGIN_S + steps + validations * judged + mapped + mistaken)
+            trained.append(BEGIN_S + fold(row, made.training.max_updates))
     seconds = {"train": sum(trained) / len(trained)}
     seconds["predict"] = BEGIN_S + swept * slices["TRAINING"] / counts * speed.filtered
     seconds["leaderboard"] = 3 * BEGIN_S + swept * slices["TESTING"] * speed.patch * counts
     share = sum(slices.values()) / DEMO_SLICES
     seconds |= {rule: BEGIN_S + each * share for rule, each in BY_SLICES_S.items()} | ALWAYS_S
     jobs = {rule: 1 for rule in seconds if rule != "sensitivity"}
+    if made := worlds(settings).values():  # each in one notebook, on average
+        share, asked = slices["TRAINING"] / DEMO_SLICES, settings.sensitivity
+        times = asked.folds * len(settings.further.training_seeds)
+        networks = times * sum(fold(VARIANTS[row], asked.updates) for world in made for row in world.rows)
+        fits = VOXELWISE_S * share * sum(world.voxelwise for world in made)
+        scans = share * (BY_SLICES_S["cohort"] + BY_SLICES_S["preprocess"])
+        seconds["other_cohort"] = BEGIN_S + scans + (networks + fits) / len(made)
     jobs |= {"train": len(trained) * counts, "predict": (len(rows) - len(trained)) * counts}
     return seconds, jobs
 

@@ -23,10 +23,10 @@ from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
-from strokelib.run.variants import compared, main_rows, method, weights
+from strokelib.run.variants import ASKED, compared, main_rows, method, weights
+from strokelib.run.worlds import NOTEBOOKS, listed
 from strokelib.vocabulary import MONITORS
 
-CHAPTERS = ("09_sensitivity", "11_seeds", "12_rt_apart", "17_leakage", "18_imbalance", "19_remarks")
 PART_BYTES = 15 * 2**20  # of a packed file
 CHECKED_EVERY = 64  # steps between two looks at the clock
 TOLD_EVERY_S = 30
@@ -138,7 +138,8 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     Parameters
     ----------
     path : the settings as the notebooks take them: a name in configs/, or the whole path of a file
-    chapters : whether those of CHAPTERS are made, too, which a run makes only when asked for
+    chapters : whether those of ASKED are made, too, which a run makes only when asked for; not of cohorts where there
+        are none
     """
     until, results = time.monotonic() + seconds, settings.results
 
@@ -155,7 +156,7 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
     scans = [preprocess.load_preprocessed(file) for file in files]
     counts = dict.fromkeys(main_rows(settings), settings.folds.count)
-    asked = [notebook for notebook in stages.STAGES if chapters and notebook in CHAPTERS]
+    asked = [name for name in ASKED if chapters and (name not in NOTEBOOKS or listed(name, settings))]
     for names, folds in (compared(notebook, settings) for notebook in asked):
         counts |= {name: max(folds, counts.get(name, 0)) for name in names}
     networks = {}
@@ -175,6 +176,13 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
             if not is_made(settings, f"{home}/predictions.csv"):
                 saved = results / home / "05_crossvalidation.ipynb"
                 execute("05_crossvalidation", saved, settings=path, variant=name, fold=fold, device=device.type)
+    for world in dict.fromkeys(name for notebook in asked for name in listed(notebook, settings)):
+        if time.monotonic() > until:
+            print(f"out of time before the cohort {world}; the next piece goes on", flush=True)
+            return False
+        if not is_made(settings, f"worlds/{world}/scores.csv"):
+            saved = results / "worlds" / world / "20_another_cohort.ipynb"
+            execute("20_another_cohort", saved, settings=path, world=world, device=device.type)
     rest = ("03_sampling", "04_model", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
     for notebook in (*rest, "10_trust", "14_published_numbers", *asked, "00_overview"):
         once(notebook)
@@ -194,8 +202,9 @@ def pack(settings: Settings, folder: Path, chapters: bool = False) -> list[Path]
     whole = [p for p in sorted(results.rglob("network*.safetensors")) if not any(word in p.name for word in other)]
     begun = sorted(results.rglob("*.checkpoint.safetensors"))
     checkpoints = [p for p in begun if p.with_name(p.name.replace(".checkpoint", "")) not in whole]
+    small = [p for p in small if not {"preprocessed", "scans"} & {*p.relative_to(results).parts}]
     groups, room = [], 0
-    for path in [*(p for p in small if "preprocessed" not in p.parts), *whole, *checkpoints]:
+    for path in [*small, *whole, *checkpoints]:
         size = path.stat().st_size + 1024
         if not groups or size > room:
             groups.append([])

@@ -32,11 +32,10 @@ from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, load_settings
-from strokelib.run.variants import method
+from strokelib.run.variants import ASKED, method
 
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
 LATER = range(9, 100)  # numbers of notebooks that a run may have besides
-ASKED = tuple(name for name in stages.STAGES if name[:2] in ("09", "11", "12", "15", "17", "18", "19"))
 MANIFEST = ".manifest.json"
 MOST_BYTES = 1_000_000  # of a table behind others
 PAIR = ["threshold", "min_lesion_voxels"]

@@ -41,6 +41,7 @@ from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
+from strokelib.run.worlds import check_worlds
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
     "": ("Table 1", "table1.csv"),
@@ -51,12 +52,22 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "leakage": ("What folds leak", "leakage.csv"),
     "imbalance": ("Answers to imbalance", "imbalance.csv"),
     "remarks": ("The paper's remarks", "remarks.csv"),
+    "cohorts": ("Other cohorts", "cohorts.csv"),
+    "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
     "leakage": ("metric == 'dsc' and unit == 'patient' and group == 'all patients'", ["scheme", "n", *CHANGE]),
     "imbalance": ("metric == 'dsc'", ["loss", "balanced", "mean", "low", "high", "mean_difference", "p_holm"]),
     "remarks": ("verdict == verdict", ["remark", "section", "verdict"]),
+    "cohorts": (
+        "cohorts > 0",
+        ["metric", "mean", "error", "usual", "honest", "detectable", "flips_sign", "flips_verdict"],
+    ),
+    "symmetry": (
+        "metric == 'dsc' and misfit_mm == 0 and misfit_deg == 0",
+        ["new", "old", "symmetry", "registration", "n", "mean_difference", "low", "high", "p", "detectable"],
+    ),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
@@ -452,6 +463,8 @@ def main() -> int:
         check_results(settings)
         if told.target:
             check_sensitivity(settings)
+        if told.target in ("cohorts", "symmetry"):
+            check_worlds(settings, {"cohorts": "21_cohorts", "symmetry": "22_symmetry"}[told.target])
         profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from strokelib.cases import hidden_truth
-from strokelib.phantom.patient import KNOBS
+from strokelib.phantom.patient import KNOBS, Knobs
 from strokelib.phantom.scan import FRAME_S, CasePlan, draw_scan, plan_cohort
 from strokelib.run.digest import digest
 from strokelib.run.runtime import write_whole
@@ -34,13 +34,15 @@ made these files.
 """
 
 
-def make_cohort(root, cohort: Cohort) -> None:
+def make_cohort(root, cohort: Cohort, knobs: Knobs | None = None) -> None:
     """Write a cohort in the ISLES 2018 layout; return at once if it is already there.
 
     Writes TRAINING/case_N and TESTING/case_N (without the label), phantom.json (last), LICENSE.txt,
     and .truth/ with testing_ot/case_N.nii.gz and <split>_case_N.npz: f, core, G, W, midline,
     yaw_deg, aif, record. An interrupted call goes on where it was; another cohort that this
     function made in `root` is replaced.
+
+    `knobs` stand in place of those of cohort.difficulty; such a cohort is another one, which replaces what was there.
 
     With `cohort.jobs` > 1 processes are spawned: notebooks may call this anywhere, a script must
     call it under its `__main__` guard. The files do not depend on jobs.
@@ -50,29 +52,29 @@ def make_cohort(root, cohort: Cohort) -> None:
     ValueError : `root` holds scans that this function did not write, or the cohort cannot be
         planned.
     """
-    for _ in iter_cohort(root, cohort):
+    for _ in iter_cohort(root, cohort, knobs):
         pass
 
 
-def iter_cohort(root, cohort: Cohort):
+def iter_cohort(root, cohort: Cohort, knobs: Knobs | None = None):
     """Do what `make_cohort` does, and yield (scans done, scans in all) after every scan."""
-    root, plans = Path(root), plan_cohort(cohort)
-    if finished(root, cohort):
+    root, plans, knobs = Path(root), plan_cohort(cohort), knobs or KNOBS[cohort.difficulty]
+    if finished(root, cohort, knobs):
         yield len(plans), len(plans)
         return
-    _claim(root, cohort)
+    _claim(root, cohort, knobs)
     left = [p for p in plans if not _complete(root, p)]
     done = len(plans) - len(left)
     if cohort.jobs == 1 or len(left) < 2:
         for plan in left:
-            _write_case(root, cohort, plan)
+            _write_case(root, cohort, knobs, plan)
             done += 1
             yield done, len(plans)
     else:
         context = multiprocessing.get_context("spawn")
         pool = concurrent.futures.ProcessPoolExecutor(min(cohort.jobs, len(left)), context, _end_with_parent)
         try:
-            waiting = [pool.submit(_write_case, root, cohort, plan) for plan in left]
+            waiting = [pool.submit(_write_case, root, cohort, knobs, plan) for plan in left]
             for future in concurrent.futures.as_completed(waiting):
                 future.result()
                 done += 1
@@ -85,9 +87,9 @@ def iter_cohort(root, cohort: Cohort):
     summary = {
         "note": "synthetic cohort, no patient data",
         "version": VERSION,
-        "digest": cohort_digest(cohort),
+        "digest": cohort_digest(cohort, knobs),
         "cohort": settings,
-        "knobs": dataclasses.asdict(KNOBS[cohort.difficulty]),
+        "knobs": dataclasses.asdict(knobs),
         "cases": cases,
     }
     _write_text(root / SUMMARY, json.dumps(summary, indent=1))
@@ -103,25 +105,25 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def cohort_digest(cohort: Cohort) -> str:
-    """Return what tells two cohorts apart: all settings but jobs, the knobs, the version."""
-    return digest(VERSION, dataclasses.replace(cohort, jobs=1), KNOBS[cohort.difficulty])
+def cohort_digest(cohort: Cohort, knobs: Knobs | None = None) -> str:
+    """Return what tells two cohorts apart: all settings but jobs, the knobs (by default the preset), the version."""
+    return digest(VERSION, dataclasses.replace(cohort, jobs=1), knobs or KNOBS[cohort.difficulty])
 
 
-def finished(root, cohort: Cohort) -> bool:
+def finished(root, cohort: Cohort, knobs: Knobs | None = None) -> bool:
     """Tell whether `root` holds this very cohort, complete."""
     root = Path(root)
     try:
-        same = json.loads((root / SUMMARY).read_text())["digest"] == cohort_digest(cohort)
+        same = json.loads((root / SUMMARY).read_text())["digest"] == cohort_digest(cohort, knobs)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return same and all(_complete(root, plan) for plan in plan_cohort(cohort))
 
 
-def _claim(root: Path, cohort: Cohort) -> None:
+def _claim(root: Path, cohort: Cohort, knobs: Knobs) -> None:
     """Mark the folder as ours before the first scan, and clear out another cohort of ours."""
     own = [root / name for name in ("TRAINING", "TESTING", ".truth", SUMMARY, "LICENSE.txt")]
-    marker, digest = root / MARKER, cohort_digest(cohort)
+    marker, digest = root / MARKER, cohort_digest(cohort, knobs)
     if not marker.is_file():
         strangers = [path.name for path in own if path.exists()]
         if strangers:
@@ -147,14 +149,14 @@ def _complete(root: Path, plan: CasePlan) -> bool:
     return _truth_path(root, plan).is_file() and (root / plan.split / f"case_{plan.number}").is_dir()
 
 
-def _write_case(root: Path, cohort: Cohort, plan: CasePlan) -> None:
+def _write_case(root: Path, cohort: Cohort, knobs: Knobs, plan: CasePlan) -> None:
     """Make one scan and write it; the truth file comes last and says that the scan is complete."""
     with_series = plan.split == "TRAINING" and plan.number <= cohort.series_cases
     case_folder = root / plan.split / f"case_{plan.number}"
     _truth_path(root, plan).unlink(missing_ok=True)
     shutil.rmtree(case_folder, ignore_errors=True)  # what a killed run left
     with threadpool_limits(1):
-        case = draw_scan(plan, cohort.seed, KNOBS[cohort.difficulty], with_series)
+        case = draw_scan(plan, cohort.seed, knobs, with_series)
         images = dict(case.images)
         if with_series:
             images["CT_4DPWI"] = np.rint(case.series).astype(np.float32)

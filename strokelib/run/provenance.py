@@ -16,18 +16,18 @@ from strokelib.run.digest import cells, digest, notebook_digest
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "nibabel", "safetensors")  # that numbers come from
 
 
-def made_by(notebook: str, settings, variant: str = "") -> dict:
+def made_by(notebook: str, settings, variant: str = "", world: str = "") -> dict:
     """Collect what the files of a notebook come from, of JSON's types: its code, and the values they depend on."""
-    values = json.loads(json.dumps(stages.depends(notebook, settings, variant)))
+    values = json.loads(json.dumps(stages.depends(notebook, settings, variant, world)))
     return {"code": notebook_digest(runtime.ROOT / "notebooks" / f"{notebook}.ipynb"), "depends": values}
 
 
-def stage_digest(notebook: str, settings, variant: str = "") -> str:
+def stage_digest(notebook: str, settings, variant: str = "", world: str = "") -> str:
     """Digest what the workflow reruns a notebook for, besides its input files: the same that its manifests hold."""
-    return digest(made_by(notebook, settings, variant))
+    return digest(made_by(notebook, settings, variant, world))
 
 
-def facts(notebook: str, settings, device, variant: str = "") -> dict:
+def facts(notebook: str, settings, device, variant: str = "", world: str = "") -> dict:
     """Collect what makes the numbers of a notebook; no time, so that a rerun writes the same manifest."""
     import torch
 
@@ -41,7 +41,7 @@ def facts(notebook: str, settings, device, variant: str = "") -> dict:
         "seed": settings.seed,
         "commit": commit,
         "edited": _edited(notebook) if commit else None,
-        **made_by(notebook, settings, variant),
+        **made_by(notebook, settings, variant, world),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -94,10 +94,11 @@ def verify(settings, path: str) -> Path:
     """
     notebook = stages.maker(path)
     variant = path.split("/")[0] if "variant" in stages.STAGES[notebook].depends else ""
+    world = path.split("/")[1] if "world" in stages.STAGES[notebook].depends else ""
     home = settings.results / stages.manifest(notebook, path)
     again = f"run notebook {notebook} again for {short(home.parent)}, by hand or by make once {home.name} is deleted"
     if not home.is_file():
-        command = stages.command(settings, variant)
+        command = stages.command(settings, variant, world)
         raise Missing(
             f"{short(home)} is missing; run notebook {notebook} for {short(home.parent)} first, or `{command}`, which "
             "makes all that is missing"
@@ -109,7 +110,7 @@ def verify(settings, path: str) -> Path:
         files |= {settings.results / file: digits for file, digits in made["read"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Outdated(f"{short(home)} is damaged, or older than this code; {again}") from None
-    here, own = made_by(notebook, settings, variant), home.parent.relative_to(settings.results).as_posix()
+    here, own = made_by(notebook, settings, variant, world), home.parent.relative_to(settings.results).as_posix()
     keys = sorted(here["depends"].keys() | there.keys())
     held = [(f"made with {key} =", there.get(key), here["depends"].get(key)) for key in keys]
     for what, found, expected in [*held, ("made for the folder", of, own), ("made by other code,", code, here["code"])]:

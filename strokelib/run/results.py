@@ -25,9 +25,12 @@ from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
 from strokelib.run.provenance import short
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
+from strokelib.run.worlds import NOTEBOOKS, check_worlds
 
 
-def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold: int | None = None) -> "Run":
+def start(
+    notebook: str, settings, device: str = "cpu", variant: str = "", fold: int | None = None, world: str = ""
+) -> "Run":
     """Check the parameters, load the settings, fix the number of threads, and print where the numbers come from.
 
     The line names neither time nor commit, so that a notebook run twice stays the same file.
@@ -38,6 +41,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     settings : a name in configs/ or the path of a .toml file
     device : "auto" (CUDA where there is one), "cpu" or "cuda"
     variant, fold : of a crossvalidation, its own
+    world : of another cohort, a name in `worlds.worlds`
 
     Raises
     ------
@@ -53,12 +57,14 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
         check_fold(loaded, fold)
     if notebook in ("09_sensitivity", "12_rt_apart") or variant in loaded.sensitivity.changes:
         check_sensitivity(loaded)
+    if notebook in NOTEBOOKS:
+        check_worlds(loaded, notebook, world)
     private.check_results(loaded)
     private.check_notebook(loaded, notebook, running(notebook))
     place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)
     show_figures_as_jpeg()
-    known = provenance.facts(notebook, loaded, place, variant)
+    known = provenance.facts(notebook, loaded, place, variant, world)
     contents = dataclasses.replace(loaded, name="")
     # Who looks at the scans says what they are; what was said when they were looked at last may be of others.
     label = loaded.source if "cohort.csv" in stages.STAGES[notebook].writes else loaded.label
@@ -69,7 +75,7 @@ def start(notebook: str, settings, device: str = "cpu", variant: str = "", fold:
     )
     if loaded.compute.portable and (reason := portable.missing()):
         print(f"not portable: another processor may give other last digits; {reason}")
-    return Run(notebook, loaded, place, known, variant, fold)
+    return Run(notebook, loaded, place, known, variant, fold, world)
 
 
 @dataclass
@@ -82,6 +88,7 @@ class Run:
     known: dict  # provenance.facts: code that is edited while a notebook runs is not what made its files
     variant: str = ""
     fold: int | None = None
+    world: str = ""
     read_files: dict[str, str] = field(default_factory=dict)  # path in results/<settings>, and its sha256
     written: list[str] = field(default_factory=list)
     verified: set[Path] = field(default_factory=set)  # manifests
@@ -95,11 +102,11 @@ class Run:
 
     # What other notebooks left
 
-    def read(self, name: str, variant: str = "", fold: int | None = None) -> pd.DataFrame:
-        """Read a table by name; one of a crossvalidation by its variant and fold, too."""
+    def read(self, name: str, variant: str = "", fold: int | None = None, world: str = "") -> pd.DataFrame:
+        """Read a table by name; one of a crossvalidation by its variant and fold, of another cohort by its world."""
         stage = stages.STAGES[self.notebook]
         pattern = self._named((*stage.reads, *stage.may_read), f"{name}.csv")
-        return pd.read_csv(self.file(pattern.format(variant=variant, fold=fold)))
+        return pd.read_csv(self.file(pattern.format(variant=variant, fold=fold, world=world)))
 
     def picture(self, name: str):
         """Return a figure that another notebook saved, to be shown at the end of a cell."""
@@ -270,7 +277,12 @@ class Run:
         self.wrote(path)
 
     def folder(self, name: str = "") -> Path:
-        """Return the folder of a variant's networks in this run's fold, or one that a library function writes to."""
+        """Return the folder of a variant's networks in this run's fold, or one that a library function writes to.
+
+        Of another cohort it lies in the world's own.
+        """
+        if self.world:
+            return self.settings.results / "worlds" / self.world / name
         return self.settings.results / (name if self.fold is None else f"{name or self.variant}/fold{self.fold}")
 
     def trained(self, file: Path) -> Path:
@@ -320,7 +332,7 @@ class Run:
         """Return where this run's own file of that name goes."""
         stage = stages.STAGES[self.notebook]
         pattern = self._named((*stage.writes, *stage.may_write), file)
-        return self.settings.results / pattern.format(variant=self.variant, fold=self.fold, case=case)
+        return self.settings.results / pattern.format(variant=self.variant, fold=self.fold, case=case, world=self.world)
 
     def _named(self, paths, file: str) -> str:
         """Return the declared path that ends in this name."""

@@ -160,20 +160,31 @@ class Sensitivity(Section):
 
 @dataclass(frozen=True)
 class Further(Section):
-    """What notebooks 17 to 19 train."""
+    """What notebooks 17 to 22 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
 
-    leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds
-    losses: tuple[str, ...]  # names in LOSSES; sensitivity.updates each, in the first sensitivity.folds folds
-    remarks: tuple[str, ...]  # names in REMARKS, likewise
+    leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds, for notebook 17
+    losses: tuple[str, ...]  # names in LOSSES, for notebook 18
+    remarks: tuple[str, ...]  # names in REMARKS, for notebook 19
+    cohort_seeds: tuple[int, ...]  # of other cohorts, for notebook 21
+    training_seeds: tuple[int, ...]  # of the networks there, and of those of notebook 22
+    symmetries: tuple[float, ...]  # shares of mirror-symmetric anatomy, for notebook 22
+    symmetry_networks: tuple[float, ...]  # of these, where networks are trained, too
 
     def __post_init__(self):
         super().__post_init__()
         for key, known in (("losses", LOSSES), ("remarks", REMARKS)):
-            values = getattr(self, key)
-            for name in values:
+            for name in getattr(self, key):
                 listed = f"must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
                 require(name in known, f"each of further.{key} {listed}")
-            require(len(set(values)) == len(values), f"further.{key} names a value twice: {list(values)}")
+        for key, allowed in (("cohort_seeds", "[0, inf)"), ("training_seeds", "[0, inf)"), ("symmetries", "[0, 1]")):
+            for value in getattr(self, key):
+                inside(value, f"each of further.{key}", allowed)
+        for share in self.symmetry_networks:
+            listed = f"must be one of further.symmetries, {list(self.symmetries)}, got {share}"
+            require(share in self.symmetries, f"each of further.symmetry_networks {listed}")
+        for field in dataclasses.fields(self)[1:]:
+            values = getattr(self, field.name)
+            require(len(set(values)) == len(values), f"further.{field.name} names a value twice: {list(values)}")
 
 
 @dataclass(frozen=True)

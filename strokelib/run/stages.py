@@ -1,7 +1,8 @@
 """What each notebook reads, writes and depends on: the one declaration, which run, workflow and headers are held to.
 
 A path is relative to results/<settings>. Words in braces stand for what differs from run to run and file to file:
-{variant} and {fold} of a crossvalidation, {split} (TRAINING or TESTING) and {case} of a scan.
+{variant} and {fold} of a crossvalidation, {world} of another cohort, {split} (TRAINING or TESTING) and {case} of a
+scan.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from strokelib.run.variants import (
     seeded,
     weights,
 )
+from strokelib.run.worlds import worlds
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
@@ -37,7 +39,7 @@ NO_NUMBER = ("cohort.jobs", "compute.folds_at_once", "prediction.batch_size")
 class Stage:
     """One notebook."""
 
-    depends: tuple[str, ...]  # settings, by section or section.key; and "variant" (its own), "variants", "changes"
+    depends: tuple[str, ...]  # settings, by section or section.key; "variant", "world" (its own), "variants", "changes"
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     may_read: tuple[str, ...] = ()  # in some runs
@@ -228,17 +230,41 @@ STAGES = {
         ),
         kept=("benchmarks.csv",),
     ),
+    "20_another_cohort": Stage(
+        depends=(
+            *("seed", "cohort.training_patients", "cohort.max_slices", "cohort.difficulty", "folds", "sampling"),
+            *("training", "compute", "prediction", "postprocess", "sensitivity.updates", "sensitivity.folds"),
+            *("further.training_seeds", "variants", "world"),
+        ),
+        writes=("worlds/{world}/scores.csv",),
+    ),
+    "21_cohorts": Stage(
+        depends=("seed", "sensitivity.updates", "further.cohort_seeds", "further.training_seeds", "variants"),
+        reads=("worlds/{world}/scores.csv",),
+        writes=("cohorts_metrics.csv", *_figures("cohorts.csv", "cohorts_claims.csv", "cohorts.png")),
+    ),
+    "22_symmetry": Stage(
+        depends=(
+            *("seed", "cohort.seed", "cohort.difficulty", "preprocess", "sensitivity.updates"),
+            *("further.training_seeds", "further.symmetries", "further.symmetry_networks", "variants"),
+        ),
+        reads=("worlds/{world}/scores.csv",),
+        writes=(
+            *("symmetry_metrics.csv", *_figures("symmetry.csv", "symmetry_slopes.csv", "symmetry.png")),
+            *_figures("symmetry_registration.csv", "misfit.png", "likeness.png"),
+        ),
+    ),
 }
 
 
-def depends(notebook: str, settings, variant: str = "") -> dict:
+def depends(notebook: str, settings, variant: str = "", world: str = "") -> dict:
     """Collect the values that a notebook's results depend on, by name; of JSON's types, as a manifest holds them.
 
     Parameters
     ----------
     notebook : a name in STAGES
     settings : Settings
-    variant : of the run, for a notebook that depends on its own
+    variant, world : of the run, for a notebook that depends on its own
 
     Raises
     ------
@@ -247,6 +273,7 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
     stage, values = STAGES[notebook], {}
     names = (*ALWAYS, *stage.depends)
     has_networks = any(path.endswith("network.safetensors") for path in (*stage.reads, *stage.may_read))
+    has_networks |= "world" in names  # which trains its own
     if variant:
         used = weights(variant, settings) + kept_as(variant, settings)
         row, settings = method(variant, settings)
@@ -254,6 +281,8 @@ def depends(notebook: str, settings, variant: str = "") -> dict:
         values["variant.weights"] = used
     if "variants" in names:
         values = {f"variants.{name}": _row(row, has_networks) for name, row in VARIANTS.items()}
+    if world:
+        values |= {f"world.{key}": value for key, value in dataclasses.asdict(worlds(settings)[world]).items()}
     if "changes" in names:
         values |= {f"changes.{name}": dataclasses.asdict(CHANGES[name]) for name in settings.sensitivity.changes}
     for key, value in flat(dataclasses.asdict(settings)).items():
@@ -300,9 +329,10 @@ def maker(path: str) -> str:
 
 
 def manifest(notebook: str, path: str) -> str:
-    """Return the manifest that a path written by a notebook stands in: of the figures, of a fold, or of the rest."""
+    """Return the manifest that a path written by a notebook stands in: of the figures, a fold, a world, or the rest."""
     folders = path.split("/")[:-1]
-    home = folders[:1] if path.startswith("figures/") else folders[:2] if notebook == "05_crossvalidation" else []
+    own_folder = notebook in ("05_crossvalidation", "20_another_cohort")
+    home = folders[:1] if path.startswith("figures/") else folders[:2] if own_folder else []
     return "/".join([*home, f"{notebook}.manifest.json"])
 
 
@@ -317,9 +347,9 @@ def _asked_for(settings) -> dict:
     }
 
 
-def command(settings, variant: str = "") -> str:
+def command(settings, variant: str = "", world: str = "") -> str:
     """Say what makes all that lies in results/<settings>, or what is asked for apart: the networks of a change."""
-    target = ""
+    target = ("cohorts" if world.startswith("cohort_") else "symmetry") if world else ""
     if variant and variant not in main_rows(settings):
         target = next((name for name, names in _asked_for(settings).items() if variant in names), "rt-apart")
     if (runtime.ROOT / "configs" / f"{settings.name}.toml").is_file():

@@ -100,6 +100,11 @@ REMARKS = {
 }
 REMARKS |= {f"adamw_1e-{n}": Change("adamw", "training.learning_rate", 10.0**-n) for n in (4, 3, 2)}
 REMARKS |= {f"sgd_1e-{n}": Change("sgd", "training.learning_rate", 10.0**-n) for n in (3, 2, 1)}
+# Notebooks that no run makes unless asked to, and the target of tools/run.py that asks.
+ASKED = {"09_sensitivity": "sensitivity", "11_seeds": "seeds", "12_rt_apart": "rt_apart"}
+ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
+ASKED |= {"18_imbalance": "imbalance", "19_remarks": "remarks"}
+ASKED |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry"}  # and with them notebook 20, once a cohort
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
@@ -193,7 +198,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
 
     Raises
     ------
-    KeyError : the notebook is none of 09, 11, 12, 17, 18 and 19.
+    KeyError : the notebook is none of ASKED.
     """
     asked, few = settings.further, settings.sensitivity.folds
     tried = {"09": settings.sensitivity.changes, "18": asked.losses, "19": asked.remarks}
@@ -204,9 +209,11 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
         "09": ([*VARIANTS, *with_references["09"]], few),
         "11": ([*VARIANTS, *seeded(settings)], settings.folds.count),
         "12": ([*apart(settings)], settings.sensitivity.apart_folds),
+        "15": (["rt_sm"], settings.folds.count),
         "17": ([*leakage(settings)], settings.folds.count),
         "18": ([*with_references["18"], "no_balance"], few),
         "19": ([*VARIANTS, *with_references["19"]], few),
+        **dict.fromkeys(("21", "22"), ([], 0)),  # of cohorts of their own
     }[notebook[:2]]
     return [*dict.fromkeys(names)], folds
 

@@ -102,6 +102,12 @@ def test_plan_of_the_chapters_that_train(project):
     assert (jobs["train"], jobs["predict"]) == (2 * (12 + 2), 2)
 
 
+def test_plan_of_other_cohorts(project):
+    """Five seeds; six symmetries, and affine registration at the largest that has networks. Each is one notebook."""
+    assert planned(project, "study", "cohorts") == {"other_cohort": 5, "cohorts": 1, "total": 6}
+    assert planned(project, "study", "symmetry") == {"other_cohort": 7, "symmetry": 1, "total": 8}
+
+
 def test_a_run_ends_well_and_prints_table_1_and_the_figures(finished):
     told = finished[1]
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
@@ -352,6 +358,8 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("leakage", "What folds leak", "leakage"),
         ("imbalance", "Answers to imbalance", "imbalance"),
         ("remarks", "The paper's remarks", "remarks"),
+        ("cohorts", "Other cohorts", "cohorts"),
+        ("symmetry", "Symmetry: dose and response", "symmetry"),
     ):
         told = call(project, "tools/run.py", TINY, target)
         assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
@@ -363,6 +371,12 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
     assert (results / "rt_sm_by_slice/fold1/network.safetensors").exists(), "folds that leak are trained in full"
     assert not (results / "loss_focal/fold1").exists(), "losses are compared in one fold"
     assert not (results / "dropout_everywhere/fold0/network.safetensors").exists(), "it uses those of rt_sm"
+    worlds = {path.parent.name for path in results.glob("worlds/*/scores.csv")}
+    assert worlds == {"cohort_11", "cohort_12", "symmetry_0.00", "symmetry_0.50", "affine"}
+    trained = {path.relative_to(results).parts[1:3] for path in results.glob("worlds/*/*/fold0/network.safetensors")}
+    full = ("cohort_11", "cohort_12", "symmetry_0.50")
+    both = {(name, f"{row}_seed2018") for name in full for row in ("rt", "rt_sm")}
+    assert trained == both | {("affine", "rt_sm_seed2018")}, "what has no mirror images needs no registration"
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
 
 

@@ -1,0 +1,269 @@
+"""What of a difference between two rows belongs to the cohort, the training and the patient; and how often it flips."""
+
+import itertools
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats as distributions
+from scipy.stats import norm
+
+from strokelib.evaluation import gridsearch, ladder, stats
+from strokelib.run.checks import require_columns
+from strokelib.run.runtime import rng
+from strokelib.vocabulary import METRICS
+
+PARTS = ("cohort", "training", "patient", "rest")  # of the variance of a difference
+TOLD = ("dsc", "ppv", "sensitivity", "hd_mm")
+
+
+def judge(maps, fold_of, how) -> pd.DataFrame:
+    """Compute the metrics of scans with a pair that each fold takes of the others, or of itself where it is alone.
+
+    Parameters
+    ----------
+    maps : sequence of (scan, probabilities)
+    fold_of : dict, case to fold
+    how : Postprocess of the settings
+
+    Returns
+    -------
+    frame, as of `ladder.judge`
+    """
+    if len(set(fold_of.values())) > 1:
+        return ladder.judge(maps, fold_of, how.thresholds, how.min_lesion_voxels)
+    grid = gridsearch.search_maps(maps, how.thresholds, how.min_lesion_voxels)
+    pair = gridsearch.choose_stable_pair(grid)
+    patients = {scan.number: scan.patient for scan, _ in maps}
+    chosen = grid.merge(pd.DataFrame([vars(pair)])).drop(columns="diagonal_mm")
+    return chosen.assign(patient=chosen["case"].map(patients), fold=chosen["case"].map(fold_of))
+
+
+def differences(scores, metric: str, new: str, old: str) -> pd.DataFrame:
+    """Return new - old of every patient in every training, the patient's scans averaged.
+
+    Parameters
+    ----------
+    scores : frame, a row per (cohort, variant, seed, case), with these columns, patient and the metric
+
+    Returns
+    -------
+    frame : cohort, seed, patient, value; scans without a finite value in both are left out.
+    """
+    keys = ["cohort", "seed", "patient", "case"]
+    require_columns(scores, *keys, "variant", metric)
+    both = [scores[scores["variant"] == name].set_index(keys)[metric] for name in (new, old)]
+    each = (both[0] - both[1]).replace([np.inf, -np.inf], np.nan).dropna()
+    return each.groupby(keys[:3]).mean().rename("value").reset_index()
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A mean difference and its variance in parts; NaN of what such a design cannot tell apart."""
+
+    mean: float
+    error: float  # standard error of the mean
+    variances: dict[str, float]  # by PARTS
+    cohorts: int
+    trainings: int  # of a cohort
+    patients: int  # of a cohort, on average
+    remarks: tuple[str, ...]  # of the fit, in words
+
+
+def mixed(each) -> Mixed:
+    """Fit a mixed model: one mean; cohorts, trainings within a cohort and patients within a cohort at random.
+
+    Parameters
+    ----------
+    each : frame of `differences`
+
+    Returns
+    -------
+    Mixed. One cohort tells nothing of cohorts; one training a cohort is not told apart from its cohort, nor a patient
+    from the rest: these parts are NaN, and lie in the part that is left.
+
+    Raises
+    ------
+    ValueError : fewer than two patients.
+
+    Source: restricted maximum likelihood of statsmodels' MixedLM; in a balanced design, where all parts are positive,
+    it gives what the analysis of variance does. Mean and its error are those of generalized least squares with these
+    variances: the model's own error is meaningless where a part is 0.
+    """
+    from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds to load
+
+    cohorts = each["cohort"].nunique()
+    trainings = int(each.groupby("cohort")["seed"].nunique().max()) if len(each) else 0
+    patients = each.groupby("cohort")["patient"].nunique()
+    if not len(patients) or patients.max() < 2:
+        raise ValueError(f"a mixed model needs two patients of a cohort at least, got {patients.to_dict()}")
+    parts = {"patient": "0 + C(patient)", "training": "0 + C(seed)"} if trainings > 1 else {}
+    variances, remarks = dict.fromkeys(PARTS, float("nan")), []
+    facts = cohorts, trainings, round(patients.mean())
+    if cohorts == 1 and not parts:
+        spread = each["value"].std(ddof=1)
+        variances["rest"] = float(spread**2)
+        return Mixed(float(each["value"].mean()), float(spread / np.sqrt(len(each))), variances, *facts, ())
+    size = float(each["value"].std()) or 1.0  # the fit is steadier where numbers are about 1
+    frame = each.assign(value=each["value"] / size, cohort=each["cohort"].astype(str))
+    frame["patient"] = frame["cohort"] + " " + frame["patient"].astype(str)
+    with warnings.catch_warnings(record=True) as caught:
+        model = MixedLM.from_formula(
+            "value ~ 1", frame, groups="cohort", vc_formula=parts or None, re_formula="1" if cohorts > 1 else "0"
+        )
+        try:
+            fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        except np.linalg.LinAlgError:  # the gradient fails where a variance grows beyond bounds
+            fitted = model.fit(reml=True, method=["powell"])
+    remarks += sorted({type(each.message).__name__ for each in caught})
+    if cohorts > 1:
+        variances["cohort"] = float(fitted.cov_re.iloc[0, 0]) * size**2
+    variances |= {name: float(value) * size**2 for name, value in zip(model.exog_vc.names, fitted.vcomp, strict=True)}
+    variances["rest"] = float(fitted.scale) * size**2
+    mean, error, factor = _weighted(each, variances)
+    variances = {name: value * factor for name, value in variances.items()}
+    return Mixed(mean, error, variances, *facts, tuple(remarks))
+
+
+def _weighted(each, variances) -> tuple[float, float, float]:
+    """Return the mean and its standard error by generalized least squares, and what the variances are off by.
+
+    Cohorts are independent. The factor is 1 where the fit found its mean, which it misses where a part is 0.
+    """
+    part = {name: 0.0 if np.isnan(value) else value for name, value in variances.items()}
+    weight = total = square = 0.0
+    for _, own in each.groupby("cohort"):
+        values = own["value"].to_numpy()
+        same = {key: own[key].to_numpy()[:, None] == own[key].to_numpy() for key in ("seed", "patient")}
+        spread = part["cohort"] + part["training"] * same["seed"] + part["patient"] * same["patient"]
+        inverse = np.linalg.pinv(spread + part["rest"] * np.eye(len(own)), hermitian=True)
+        weight, total = weight + inverse.sum(), total + inverse.sum(axis=0) @ values
+        square += values @ inverse @ values
+    if weight <= 0:  # nothing varies
+        return float(each["value"].mean()), 0.0, 1.0
+    mean = total / weight
+    factor = max(0.0, square - mean * total) / (len(each) - 1)
+    return float(mean), float(np.sqrt(factor / weight)), float(factor)
+
+
+def reader(found: Mixed) -> dict[str, float]:
+    """Say how wide an interval is that a reader of one cohort, trained once, is given, and how wide it should be.
+
+    Parameters
+    ----------
+    found : of `mixed`
+
+    Returns
+    -------
+    usual : half of the 95 % interval over patients alone; honest : half of the one that knows of other cohorts and
+    other trainings, too, NaN where cohorts cannot be told; ratio; detectable : the smallest difference that one cohort
+    shows in four of five repetitions.
+
+    The degrees of freedom are those of what is known least: the cohorts less one. Our choice.
+    """
+    known = {name: 0.0 if np.isnan(value) else value for name, value in found.variances.items()}
+    patients = (known["patient"] + known["rest"]) / found.patients
+    usual = distributions.t.ppf(0.975, found.patients - 1) * np.sqrt(patients)
+    if found.cohorts < 2:
+        return {"usual": float(usual), "honest": float("nan"), "ratio": float("nan"), "detectable": float("nan")}
+    error = np.sqrt(patients + known["cohort"] + known["training"])
+    honest = distributions.t.ppf(0.975, found.cohorts - 1) * error
+    ratio = honest / usual if usual > 0 else float("nan")
+    detectable = (norm.ppf(0.975) + norm.ppf(0.8)) * error
+    return {"usual": float(usual), "honest": float(honest), "ratio": float(ratio), "detectable": float(detectable)}
+
+
+def verdicts(scores, pairs, seed: int) -> pd.DataFrame:
+    """Tell each difference as the reader of each cohort and each training would, by patients.
+
+    Parameters
+    ----------
+    scores : as of `differences`
+    pairs : sequence of (new, old)
+    seed : of the bootstrap
+
+    Returns
+    -------
+    frame, a row per (cohort, seed, metric of TOLD, pair): cohort, seed, the columns of stats.paired_tests, detectable,
+    and verdict: "higher" or "lower" where p < 0.05, else "inconclusive".
+    """
+    rows = []
+    for (cohort, training), own in scores.groupby(["cohort", "seed"]):
+        for metric in TOLD:
+            generator = rng(seed, "cohorts", int(cohort), int(training), metric)
+            tests = stats.paired_tests(own, metric, pairs, "patient", generator)
+            rows.append(tests.assign(cohort=cohort, seed=training, detectable=ladder.detectable))
+    table = pd.concat(rows, ignore_index=True)
+    told = [(table["p"] < 0.05) & (table["mean_difference"] > 0), (table["p"] < 0.05) & (table["mean_difference"] < 0)]
+    return table.assign(verdict=np.select(told, ["higher", "lower"], "inconclusive"))
+
+
+def flips(table) -> pd.DataFrame:
+    """Count how often two readers of different cohorts come to different ends.
+
+    Parameters
+    ----------
+    table : frame of `verdicts`
+
+    Returns
+    -------
+    frame, a row per (metric, new, old): pairs (of readers of two cohorts), sign (share whose means have other signs),
+    verdict (share whose verdicts differ), opposite (share that say "higher" and "lower"); NaN without two cohorts.
+    """
+    rows = []
+    for (metric, new, old), own in table.groupby(["metric", "new", "old"], sort=False):
+        both = [(a, b) for a, b in itertools.combinations(own.itertuples(), 2) if a.cohort != b.cohort]
+        row = {"metric": metric, "new": new, "old": old, "pairs": len(both)}
+        found = {
+            "sign": [a.mean_difference * b.mean_difference < 0 for a, b in both],
+            "verdict": [a.verdict != b.verdict for a, b in both],
+            "opposite": [{a.verdict, b.verdict} == {"higher", "lower"} for a, b in both],
+        }
+        rows.append(row | {name: float(np.mean(each)) if each else float("nan") for name, each in found.items()})
+    return pd.DataFrame(rows)
+
+
+def summary(scores, table, new: str, old: str) -> pd.DataFrame:
+    """Put mixed model, interval of a reader and flips of each metric in a row.
+
+    Parameters
+    ----------
+    scores, table : as of `differences` and `verdicts`
+
+    Returns
+    -------
+    frame, a row a metric of TOLD: new, old, metric, mean, error, sd_cohort, sd_training, sd_patient, sd_rest, what
+    `reader` returns, cohorts, trainings, patients, remarks (of the fit), and what `flips` counts
+    """
+    counted, rows = flips(table).set_index(["metric", "new", "old"]), []
+    for metric in TOLD:
+        found = mixed(differences(scores, metric, new, old))
+        row = {"new": new, "old": old, "metric": metric, "mean": found.mean, "error": found.error}
+        row |= {f"sd_{name}": np.sqrt(value) for name, value in found.variances.items()} | reader(found)
+        row |= {"cohorts": found.cohorts, "trainings": found.trainings, "patients": found.patients}
+        row["remarks"] = ", ".join(found.remarks)
+        own = counted.loc[(metric, new, old)]
+        rows.append(row | {f"flips_{name}": own[name] for name in ("pairs", "sign", "verdict", "opposite")})
+    return pd.DataFrame(rows)
+
+
+def in_words(row) -> str:
+    """Say what a reader of one cohort should make of a difference.
+
+    Parameters
+    ----------
+    row : of `summary`
+    """
+    metric = METRICS[row.metric]
+    if row.cohorts < 2:
+        return f"{metric.name}: one cohort cannot tell how far another one lies; **inconclusive**"
+    sign = "**inconclusive**"
+    if abs(row.mean) > distributions.t.ppf(0.975, row.cohorts - 1) * row.error:
+        sign = "higher over cohorts" if row.mean > 0 else "lower over cohorts"
+    widths = f"±{metric.scale * row.usual:.1f} by patients alone, ±{metric.scale * row.honest:.1f} with all that varies"
+    return (
+        f"{metric.name}: {metric.scale * row.mean:+.1f} {metric.step} over {row.cohorts} cohorts, {sign}; one cohort's "
+        f"reader: {widths}; smallest detectable {metric.scale * row.detectable:.1f}; of two cohorts' readers "
+        f"{100 * row.flips_sign:.0f} % see other signs, {100 * row.flips_verdict:.0f} % another verdict"
+    )

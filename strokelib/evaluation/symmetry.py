@@ -1,0 +1,221 @@
+"""How alike the two sides of a head are, and what mirror images are worth at each degree of likeness."""
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from strokelib import registration
+from strokelib.evaluation import ladder, resampling, stats
+from strokelib.evaluation.remarks import MARGIN
+from strokelib.run.checks import require_columns
+from strokelib.run.runtime import rng
+
+SMOOTHING_MM = 5.0  # SD of a Gaussian in plane, before the sides are compared: noise is alike on no side
+PAIRS = (("logistic_sm", "logistic"), ("rt_sm", "rt"))  # with mirror images and without
+
+
+def own_flip(scan) -> dict[str, float]:
+    """Correlate each modality of a preprocessed scan with its own mirror image; of anybody's scan.
+
+    Parameters
+    ----------
+    scan : preprocess.Preprocessed
+
+    Returns
+    -------
+    {modality: Pearson's r over the voxels that are brain on both sides}, NaN where a modality does not vary there.
+    An outlined lesion is left out, with the place opposite to it.
+
+    Our choice: smoothed by a Gaussian of 5 mm in plane within the brain, so that anatomy counts and noise does not.
+    """
+    both = scan.mask & (scan.mirrored != 0).all(axis=0)
+    if scan.lesion is not None:
+        found = registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
+        opposite = registration.mirror(scan.lesion[None].astype(np.float32), found, device="cpu")[0]
+        both &= ~scan.lesion & (opposite < 0.5)
+    weights = both.astype(np.float32)
+    sigma = (*(SMOOTHING_MM / side for side in scan.spacing[:2]), 0)
+
+    def smooth(image):
+        return ndimage.gaussian_filter(image * weights, sigma)[both] / ndimage.gaussian_filter(weights, sigma)[both]
+
+    values = {}
+    for name, image, mirrored in zip(scan.modalities, scan.provided, scan.mirrored, strict=True):
+        one, other = smooth(image).astype(np.float64), smooth(mirrored).astype(np.float64)
+        varied = len(one) > 1 and one.std() > 0 and other.std() > 0
+        values[name] = float(np.corrcoef(one, other)[0, 1]) if varied else float("nan")
+    return values
+
+
+def completed(scores) -> pd.DataFrame:
+    """Give the world with the other registration the methods without mirror images of the one with the same heads.
+
+    Registration changes nothing of what they are given, so they were not trained again.
+
+    Parameters
+    ----------
+    scores : as of `responses`
+    """
+    parts = [scores]
+    for world, own in scores.groupby("world", sort=False):
+        missing = {old for _, old in PAIRS} - {*own["variant"]}
+        share, registration = own[["symmetry", "registration"]].iloc[0]
+        twin = scores[(scores["symmetry"] == share) & (scores["registration"] != registration)]
+        if not twin.empty:
+            borrowed = twin[twin["variant"].isin(missing)]
+            parts.append(borrowed.assign(world=world, registration=registration))
+    return pd.concat(parts, ignore_index=True)
+
+
+def responses(scores, metric: str, seed: int) -> pd.DataFrame:
+    """Test what mirror images add, world by world and misfit by misfit, with patients as the unit.
+
+    Parameters
+    ----------
+    scores : frame, a row per (world, variant, seed, case, misfit), with the columns world, symmetry, registration,
+        variant, seed, case, patient, misfit_mm, misfit_deg and the metric; methods without mirror images have no misfit
+    metric : a column
+    seed : of the bootstrap
+
+    Returns
+    -------
+    frame, a row per (world, misfit, pair): world, symmetry, registration, misfit_mm, misfit_deg, the columns of
+    stats.paired_tests, and detectable
+    """
+    facts = ["world", "symmetry", "registration"]
+    require_columns(scores, *facts, "variant", "seed", "case", "patient", "misfit_mm", "misfit_deg", metric)
+    rows = []
+    for world, own in scores.groupby(facts, sort=False):
+        for pair in PAIRS:
+            old = own[own["variant"] == pair[1]]
+            for misfit, new in own[own["variant"] == pair[0]].groupby(["misfit_mm", "misfit_deg"]):
+                if len(old):
+                    tests = stats.paired_tests(
+                        pd.concat([old, new]), metric, [pair], "patient", rng(seed, "symmetry", *world, *misfit)
+                    )
+                    named = dict(zip((*facts, "misfit_mm", "misfit_deg"), (*world, *misfit), strict=True))
+                    rows.append(tests.assign(detectable=ladder.detectable, **named))
+    if not rows:
+        raise ValueError("no world holds a method both with mirror images and without; run notebook 20 again")
+    return pd.concat(rows, ignore_index=True)
+
+
+def slopes(scores, metric: str, seed: int) -> pd.DataFrame:
+    """Fit each patient's gain by mirror images to the symmetry of the worlds, by least squares, and average the slopes.
+
+    Parameters
+    ----------
+    scores, metric, seed : as `responses`; the patients of all worlds are the same, each with other anatomy
+
+    Returns
+    -------
+    frame, a row a pair : new, old, worlds, patients, slope (of the gain from symmetry 0 to 1), low, high (95 %
+    bootstrap interval over patients), detectable. Without two worlds the slope is NaN.
+    """
+    aligned = scores[(scores["misfit_mm"] == 0) & (scores["misfit_deg"] == 0)]
+    rows = []
+    for new, old in PAIRS:
+        keys = ["symmetry", "patient"]
+        means = [aligned[aligned["variant"] == name].groupby(keys)[metric].mean() for name in (new, old)]
+        gains = (means[0] - means[1]).unstack("symmetry").dropna()
+        row = {"new": new, "old": old, "worlds": gains.shape[1], "patients": len(gains)}
+        row |= dict.fromkeys(("slope", "low", "high", "detectable"), float("nan"))
+        if min(gains.shape) > 1:
+            shares = gains.columns.to_numpy(float) - gains.columns.to_numpy(float).mean()
+            each = gains.to_numpy() @ shares / (shares**2).sum()
+            drawn = resampling.patient_means(each[:, None], gains.index, rng(seed, "slopes", new))
+            low, high = resampling.interval(drawn)
+            spread = pd.DataFrame({"sd": [each.std(ddof=1)], "n": [len(each)]})
+            row |= {"slope": each.mean(), "low": low[0], "high": high[0]}
+            row["detectable"] = float(ladder.detectable(spread).iloc[0])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def same(low: float, high: float, margin: float = MARGIN) -> str:
+    """Judge two ways by the 95 % interval of their difference, in which more is better.
+
+    Returns
+    -------
+    "the same" where the interval lies within the margin to both sides, else "better" or "worse" where it lies on one
+    side of 0, else "inconclusive", an undefined one included
+
+    Our choice: the margin; the rule is that of a test of equivalence (Schuirmann 1987), stricter by its 95 %.
+    """
+    if -margin < low and high < margin:
+        return "the same"
+    return "better" if low > 0 else "worse" if high < 0 else "inconclusive"
+
+
+def registrations(scores, metric: str, other: str, seed: int) -> pd.DataFrame:
+    """Hold the other registration against the settings' own on the same heads, with patients as the unit.
+
+    Parameters
+    ----------
+    scores, metric, seed : as `responses`
+    other : "affine" or "rigid", of which there is one world
+
+    Returns
+    -------
+    frame, a row per method with mirror images: method, symmetry, the columns of stats.paired_tests with the
+    registrations as new and old, detectable, and verdict of `same`
+
+    Raises
+    ------
+    ValueError : no world with the other registration, or none with the same heads and the own one.
+    """
+    aligned = scores[(scores["misfit_mm"] == 0) & (scores["misfit_deg"] == 0)]
+    share = aligned.loc[aligned["registration"] == other, "symmetry"].unique()
+    heads = aligned[aligned["symmetry"].isin(share)]
+    if heads["registration"].nunique() != 2:
+        found = sorted(heads["registration"].unique())
+        raise ValueError(f"two registrations of the same heads are compared, got {found}; run notebook 20 again")
+    (own,) = {*heads["registration"]} - {other}
+    rows = []
+    for method, _ in PAIRS:
+        both = heads[heads["variant"] == method]
+        if len(both):
+            generator = rng(seed, "registrations", method)
+            both = both.assign(variant=both["registration"])
+            rows.append(stats.paired_tests(both, metric, [(other, own)], "patient", generator).assign(method=method))
+    table = pd.concat(rows, ignore_index=True).assign(symmetry=share[0], detectable=ladder.detectable)
+    return table.assign(verdict=[same(row.low, row.high) for row in table.itertuples()])
+
+
+def place(likeness, value: float) -> float:
+    """Read off the symmetry at which the phantom's scans correlate with their own flip as a scan does.
+
+    Parameters
+    ----------
+    likeness : Series, mean correlation by symmetry
+    value : correlation of a scan, of `own_flip`
+
+    Returns
+    -------
+    symmetry by linear interpolation, the nearest end where the value lies beyond all; NaN for fewer than two.
+    """
+    known = likeness.dropna().sort_index()
+    if len(known) < 2 or np.isnan(value):
+        return float("nan")
+    rising = np.maximum.accumulate(known.to_numpy())  # more symmetry is no less likeness, but for chance
+    return float(np.interp(value, rising, known.index.to_numpy(float)))
+
+
+def placed(scans, likeness) -> pd.DataFrame:
+    """Place scans, such as those of patients, on the axis of symmetry by each of their modalities.
+
+    Parameters
+    ----------
+    scans : iterable of preprocess.Preprocessed
+    likeness : frame, mean correlation of the phantom's scans, a row a modality, a column a symmetry
+
+    Returns
+    -------
+    frame, a row a modality : scans, correlation (mean with its own flip), symmetry (of `place`)
+    """
+    found = pd.DataFrame([own_flip(scan) for scan in scans])
+    rows = [
+        {"modality": name, "scans": int(found[name].count()), "correlation": found[name].mean()}
+        for name in likeness.index.intersection(found.columns, sort=False)
+    ]
+    return pd.DataFrame([row | {"symmetry": place(likeness.loc[row["modality"]], row["correlation"])} for row in rows])

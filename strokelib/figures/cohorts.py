@@ -1,0 +1,43 @@
+"""The same difference on one cohort after another."""
+
+from strokelib.evaluation.cohorts import TOLD
+from strokelib.figures.style import finish, panels, styled
+from strokelib.run.checks import require_columns
+from strokelib.vocabulary import METRICS, VERDICTS
+
+COLORS = {"higher": VERDICTS["holds"], "lower": VERDICTS["opposite"], "inconclusive": VERDICTS["inconclusive"]}
+
+
+@styled
+def differences(table, summary, label: str):
+    """Draw the difference of each cohort and training with its interval, and below what one reader should have.
+
+    Parameters
+    ----------
+    table : frame of cohorts.verdicts of one pair
+    summary : frame of cohorts.summary
+    """
+    require_columns(table, "cohort", "seed", "metric", "mean_difference", "low", "high", "verdict")
+    require_columns(summary, "metric", "mean", "usual", "honest")
+    readers = list(dict.fromkeys(zip(table["cohort"], table["seed"], strict=True)))
+    fig, axes = panels(1, len(TOLD), 10, 2.1 + 0.28 * len(readers), share_y=True)
+    for ax, metric in zip(axes[0], TOLD, strict=True):
+        scale = METRICS[metric].scale
+        ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+        for row in table[table["metric"] == metric].itertuples():
+            place, color = len(readers) - readers.index((row.cohort, row.seed)) + 1, COLORS[row.verdict]
+            ax.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=1.5)
+            ax.plot(scale * row.mean_difference, place, "o", color=color, markersize=5)
+        own = summary[summary["metric"] == metric].iloc[0]
+        for place, width, color in ((1, own.usual, "0.5"), (0, own.honest, "black")):
+            if width == width:  # not NaN
+                ends = [scale * (own["mean"] - width), scale * (own["mean"] + width)]
+                ax.plot(ends, [place, place], color=color, linewidth=2.5)
+                ax.plot(scale * own["mean"], place, "s", color=color, markersize=5)
+        ax.set(xlabel=METRICS[metric].difference.replace(" (", "\n("), ylim=(-0.6, len(readers) + 1.6))
+        ax.margins(x=0.1)
+    words = [f"cohort {cohort:g}, training {seed:g}" for cohort, seed in reversed(readers)]
+    words = ["one reader, all that varies", "one reader, patients alone", *words]
+    axes[0, 0].set_yticks(range(len(words)), words)
+    note = "95 % intervals; green higher, red lower, gray inconclusive by t-test over patients"
+    return finish(fig, label, note)

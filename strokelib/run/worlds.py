@@ -1,0 +1,102 @@
+"""Other synthetic cohorts than the settings' own, each with one thing changed: another seed, other heads, another fit.
+
+Each is a *world* of notebook 20, which trains the same rows there. Its scans lie in results/<settings>/worlds/<name>/.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from strokelib.run.checks import nearest, require
+from strokelib.run.settings import Cohort, Settings, check_sensitivity
+
+ROWS = ("rt", "rt_sm")  # of Table 1: without mirror images and with them
+NOTEBOOKS = ("20_another_cohort", "21_cohorts", "22_symmetry")
+
+
+@dataclass(frozen=True)
+class World:
+    """What is other than in the settings, and what is made there."""
+
+    seed: int  # of the cohort
+    registration: str  # of a scan with its mirror image
+    symmetry: float | None = None  # share of mirror-symmetric anatomy; None for that of cohort.difficulty
+    rows: tuple[str, ...] = ROWS  # networks that are trained
+    voxelwise: bool = False  # whether the logistic regression is fitted, with the line of symmetry moved, too
+
+
+def worlds(settings: Settings) -> dict[str, World]:
+    """Name the worlds that the settings ask for; none where their data are not synthetic.
+
+    Returns
+    -------
+    {"cohort_2101": World, ...} for each of further.cohort_seeds; {"symmetry_0.50": World, ...} for each of
+    further.symmetries, with networks where further.symmetry_networks has it; and the one that the line of symmetry is
+    found in by the other kind of registration, "affine" or "rigid", at the largest symmetry that has networks.
+
+    Worlds of symmetry have the cohort's own seed, hence its patients, strokes and noise: they pair scan by scan.
+    """
+    asked, own = settings.further, settings.preprocess.registration
+    if not settings.synthetic:
+        return {}
+    known = {f"cohort_{seed}": World(seed, own) for seed in asked.cohort_seeds}
+    if asked.symmetries:
+        seed = settings.cohort.seed
+        for share in sorted(asked.symmetries):
+            rows = ROWS if share in asked.symmetry_networks else ()
+            known[f"symmetry_{share:.2f}"] = World(seed, own, share, rows, voxelwise=True)
+        other = "affine" if own == "rigid" else "rigid"
+        rows = ROWS[1:] if asked.symmetry_networks else ()  # what has no mirror images needs no registration
+        largest = max(asked.symmetry_networks or asked.symmetries)
+        known[other] = World(seed, other, largest, rows, voxelwise=True)
+    return known
+
+
+def of_cohorts(settings: Settings) -> list[str]:
+    """Name the worlds of notebook 21."""
+    return [name for name in worlds(settings) if name.startswith("cohort_")]
+
+
+def of_symmetry(settings: Settings) -> list[str]:
+    """Name the worlds of notebook 22, by rising symmetry, the one with the other registration last."""
+    return [name for name in worlds(settings) if not name.startswith("cohort_")]
+
+
+def listed(notebook: str, settings: Settings) -> list[str]:
+    """Name the worlds that a notebook that is made when asked for reads; of most there are none."""
+    return {"21": of_cohorts, "22": of_symmetry}.get(notebook[:2], lambda _: [])(settings)
+
+
+def cohort_of(settings: Settings, world: World) -> Cohort:
+    """Return the cohort of a world: one testing scan stands for all, which nobody predicts, and there is no series."""
+    return dataclasses.replace(settings.cohort, seed=world.seed, testing_patients=1, series_cases=0)
+
+
+def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
+    """Refuse settings that notebooks 20 to 22 cannot be run with, before anything is made.
+
+    Parameters
+    ----------
+    settings : Settings
+    notebook : one of NOTEBOOKS
+    world : of notebook 20, its own
+
+    Raises
+    ------
+    SettingsError : scans that nobody can make anew, no world to look at, an unknown one, no seed to train from, more
+        folds than there are.
+    """
+    require(
+        settings.synthetic,
+        f"notebook {notebook} makes cohorts, which needs data.source = 'synthetic'; {settings.name} has the scans of "
+        f"{settings.data.source}",
+    )
+    check_sensitivity(settings)
+    require(bool(settings.further.training_seeds), f"further.training_seeds of {settings.name} is empty: name one")
+    known = worlds(settings)
+    if notebook == "20_another_cohort":
+        allowed = f"must be one of {', '.join(known) or 'none'}, got {world!r}{nearest(world, known)}"
+        require(world in known, f"world {allowed}")
+    else:
+        key = "cohort_seeds" if notebook == "21_cohorts" else "symmetries"
+        there = bool(listed(notebook, settings))
+        require(there, f"further.{key} of {settings.name} is empty: there is nothing to look at")

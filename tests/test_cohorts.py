@@ -1,0 +1,163 @@
+"""The mixed model against the analysis of variance, the interval of one reader, and flips counted by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from strokelib.evaluation import cohorts
+
+
+def balanced(generator, cohort=8.0, training=1.0, patient=3.0, rest=1.0, sizes=(6, 3, 12)):
+    """Draw a design with every training and every patient of a cohort crossed."""
+    rows = []
+    for c in range(sizes[0]):
+        mean = 5 + cohort * generator.standard_normal()
+        trained = training * generator.standard_normal(sizes[1])
+        own = patient * generator.standard_normal(sizes[2])
+        for s, p in np.ndindex(sizes[1], sizes[2]):
+            rows.append((c, s, f"p{p}", mean + trained[s] + own[p] + rest * generator.standard_normal()))
+    return pd.DataFrame(rows, columns=["cohort", "seed", "patient", "value"])
+
+
+def by_mean_squares(frame, sizes):
+    """Solve the expected mean squares of the balanced design for the variances."""
+    count, trainings, patients = sizes
+    values = frame["value"].to_numpy().reshape(sizes)
+    whole = values.mean(axis=(1, 2), keepdims=True)
+    by_training, by_patient = values.mean(axis=2, keepdims=True), values.mean(axis=1, keepdims=True)
+    rest = ((values - by_training - by_patient + whole) ** 2).sum() / (count * (trainings - 1) * (patients - 1))
+    of_patient = trainings * ((by_patient - whole) ** 2).sum() / (count * (patients - 1))
+    of_training = patients * ((by_training - whole) ** 2).sum() / (count * (trainings - 1))
+    of_cohort = trainings * patients * np.var(whole, ddof=1)
+    return {
+        "rest": rest,
+        "patient": (of_patient - rest) / trainings,
+        "training": (of_training - rest) / patients,
+        "cohort": (of_cohort - of_patient - of_training + rest) / (trainings * patients),
+    }
+
+
+def test_a_balanced_design_has_the_components_of_the_analysis_of_variance():
+    sizes = (6, 3, 12)
+    frame = balanced(np.random.default_rng(4), sizes=sizes)
+    expected, found = by_mean_squares(frame, sizes), cohorts.mixed(frame)
+    assert min(expected.values()) > 0
+    assert found.variances == pytest.approx(expected, rel=0.01)
+    assert found.mean == pytest.approx(frame["value"].mean())
+    assert found.error == pytest.approx(frame.groupby("cohort")["value"].mean().std() / np.sqrt(6), rel=0.01)
+
+
+def test_one_cohort_says_that_it_cannot_tell():
+    frame = balanced(np.random.default_rng(1), sizes=(1, 1, 9))
+    found = cohorts.mixed(frame)
+    assert np.isnan([found.variances[name] for name in ("cohort", "training", "patient")]).all()
+    assert found.variances["rest"] == pytest.approx(frame["value"].var())
+    told = cohorts.reader(found)
+    assert np.isnan(told["honest"]) and told["usual"] > 0
+    row = pd.Series({"metric": "dsc", "cohorts": 1, "mean": found.mean, "error": found.error})
+    assert "cannot tell" in cohorts.in_words(row)
+
+
+def test_the_honest_interval_is_the_wider_one_and_knows_every_part():
+    variances = {"cohort": 4.0, "training": 1.0, "patient": 6.0, "rest": 2.0}
+    told = cohorts.reader(cohorts.Mixed(0, 1, variances, cohorts=5, trainings=2, patients=16, remarks=()))
+    assert told["usual"] == pytest.approx(2.131450 * np.sqrt(8 / 16), rel=1e-5)  # t of 15 degrees
+    assert told["honest"] == pytest.approx(2.776445 * np.sqrt(8 / 16 + 5), rel=1e-5)  # of 4
+    assert told["detectable"] == pytest.approx(2.801585 * np.sqrt(5.5), rel=1e-5)
+
+
+def test_flips_are_counted_between_readers_of_other_cohorts_alone():
+    rows = [(1, 7, 1.0, "higher"), (1, 8, -1.0, "inconclusive"), (2, 7, -2.0, "lower")]
+    table = pd.DataFrame(rows, columns=["cohort", "seed", "mean_difference", "verdict"])
+    (row,) = cohorts.flips(table.assign(metric="dsc", new="rt_sm", old="rt")).itertuples()
+    assert (row.pairs, row.sign, row.verdict, row.opposite) == (2, 0.5, 1.0, 0.5)
+
+
+def test_differences_pair_scans_and_average_a_patients_own():
+    rows = [("rt", 1, "a", 0.1), ("rt", 2, "a", 0.3), ("rt_sm", 1, "a", 0.2), ("rt_sm", 2, "a", 0.6)]
+    rows += [("rt", 3, "b", 0.5), ("rt_sm", 3, "b", np.inf)]
+    scores = pd.DataFrame(rows, columns=["variant", "case", "patient", "dsc"]).assign(cohort=1, seed=7)
+    (row,) = cohorts.differences(scores, "dsc", "rt_sm", "rt").itertuples()
+    assert (row.patient, row.value) == ("a", pytest.approx(0.2))
+
+
+def test_without_a_difference_between_cohorts_the_error_is_that_of_all_patients():
+    """The model's own error is none where a variance is 0."""
+    rows = [(c, 7, f"p{p}", float(value)) for c in (1, 2) for p, value in enumerate((1, 2, 3, 4, 5))]
+    frame = pd.DataFrame(rows, columns=["cohort", "seed", "patient", "value"])
+    found = cohorts.mixed(frame)
+    assert found.variances["cohort"] == pytest.approx(0, abs=1e-4) and found.mean == pytest.approx(3)
+    spread = 20 / 9  # of ten values about one mean
+    assert found.variances["rest"] == pytest.approx(spread, rel=0.01)
+    assert found.error == pytest.approx(np.sqrt(spread / 10), rel=0.01)
+
+
+def test_cohorts_alike_but_not_equal_have_the_mean_and_spread_of_all_patients():
+    """Cohorts of unequal size whose means lie closer than patients let them: the part of cohorts is 0."""
+    values = {1: (-4.0, 1.0, 6.0, 5.0), 2: (-3.0, 2.0, 7.0, 0.0, 4.5, 2.5)}
+    rows = [(c, 7, f"p{p}", value) for c, own in values.items() for p, value in enumerate(own)]
+    frame = pd.DataFrame(rows, columns=["cohort", "seed", "patient", "value"])
+    found, spread = cohorts.mixed(frame), frame["value"].var()
+    assert found.variances["cohort"] == pytest.approx(0, abs=1e-3)
+    assert found.mean == pytest.approx(frame["value"].mean(), abs=0.01)
+    assert found.variances["rest"] == pytest.approx(spread, rel=0.01)
+    assert found.error == pytest.approx(np.sqrt(spread / 10), rel=0.01)
+
+
+def test_one_training_a_cohort_leaves_trainings_and_patients_untold():
+    sizes = (5, 1, 12)
+    frame = balanced(np.random.default_rng(2), sizes=sizes)
+    found, means = cohorts.mixed(frame), frame.groupby("cohort")["value"].mean()
+    assert np.isnan([found.variances["training"], found.variances["patient"]]).all()
+    within = frame.groupby("cohort")["value"].var().mean()
+    assert found.variances["rest"] == pytest.approx(within, rel=0.01)
+    assert found.variances["cohort"] == pytest.approx(means.var() - within / 12, rel=0.01)
+    assert found.error == pytest.approx(means.std() / np.sqrt(5), rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("varied", [{}, {"cohort": 0.0, "training": 0.0, "patient": 0.0}])
+def test_a_handful_of_patients_has_a_mean_and_an_error(seed, varied):
+    frame = balanced(np.random.default_rng(seed), sizes=(2, 1, 2), **varied)
+    found = cohorts.mixed(frame)
+    values = frame["value"]
+    assert values.min() <= found.mean <= values.max() and 0 <= found.error <= np.ptp(values) + 1e-9
+
+
+def test_what_does_not_vary_has_no_error():
+    frame = balanced(np.random.default_rng(0), 0.0, 0.0, 0.0, 0.0, sizes=(2, 1, 3))
+    found = cohorts.mixed(frame)
+    assert (found.mean, found.error) == (pytest.approx(5), pytest.approx(0, abs=1e-6))
+
+
+def test_a_single_patient_is_refused():
+    with pytest.raises(ValueError, match="needs two patients"):
+        cohorts.mixed(balanced(np.random.default_rng(0), sizes=(2, 2, 1)))
+
+
+def test_a_summary_says_what_the_fit_warned_of_and_how_often_readers_differ():
+    rng = np.random.default_rng(5)
+    rows = [
+        {"cohort": c, "seed": 7, "variant": name, "case": p, "patient": f"p{p}", **dict.fromkeys(cohorts.TOLD, value)}
+        for c in (1, 2) for p in range(6) for name, value in (("rt", rng.random()), ("rt_sm", rng.random()))
+    ]  # fmt: skip
+    scores = pd.DataFrame(rows)
+    told = cohorts.verdicts(scores, [("rt_sm", "rt")], 2018)
+    assert len(told) == 2 * len(cohorts.TOLD) and {*told.verdict} <= {"higher", "lower", "inconclusive"}
+    found = cohorts.summary(scores, told, "rt_sm", "rt")
+    assert [*found.metric] == [*cohorts.TOLD] and (found.flips_pairs == 1).all() and (found.honest > found.usual).all()
+    assert found.remarks.map(type).eq(str).all()
+    assert "over 2 cohorts" in cohorts.in_words(next(found.itertuples()))
+
+
+def test_one_fold_chooses_its_pair_for_itself():
+    from test_voxelwise import scan
+
+    from strokelib.run.settings import load_settings
+
+    how = load_settings("demo").postprocess
+    scans = [scan(n) for n in range(2)]
+    maps = [(each, each.lesion.astype(np.float32)) for each in scans]
+    judged = cohorts.judge(maps, {each.number: 0 for each in scans}, how)
+    assert sorted(judged["case"]) == sorted(each.number for each in scans) and (judged.fold == 0).all()
+    assert (judged.dsc == 1).all() and judged[["threshold", "min_lesion_voxels"]].drop_duplicates().shape[0] == 1

@@ -1,0 +1,79 @@
+"""Another cohort: its knobs change scans and only scans, and a line of symmetry is moved by what is said."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_cohort import COHORT
+
+from strokelib import elsewhere
+from strokelib.phantom import cohort
+from strokelib.phantom.patient import KNOBS
+from strokelib.phantom.scan import make_case
+from strokelib.registration import Alignment, midline, mirror, yaw_degrees
+from strokelib.run import worlds
+from strokelib.run.settings import load_settings
+
+FOUND = Alignment(np.eye(3), 0.9, 0.8, "rigid")
+SHAPE = (41, 31)
+
+
+def test_the_base_cohort_keeps_its_digest():
+    own = KNOBS[COHORT.difficulty]
+    assert cohort.cohort_digest(COHORT) == cohort.cohort_digest(COHORT, own)
+    assert cohort.cohort_digest(COHORT) == "4bbf2a936e47cd1f"
+    lopsided = dataclasses.replace(own, symmetry=0.5)
+    assert cohort.cohort_digest(COHORT, lopsided) != cohort.cohort_digest(COHORT)
+
+
+def test_symmetry_changes_the_anatomy_and_no_patient():
+    settings = load_settings("demo")
+    folds = dataclasses.replace(settings.folds, count=2)
+    settings = dataclasses.replace(settings, cohort=COHORT, folds=folds)
+    known = worlds.worlds(settings)
+    one, other = (
+        make_case(COHORT, "TRAINING", 1, elsewhere.knobs_of(settings, known[f"symmetry_{share}"]))
+        for share in ("0.00", "0.92")
+    )
+    assert (one.images["CT"] != other.images["CT"]).any()
+    for name in ("head", "patient"):
+        assert one.record.get(name) == other.record.get(name)
+    assert one.spacing == other.spacing
+    same = make_case(COHORT, "TRAINING", 1)
+    assert all((same.images[name] == other.images[name]).all() for name in same.images), "0.92 is the difficulty's own"
+
+
+@pytest.mark.parametrize(("shift", "degrees"), [(0, 0), (3, 0), (-2.5, 0), (0, 5), (0, -10), (4, 5)])
+def test_the_line_of_symmetry_moves_by_what_is_said(shift, degrees):
+    off = elsewhere.moved(FOUND, SHAPE, shift, degrees)
+    assert yaw_degrees(off.matrix) == pytest.approx(degrees)
+    center = midline(off.matrix, SHAPE)[20, 15]
+    assert center == pytest.approx(-shift * np.cos(np.deg2rad(degrees)))
+
+
+@pytest.mark.parametrize(("shift", "degrees"), [(0, 0), (3, 0), (-2, 0), (0, 10), (0, -10), (4, 10)])
+def test_a_blob_on_one_side_is_mirrored_about_the_line_where_it_is_now(shift, degrees):
+    """The line through (20, 15) along y goes toward larger x by `shift`, and from x toward y by `degrees`."""
+    image = np.zeros((1, *SHAPE, 1), np.float32)
+    image[0, 10:13, 8:11] = 1
+    off = elsewhere.moved(FOUND, SHAPE, shift, degrees)
+    seen = mirror(image, off, device="cpu")[0, :, :, 0]
+    center = (np.indices(SHAPE) * seen).sum((1, 2)) / seen.sum()
+    angle, on_line, blob = np.deg2rad(degrees), np.array([20 + shift, 15]), np.array([11, 9])
+    normal = np.array([np.cos(angle), np.sin(angle)])
+    assert center == pytest.approx(blob - 2 * normal * ((blob - on_line) @ normal), abs=0.02)
+    if degrees == 0:
+        assert center == pytest.approx([29 + 2 * shift, 9])
+
+
+def test_a_line_that_was_found_elsewhere_is_moved_from_there():
+    found = dataclasses.replace(FOUND, matrix=elsewhere.moved(FOUND, SHAPE, 2, 0).matrix)
+    both, once = elsewhere.moved(found, SHAPE, 3, 0), elsewhere.moved(FOUND, SHAPE, 5, 0)
+    assert both.matrix == pytest.approx(once.matrix) and (both.score, both.kind) == (found.score, found.kind)
+
+
+def test_networks_of_a_world_take_the_budget_of_single_changes_and_their_own_seed():
+    settings = load_settings("study")
+    how = elsewhere.settings_of(settings, 7)
+    assert (how.seed, how.training.max_updates, how.training.snapshots) == (7, settings.sensitivity.updates, ())
+    assert dataclasses.replace(how, seed=settings.seed, training=settings.training) == settings

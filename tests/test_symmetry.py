@@ -1,0 +1,107 @@
+"""Correlation with the own flip, gains by symmetry, and slopes worked by hand."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_voxelwise import scan
+
+from strokelib.evaluation import symmetry
+
+
+def mirrored_by(scan, change):
+    """Return a scan whose mirror images are what `change` makes of its modalities, and no lesion."""
+    own = scan.provided
+    return dataclasses.replace(scan, images=np.concatenate([own, change(own)]), lesion=None)
+
+
+def test_a_symmetric_scan_correlates_with_its_own_flip_by_one():
+    values = symmetry.own_flip(mirrored_by(scan(0), lambda own: own))
+    assert values == pytest.approx(dict.fromkeys(scan(0).modalities, 1.0))
+    opposite = symmetry.own_flip(mirrored_by(scan(0), lambda own: -own))
+    assert opposite == pytest.approx(dict.fromkeys(scan(0).modalities, -1.0))
+
+
+def test_a_modality_that_does_not_vary_has_no_correlation():
+    flat = mirrored_by(scan(0), lambda own: np.ones_like(own))
+    assert np.isnan([*symmetry.own_flip(flat).values()]).all()
+
+
+def test_a_scan_is_placed_between_those_most_like_it():
+    likeness = pd.Series([0.2, 0.6, 0.8], index=[0.0, 0.5, 1.0])
+    assert symmetry.place(likeness, 0.4) == pytest.approx(0.25)
+    assert symmetry.place(likeness, 0.95) == 1.0 and symmetry.place(likeness, 0.1) == 0.0
+    assert np.isnan(symmetry.place(likeness[:1], 0.4))
+
+
+def worlds_of(slope, symmetries=(0.0, 0.5, 1.0), patients=6):
+    """Make scores in which mirror images gain slope * symmetry, a little more in every other patient."""
+    rows = []
+    for share in symmetries:
+        for n in range(patients):
+            gain = (slope + 0.02 * (-1) ** n) * share
+            common = {"world": f"symmetry_{share}", "symmetry": share, "registration": "rigid", "seed": 1}
+            common |= {"case": n, "patient": f"p{n}", "misfit_mm": 0.0, "misfit_deg": 0.0}
+            for name, more in (("logistic", 0.0), ("logistic_sm", gain), ("rt", 0.0), ("rt_sm", 2 * gain)):
+                rows.append(common | {"variant": name, "dsc": 0.4 + 0.01 * n + more})
+    return pd.DataFrame(rows)
+
+
+def test_the_slope_is_that_of_each_patient_averaged():
+    found = symmetry.slopes(worlds_of(0.1), "dsc", 1).set_index("new")
+    assert found.slope.to_dict() == pytest.approx({"logistic_sm": 0.1, "rt_sm": 0.2})
+    assert (found.low > 0.07).all() and (found.high < 0.25).all() and (found.worlds == 3).all()
+
+
+def test_one_world_has_no_slope():
+    assert symmetry.slopes(worlds_of(0.1, symmetries=(0.5,)), "dsc", 1).slope.isna().all()
+
+
+def test_a_gain_is_told_for_each_world_and_misfit():
+    scores = worlds_of(0.1)
+    off = scores[scores.variant == "logistic_sm"].assign(misfit_mm=5.0, dsc=0.4)
+    found = symmetry.responses(pd.concat([scores, off]), "dsc", 1)
+    assert len(found) == 3 * 2 + 3 and (found.n == 6).all()
+    aligned = found[(found.misfit_mm == 0) & (found.new == "logistic_sm")].set_index("symmetry")
+    assert aligned.mean_difference.to_dict() == pytest.approx({0.0: 0.0, 0.5: 0.05, 1.0: 0.1})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.01, 0.015, "the same"), (0.005, 0.019, "the same"), (0.005, 0.03, "better"), (-0.03, -0.001, "worse"),
+     (-0.03, 0.01, "inconclusive"), (np.nan, np.nan, "inconclusive")],
+)  # fmt: skip
+def test_two_registrations_are_the_same_within_a_margin_alone(low, high, verdict):
+    assert symmetry.same(low, high, 0.02) == verdict
+
+
+def test_the_other_registration_is_held_against_the_own_on_the_same_heads():
+    scores = worlds_of(0.1, symmetries=(0.0, 0.5))
+    twin = scores[(scores.symmetry == 0.5) & scores.variant.isin(["logistic_sm", "rt_sm"])]
+    twin = twin.assign(world="affine", registration="affine", dsc=twin.dsc + 0.005 + 0.001 * (twin.case % 2))
+    found = symmetry.registrations(pd.concat([scores, twin]), "dsc", "affine", 1).set_index("method")
+    assert found.mean_difference.to_dict() == pytest.approx({"logistic_sm": 0.0055, "rt_sm": 0.0055})
+    assert (found.verdict == "the same").all() and (found.symmetry == 0.5).all() and (found.n == 6).all()
+    assert [*found.new] == ["affine"] * 2 and [*found.old] == ["rigid"] * 2
+    with pytest.raises(ValueError, match="two registrations of the same heads"):
+        symmetry.registrations(scores, "dsc", "affine", 1)
+
+
+def test_the_other_registration_borrows_what_has_no_mirror_images():
+    scores = worlds_of(0.1, symmetries=(0.0, 0.5))
+    twin = scores[(scores.symmetry == 0.5) & scores.variant.isin(["logistic", "logistic_sm", "rt_sm"])]
+    whole = symmetry.completed(pd.concat([scores, twin.assign(world="affine", registration="affine")]))
+    added = whole[(whole.world == "affine") & (whole.variant == "rt")]
+    own = scores[(scores.symmetry == 0.5) & (scores.variant == "rt")]
+    assert [*added.dsc] == [*own.dsc] and (added.registration == "affine").all() and len(whole) == 48 + 18 + 6
+
+
+def test_scans_are_placed_by_each_modality_they_have():
+    scans = [mirrored_by(scan(n), lambda own: own) for n in range(2)]  # wholly symmetric
+    first, last = scans[0].modalities[0], scans[0].modalities[-1]
+    likeness = pd.DataFrame([[0.2, 0.6], [0.3, 1.2], [0.1, 0.2]], index=[first, last, "pH"], columns=[0.0, 1.0])
+    found = symmetry.placed(scans, likeness).set_index("modality")
+    assert [*found.index] == [first, last] and (found.scans == 2).all()
+    assert found.correlation.to_dict() == pytest.approx({first: 1.0, last: 1.0})
+    assert found.symmetry.to_dict() == pytest.approx({first: 1.0, last: 0.7 / 0.9})

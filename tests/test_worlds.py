@@ -1,0 +1,75 @@
+"""Worlds: what is other than in the settings, by name, and what is refused before anything is made."""
+
+import dataclasses
+
+import pytest
+
+from strokelib.run import stages, worlds
+from strokelib.run.checks import SettingsError
+from strokelib.run.settings import load_settings
+
+DEMO = load_settings("demo")
+
+
+def with_further(settings, **values):
+    return dataclasses.replace(settings, further=dataclasses.replace(settings.further, **values))
+
+
+def test_each_world_differs_in_one_thing():
+    known = worlds.worlds(DEMO)
+    assert worlds.of_cohorts(DEMO) == ["cohort_2101", "cohort_2102"]
+    assert worlds.of_symmetry(DEMO)[-1] == "affine" and "symmetry_0.50" in known
+    own = worlds.World(DEMO.cohort.seed, "rigid")
+    for name, world in known.items():
+        fields = ("seed", "registration", "symmetry")
+        changed = {field for field in fields if getattr(world, field) != getattr(own, field)}
+        expected = {"cohort": {"seed"}, "symmetry": {"symmetry"}, "affine": {"symmetry", "registration"}}
+        assert changed == expected[name.split("_")[0]]
+    assert known["affine"].symmetry == max(DEMO.further.symmetry_networks)
+    trained = {name for name in worlds.of_symmetry(DEMO) if known[name].rows == worlds.ROWS}
+    assert trained == {"symmetry_0.00", "symmetry_0.92"}
+
+
+def test_without_networks_the_other_registration_has_the_largest_symmetry():
+    known = worlds.worlds(with_further(DEMO, symmetry_networks=()))
+    assert known["affine"].symmetry == 0.92 and {world.rows for name, world in known.items() if name[0] != "c"} == {()}
+
+
+def test_each_notebook_reads_its_own_worlds():
+    both = worlds.listed("21_cohorts", DEMO) + worlds.listed("22_symmetry", DEMO)
+    assert both == [*worlds.worlds(DEMO)] and worlds.listed("17_leakage", DEMO) == []
+
+
+def test_the_cohort_of_a_world_has_the_settings_training_scans():
+    made = worlds.cohort_of(DEMO, worlds.worlds(DEMO)["cohort_2101"])
+    kept = dataclasses.replace(DEMO.cohort, seed=2101, testing_patients=1, series_cases=0)
+    assert made == kept and made.training_patients == DEMO.cohort.training_patients
+
+
+def test_real_scans_are_refused_in_one_sentence():
+    real = load_settings("isles2018")
+    assert worlds.worlds(real) == {}
+    for name in worlds.NOTEBOOKS:
+        with pytest.raises(SettingsError, match=r"needs data\.source = 'synthetic'"):
+            worlds.check_worlds(real, name, "cohort_2101")
+
+
+def test_an_unknown_world_and_an_empty_list_are_refused():
+    with pytest.raises(SettingsError, match="did you mean 'cohort_2101'"):
+        worlds.check_worlds(DEMO, "20_another_cohort", "cohort_2101x")
+    with pytest.raises(SettingsError, match="cohort_seeds of demo is empty"):
+        worlds.check_worlds(with_further(DEMO, cohort_seeds=()), "21_cohorts")
+    with pytest.raises(SettingsError, match="training_seeds of demo is empty"):
+        worlds.check_worlds(with_further(DEMO, training_seeds=()), "21_cohorts")
+    with pytest.raises(SettingsError, match="symmetries of demo is empty"):
+        worlds.check_worlds(with_further(DEMO, symmetries=(), symmetry_networks=()), "22_symmetry")
+
+
+def test_a_world_depends_on_itself_and_on_no_other():
+    name = "20_another_cohort"
+    before = {world: stages.depends(name, DEMO, world=world) for world in worlds.worlds(DEMO)}
+    other = with_further(DEMO, cohort_seeds=(2101, 7), symmetry_networks=(0.0, 0.5, 0.92))
+    after = {world: stages.depends(name, other, world=world) for world in worlds.worlds(other)}
+    assert {world for world in before if world in after and after[world] != before[world]} == {"symmetry_0.50"}
+    assert stages.manifest(name, "worlds/affine/scores.csv") == "worlds/affine/20_another_cohort.manifest.json"
+    assert stages.maker("worlds/affine/scores.csv") == name
