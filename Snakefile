@@ -308,3 +308,12 @@ rule remarks:
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule raw_series:
+    input: reads("23_raw_series"), notebook=source("23_raw_series")
+    output: writes("23_raw_series")
+    log: notebook=f"{OUT}/23_raw_series.ipynb"
+    params: code=code("23_raw_series")
+    threads: S.threads
+    resources: mem_mb=gigabytes(12), runtime=hours(6)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

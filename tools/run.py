@@ -51,12 +51,14 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "leakage": ("What folds leak", "leakage.csv"),
     "imbalance": ("Answers to imbalance", "imbalance.csv"),
     "remarks": ("The paper's remarks", "remarks.csv"),
+    "raw_series": ("What the raw series adds", "raw_series_steps.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
     "leakage": ("metric == 'dsc' and unit == 'patient' and group == 'all patients'", ["scheme", "n", *CHANGE]),
     "imbalance": ("metric == 'dsc'", ["loss", "balanced", "mean", "low", "high", "mean_difference", "p_holm"]),
     "remarks": ("verdict == verdict", ["remark", "section", "verdict"]),
+    "raw_series": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
