@@ -341,3 +341,12 @@ rule symmetry:
     threads: S.threads
     resources: mem_mb=gigabytes(2), runtime=hours(1)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule raw_series:
+    input: reads("23_raw_series"), notebook=source("23_raw_series")
+    output: writes("23_raw_series")
+    log: notebook=f"{OUT}/23_raw_series.ipynb"
+    params: code=code("23_raw_series")
+    threads: S.threads
+    resources: mem_mb=gigabytes(12), runtime=hours(6)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

@@ -54,6 +54,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "remarks": ("The paper's remarks", "remarks.csv"),
     "cohorts": ("Other cohorts", "cohorts.csv"),
     "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
+    "raw_series": ("What the raw series adds", "raw_series_steps.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -68,6 +69,7 @@ TOLD = {  # of long tables, which rows and columns are printed
         "metric == 'dsc' and misfit_mm == 0 and misfit_deg == 0",
         ["new", "old", "symmetry", "registration", "n", "mean_difference", "low", "high", "p", "detectable"],
     ),
+    "raw_series": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 

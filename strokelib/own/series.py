@@ -58,7 +58,7 @@ def maps_of_series(series, head, spacing, frame_s: float, how: perfusion.Deconvo
     scaled to it before the deconvolution, since all blood passes both and a small artery fills its voxels in part.
     """
     said, frames = [VARIES], series.shape[3]
-    _check_times(frames, frame_s)
+    check_times(frames, frame_s)
     if not USUAL_FRAMES[0] <= frames <= USUAL_FRAMES[1]:
         said.append(f"the series has {frames} frames, those of ISLES 2018 {USUAL_FRAMES[0]} to {USUAL_FRAMES[1]}")
     brain = brain_of(head, spacing)
@@ -171,7 +171,13 @@ def find_curves(series, head, brain, spacing, frame_s: float) -> Curves:
     return Curves(times, *found, *places)
 
 
-def _check_times(frames: int, frame_s: float) -> None:
+def check_times(frames: int, frame_s: float) -> None:
+    """Refuse a series of too few frames, or with a time between them that no perfusion scan has.
+
+    Raises
+    ------
+    CaseError : what it has, and what is expected.
+    """
     if frames < perfusion.MIN_FRAMES:
         raise CaseError(f"the series has {frames} frames, at least {perfusion.MIN_FRAMES} are needed")
     if not FRAME_S[0] <= frame_s <= FRAME_S[1]:

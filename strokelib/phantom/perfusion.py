@@ -69,7 +69,7 @@ def residue(time, mtt, shape=2.0):
     return gammaincc(shape, shape * np.clip(time, 0, None) / mtt)
 
 
-def arterial_response(aif, aif_step, mtt, delay, times):
+def arterial_response(aif, aif_step, mtt, delay, times, shape=2.0):
     """Convolve the arterial curve with the residue function: (AIF * R)(t - delay).
 
     Parameters
@@ -79,6 +79,7 @@ def arterial_response(aif, aif_step, mtt, delay, times):
     mtt : (m,) s
     delay : (d,) s
     times : (t,) s, the scan's frames
+    shape : of the transit times, see `residue`
 
     Returns
     -------
@@ -86,7 +87,7 @@ def arterial_response(aif, aif_step, mtt, delay, times):
     """
     n = len(aif)
     fine = np.arange(n) * aif_step
-    remaining = residue(fine[None], np.asarray(mtt, float)[:, None])
+    remaining = residue(fine[None], np.asarray(mtt, float)[:, None], shape)
     convolved = np.fft.irfft(np.fft.rfft(remaining, 2 * n) * np.fft.rfft(aif, 2 * n), 2 * n)[:, :n]
     convolved = aif_step * (convolved - 0.5 * (aif + aif[0] * remaining))  # trapezoids: half of both ends
     position = (np.asarray(times)[None] - np.asarray(delay)[:, None]) / aif_step
@@ -253,7 +254,7 @@ def maps_from_series(series, mask, aif, dt, how: Deconvolution = Deconvolution()
     `mtt_mix`, because vendor MTT maps are not CBV / CBF either.
     """
     series, mask, aif = np.asarray(series), np.asarray(mask), np.asarray(aif, float)
-    _check(series, mask, aif, dt)
+    check_series(series, mask, aif, dt)
     frames = len(aif)
     filtered = _frame_filter(frames)
     aif = filtered @ aif
@@ -272,7 +273,7 @@ def maps_from_series(series, mask, aif, dt, how: Deconvolution = Deconvolution()
 
     maps = {name: np.zeros(mask.shape, np.float32) for name in LIMITS}
     for k in np.flatnonzero(mask.any((0, 1))):
-        box = _box(mask[..., k])
+        box = box_around(mask[..., k])
         inside = mask[..., k][box]
         planes = np.ascontiguousarray(np.moveaxis(series[(*box, k)], -1, 0), np.float32)
         if not np.isfinite(planes[:, inside]).all():
@@ -300,13 +301,19 @@ def _voxel_maps(curves, inverse, step, aif, first_pass, dt, mtt_mix):
     return {"CBF": cbf, "CBV": cbv, "MTT": np.where(cbf < MIN_CBF, 0, mtt), "Tmax": best * step}
 
 
-def _box(mask):
+def box_around(mask):
     """Return the slices of the smallest rectangle around an (x, y) mask."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _check(series, mask, aif, dt):
+def check_series(series, mask, aif, dt):
+    """Refuse a series, a mask and an arterial curve that do not belong together or hold nothing to go on.
+
+    Raises
+    ------
+    ValueError : see `maps_from_series`.
+    """
     if series.ndim != 4:
         raise ValueError(f"series must be (x, y, slice, time), got shape {series.shape}")
     if mask.shape != series.shape[:3] or mask.dtype != bool:

@@ -27,6 +27,7 @@ from strokelib.run.worlds import worlds
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
+SERIES = "series/{split}/case_{case}.npz"  # maps fitted to a raw series
 MAP, SPREAD = f"{FOLD}/case_{{case}}.nii.gz", f"{FOLD}/case_{{case}}_spread.nii.gz"
 # Networks kept beside the final ones, as `variants.kept_as` says: network.at750, network.dice, network2.l1_error ...
 KEPT = (f"{FOLD}/network.{{kept}}.safetensors", f"{FOLD}/network2.{{kept}}.safetensors")
@@ -252,6 +253,15 @@ STAGES = {
         writes=(
             *("symmetry_metrics.csv", *_figures("symmetry.csv", "symmetry_slopes.csv", "symmetry.png")),
             *_figures("symmetry_registration.csv", "misfit.png", "likeness.png"),
+        ),
+    ),
+    "23_raw_series": Stage(
+        depends=("seed", "cohort", "folds", "postprocess"),
+        reads=("registration.csv", SCAN),
+        writes=(
+            *(SERIES, "series.csv", "series_areas.csv", "series_metrics.csv"),
+            *_figures("raw_series.csv", "raw_series_areas.csv", "raw_series_steps.csv", "raw_series_curves.png"),
+            *_figures("raw_series_maps.png", "raw_series_areas.png", "raw_series.png"),
         ),
     ),
 }

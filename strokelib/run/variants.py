@@ -105,6 +105,7 @@ ASKED = {"09_sensitivity": "sensitivity", "11_seeds": "seeds", "12_rt_apart": "r
 ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
 ASKED |= {"18_imbalance": "imbalance", "19_remarks": "remarks"}
 ASKED |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry"}  # and with them notebook 20, once a cohort
+ASKED |= {"23_raw_series": "raw_series"}
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
@@ -213,7 +214,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
         "17": ([*leakage(settings)], settings.folds.count),
         "18": ([*with_references["18"], "no_balance"], few),
         "19": ([*VARIANTS, *with_references["19"]], few),
-        **dict.fromkeys(("21", "22"), ([], 0)),  # of cohorts of their own
+        **dict.fromkeys(("21", "22", "23"), ([], 0)),  # of cohorts of their own, and of series
     }[notebook[:2]]
     return [*dict.fromkeys(names)], folds
 

@@ -359,6 +359,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("imbalance", "Answers to imbalance", "imbalance"),
         ("remarks", "The paper's remarks", "remarks"),
         ("cohorts", "Other cohorts", "cohorts"),
+        ("raw_series", "What the raw series adds", "raw_series_steps"),
         ("symmetry", "Symmetry: dose and response", "symmetry"),
     ):
         told = call(project, "tools/run.py", TINY, target)

@@ -1,0 +1,125 @@
+"""What images hold about the lesion before any network is trained: one by one, and under the same voxel-wise method."""
+
+import dataclasses
+
+import pandas as pd
+
+from strokelib import voxelwise
+from strokelib.evaluation import ladder, resampling
+from strokelib.evaluation.agreement import auc
+from strokelib.modalities import ISLES
+from strokelib.raw_series import FITTED
+from strokelib.run.runtime import rng
+
+# In which direction a lesion lies: -1 where its values are the lower ones.
+TOWARDS = {"CT": -1, "CBF": -1, "CBV": -1, "MTT": 1, "Tmax": 1, "delay": 1}
+INPUTS = {  # what a voxel-wise method is given, and how that is named
+    "provided": ("maps as provided", ISLES),
+    "fitted": ("fitted maps in their place", ("CT", *FITTED.values())),
+    "both": ("provided and fitted maps", (*ISLES, *FITTED.values())),
+}
+METHODS = {"logistic_sm": "logistic", "trees_sm": "trees"}  # of `ladder`, with mirror images; and how they are named
+VARIANTS = tuple(f"{method}_{kind}" for method in METHODS.values() for kind in INPUTS)
+STEPS = tuple(
+    (f"{method}_{new}", f"{method}_provided") for method in METHODS.values() for new in ("fitted", "both")
+)  # (new, old)
+BESIDE = {"CBF": "fitted CBF", "CBV": "fitted CBV", "MTT": "fitted MTT", "Tmax": "fitted delay"}
+
+
+def aucs(images: dict, lesion, mask) -> dict[str, float]:
+    """Tell how well each image alone puts lesion before brain, one voxel at a time.
+
+    Parameters
+    ----------
+    images : (x, y, slice) each by the name of a modality, a fitted one as in FITTED
+    lesion, mask : bool (x, y, slice)
+
+    Returns
+    -------
+    {name: area under the ROC curve}, in the direction that is known beforehand (TOWARDS), so that it may be below 0.5;
+    NaN where the scan has no lesion inside its mask.
+    """
+    inside = lesion[mask]
+    return {name: auc(TOWARDS[name.rpartition(" ")[2]] * image[mask], inside) for name, image in images.items()}
+
+
+def compare_aucs(frame, seed: int) -> pd.DataFrame:
+    """Hold the fitted maps' areas against those of the provided maps that say the same (BESIDE), by patient.
+
+    Parameters
+    ----------
+    frame : a row a scan, columns patient and the names of the maps
+    seed : of the bootstrap
+
+    Returns
+    -------
+    frame, a row a pair : map, fitted, scans, patients, provided_auc, fitted_auc, gain, and low and high of the gain
+    (95 %, patients drawn with all their scans).
+    """
+    rows = []
+    for name, other in BESIDE.items():
+        there = frame[[name, other, "patient"]].dropna()
+        gains = (there[other] - there[name]).to_numpy()
+        drawn = resampling.patient_means(gains[:, None], there["patient"].tolist(), rng(seed, "information", name))
+        (low,), (high,) = resampling.interval(drawn)
+        row = {"map": name, "fitted": other, "scans": len(there), "patients": there["patient"].nunique()}
+        rows.append(row | {
+            "provided_auc": there[name].mean(), "fitted_auc": there[other].mean(), "gain": gains.mean(), "low": low,
+            "high": high,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def given(brains, kind: str) -> list[voxelwise.Voxels]:
+    """Return the scans as a method sees them that is given some of their images; nothing is copied.
+
+    Parameters
+    ----------
+    brains : sequence of voxelwise.Voxels with all images
+    kind : in INPUTS
+    """
+    return [dataclasses.replace(voxels, images=INPUTS[kind][1]) for voxels in brains]
+
+
+def judge(variant: str, brains, scans, fold_of, grid, seed: int) -> pd.DataFrame:
+    """Teach a method on a kind of images, and judge it as the ladder does.
+
+    Parameters
+    ----------
+    variant : in VARIANTS
+    brains : sequence of voxelwise.Voxels with all images
+    scans : sequence of preprocess.Preprocessed, in the same order
+    fold_of : dict, case to fold
+    grid : settings.Postprocess
+    seed : of the voxels that are drawn; every variant learns from the same
+
+    Returns
+    -------
+    frame of `ladder.judge`
+    """
+    short, _, kind = variant.rpartition("_")
+    method = next(name for name, own in METHODS.items() if own == short)
+    maps = ladder.teach(method, given(brains, kind), fold_of, seed)[1]
+    pairs = [(scan, maps[scan.number]) for scan in scans]
+    return ladder.judge(pairs, fold_of, grid.thresholds, grid.min_lesion_voxels)
+
+
+def named(variant: str) -> str:
+    """Name one of VARIANTS as figures and tables do."""
+    method, _, kind = variant.rpartition("_")
+    return f"{method}: {INPUTS[kind][0]}"
+
+
+def verdict(row, margin: float) -> str:
+    """Say what an interval tells of a gain in DSC: "helps", "harms", "adds less than the margin" or "inconclusive".
+
+    Parameters
+    ----------
+    row : with mean_difference, low and high, as fractions
+    margin : below which a gain is not worth its cost
+    """
+    if row.low > 0:
+        return "helps" if row.mean_difference >= margin else "helps, by less than the margin"
+    if row.high < 0:
+        return "harms"
+    return "adds less than the margin" if max(abs(row.low), abs(row.high)) < margin else "inconclusive"

@@ -1,0 +1,128 @@
+"""What the raw perfusion series of a scan adds to its maps: maps fitted here, as further modalities of the scan.
+
+Whoever reads a scan with them needs nothing new: they stand among its modalities and have mirror images as all do.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from strokelib import bolus, registration
+from strokelib.nifti import CaseError
+from strokelib.own import series as own_series
+from strokelib.own.scan import Curves
+from strokelib.preprocess import Preprocessed
+from strokelib.run import runtime
+
+FITTED = {name: f"fitted {name}" for name in bolus.NAMES}  # the names of `bolus.fit`, and theirs as modalities
+MODEL = bolus.Model()
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The maps of one scan by the names of FITTED, (x, y, slice) float32, and the curves they were fitted with."""
+
+    maps: dict[str, np.ndarray]
+    curves: Curves
+
+
+def fit_scan(series, frame_s: float, head, scan: Preprocessed, model: bolus.Model = MODEL) -> Fitted:
+    """Find the artery in a raw series and fit the passage of its bolus to every voxel of the brain.
+
+    Parameters
+    ----------
+    series : (x, y, slice, frame) HU, on the grid of the scan
+    frame_s : s from one frame to the next
+    head : (x, y, slice) HU, the CT without contrast
+    scan : preprocess.Preprocessed, whose brain mask and spacing count
+    model : bolus.Model
+
+    Raises
+    ------
+    CaseError : too few frames, a time between them that no perfusion scan has, no brain, or no artery: nothing can be
+        told from this series.
+
+    Nothing of the maps that came with the scan is read but where its brain is.
+    """
+    brain = own_series.brain_of(head, scan.spacing)
+    own_series.check_times(series.shape[3], frame_s)
+    curves = own_series.find_curves(series, head, brain, scan.spacing, frame_s)
+    try:
+        found = bolus.fit(series, scan.mask, curves.artery, frame_s, model)
+    except ValueError as error:
+        raise CaseError(f"case_{scan.number}: nothing can be fitted to its raw series ({error})") from error
+    return Fitted({FITTED[name]: values for name, values in found.items()}, curves)
+
+
+def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
+    """Add maps to the modalities of a scan, and their mirror images to its mirrored ones, normalized as the others.
+
+    Parameters
+    ----------
+    scan : preprocess.Preprocessed
+    maps : (x, y, slice) each by name, on the scan's grid, 0 outside its brain. A map that is the same everywhere, such
+        as those of `nothing`, stays 0, which is the mean of every other scan's.
+
+    Raises
+    ------
+    ValueError : a name that is among the modalities, or another size.
+
+    The mirror image is made by the alignment of the scan's own CT, as for its other modalities. Our choice: normalized
+    over the brain of the scan and over the mirrored brain, as `preprocess.preprocess_case` does.
+    """
+    if there := {*maps} & {*scan.modalities}:
+        raise ValueError(f"case_{scan.number} has {', '.join(sorted(there))} already; give other names")
+    if wrong := {name: image.shape for name, image in maps.items() if image.shape != scan.mask.shape}:
+        raise ValueError(f"case_{scan.number}: maps must be {scan.mask.shape} as its brain mask, got {wrong}")
+    alignment = registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
+    flipped = registration.mirror(np.stack([scan.mask.astype(np.float32), *maps.values()]), alignment, "cpu")
+    behind = flipped[0] > 0.5
+    added = [_normalized(image, scan.mask) for image in maps.values()]
+    added_mirrored = [_normalized(image, behind) for image in flipped[1:]]
+    images = np.stack([*scan.provided, *added, *scan.mirrored, *added_mirrored])
+    return dataclasses.replace(scan, images=images, modalities=(*scan.modalities, *maps))
+
+
+def nothing(scan: Preprocessed) -> dict[str, np.ndarray]:
+    """Return the maps of a scan whose series says nothing: 0 everywhere, by the names of FITTED."""
+    return {name: np.zeros(scan.mask.shape, np.float32) for name in FITTED.values()}
+
+
+def _normalized(image, inside) -> np.ndarray:
+    """Bring a map to mean 0 and standard deviation 1 inside a mask, 0 outside."""
+    values, normalized = image[inside].astype(np.float64), np.zeros(image.shape, np.float32)
+    if values.size and values.min() < values.max():
+        normalized[inside] = (values - values.mean()) / values.std()
+    return normalized
+
+
+def save_maps(path, maps: dict[str, np.ndarray]) -> None:
+    """Write the maps of a scan as an uncompressed .npz; it is there whole or not at all."""
+    runtime.write_whole(Path(path), lambda temporary: _save(temporary, maps))
+
+
+def _save(path, maps) -> None:
+    with open(path, "wb") as file:  # a file object, or savez would change the temporary name
+        np.savez(file, **{name: np.asarray(image, np.float32) for name, image in maps.items()})
+
+
+def load_maps(path) -> dict[str, np.ndarray]:
+    """Read what `save_maps` wrote.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file.
+    CaseError : the file is damaged, or holds other maps than those of FITTED.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no maps of a raw series at {path}; notebook 23 writes them")
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            maps = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # numpy, zipfile, zlib and struct each raise their own
+        raise CaseError(f"{path} is damaged ({error}); delete it and run notebook 23") from error
+    if {*maps} != {*FITTED.values()}:
+        raise CaseError(f"{path} holds {', '.join(sorted(maps))}, expected {', '.join(FITTED.values())}; delete it")
+    return maps
