@@ -86,7 +86,7 @@ class Training(Section):
     batch_norm_momentum: Annotated[float, "(0, 1]"]  # of what it remembers from step to step
     averaging: Annotated[float, "[0, 1)"]  # share of the old in a running average of the weights; 0 for none
     dropout: Annotated[float, "[0, 1)"]  # channel dropout in the three deepest encoder blocks
-    gdl_weights: Annotated[str, ("volume", "squared")]  # 1/v or 1/v^2
+    gdl_weights: Annotated[str, ("volume", "squared")]  # 1/v or 1/v^2, beside the cross-entropy
     snapshots: tuple[int, ...]  # updates at which single networks are kept, too, for the budget curve
 
     def __post_init__(self):
