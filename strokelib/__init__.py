@@ -14,8 +14,8 @@ A room imports only from rooms named before it:
     evaluation.conformal, evaluation.uncertainty, submission, evaluation.published, evaluation.entries,
     evaluation.leakage, evaluation.remarks, evaluation.imbalance, own.scan, own.quantities, own.registry, own.volumes,
     own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume, own.dicom,
-    own.segmentation_object, own.folders, own.segment, figures.style, figures.cohort, figures.comparisons,
-    figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published, figures.remarks,
-    figures.report, figures.scans, figures.scores, figures.training, figures.trust, figures.viewer, own.viewer,
-    figures.uncertainty, own.output, figures.leakage
+    own.segmentation_object, own.folders, own.segment, figures.style, figures.reliability, figures.cohort,
+    figures.comparisons, figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published,
+    figures.remarks, figures.report, figures.scans, figures.scores, figures.training, figures.trust, figures.viewer,
+    own.viewer, figures.uncertainty, own.output, figures.leakage
 """

@@ -212,7 +212,8 @@ STAGES = {
         ),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=(
-            *("imbalance_metrics.csv", *_figures("imbalance.csv", "imbalance_volumes.csv", "imbalance_decisions.csv")),
+            *("imbalance_metrics.csv", *_figures("imbalance.csv", "imbalance_interaction.csv")),
+            *_figures("imbalance_volumes.csv", "imbalance_calibration.csv", "imbalance_decisions.csv"),
             *_figures("imbalance.png", "imbalance_volumes.png", "imbalance_reliability.png", "imbalance_decisions.png"),
         ),
     ),
