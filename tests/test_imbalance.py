@@ -65,7 +65,7 @@ def test_decisions_at_the_limit_by_hand():
     exact = stats.binomtest(3, 5).proportion_ci(method="exact")
     assert (row["agree_low"], row["agree_high"]) == pytest.approx((exact.low, exact.high))
     unknown = pd.concat([frame, scans([np.nan], [90.0])], ignore_index=True)
-    assert imbalance.decisions(unknown, generator())["agree"].tolist() == pytest.approx([3 / 5, 1 / 2]), "whose other scan has none"
+    assert imbalance.decisions(unknown, generator())["agree"].tolist() == pytest.approx([3 / 5, 1 / 2]), "of 4 patients"
     small = imbalance.decisions(scans([10.0, 20.0], [5.0, 6.0]), generator())
     assert small["found"].isna().all() and (small["spared"] == 1).all() and (small["agree"] == 1).all()
 
