@@ -10,6 +10,7 @@ held against its manifest when something of it is first read.
 """
 
 import dataclasses
+import json
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,16 +107,19 @@ class Run:
         return _image(self.file(self._named(stages.STAGES[self.notebook].reads, f"{name}.png")))
 
     def kept(self, name: str, run: str):
-        """Read a table, or return a figure named with its suffix, that the project publishes of another run.
+        """Read a table or facts, or return a figure named with its suffix, that the project publishes of another run.
 
         Raises
         ------
         FileNotFoundError : nothing of that run, or not this, is kept.
         """
-        file = name if name.endswith(".png") else f"{name}.csv"
-        path = self.settings.kept.parent / run / self._named(stages.STAGES[self.notebook].kept, file)
+        known = stages.STAGES[self.notebook].kept
+        file = name if name.endswith(".png") else f"{name}.json" if f"{name}.json" in known else f"{name}.csv"
+        path = self.settings.kept.parent / run / self._named(known, file)
         if not path.is_file():
             raise Missing(f"{short(path)} is missing; make {run}, then make keep SETTINGS={run}, write it")
+        if file.endswith(".json"):
+            return json.loads(path.read_text(encoding="utf-8"))
         return _image(path) if file.endswith(".png") else pd.read_csv(path)
 
     def scans(self, split: str) -> Iterator[preprocess.Preprocessed]:

@@ -227,7 +227,7 @@ STAGES = {
             *("remarks_metrics.csv", *_figures("remarks.csv", "remarks_tests.csv", "remarks_volumes.csv")),
             *_figures("remarks.png", "remarks_rates.png", "remarks_steps.png"),
         ),
-        kept=("benchmarks.csv",),
+        kept=("benchmarks.csv", "machine.json"),
     ),
 }
 
