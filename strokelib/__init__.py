@@ -2,12 +2,12 @@
 
 A room imports only from rooms named before it:
 
-    run.runtime, run.paths, run.portable, run.checks, run.variants, modalities, vocabulary, run.settings, run.digest,
-    run.stages, run.provenance, run.notebook, run.private, nifti, facts, layouts, patients, units, cases, isles2024,
-    slabs, folds, unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy, phantom.patient,
-    phantom.pathology, phantom.scan, phantom.cohort, phantom.truth, warp, registration, plausibility, preprocess, stack,
-    run.results, patches, network, whole_decoder, bare_decoder, packed, losses, metrics, voxelwise, inference,
-    optimizer, hardware, steps, validation, training, crossvalidation, postprocess, evaluation.optimum,
+    run.runtime, run.paths, run.portable, run.checks, run.saved, run.toml, run.variants, modalities, vocabulary,
+    run.settings, run.digest, run.stages, run.provenance, run.notebook, run.private, nifti, facts, layouts, patients,
+    units, cases, isles2024, slabs, folds, unpacking, arrival, phantom.perfusion, phantom.fields, phantom.anatomy,
+    phantom.patient, phantom.pathology, phantom.scan, phantom.cohort, phantom.truth, warp, registration, plausibility,
+    preprocess, stack, run.results, patches, network, whole_decoder, bare_decoder, packed, losses, metrics, voxelwise,
+    inference, optimizer, hardware, steps, validation, training, crossvalidation, postprocess, evaluation.optimum,
     evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary, evaluation.stats,
     evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement, evaluation.ranking,
     evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration, evaluation.ladder,
