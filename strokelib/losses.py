@@ -68,7 +68,7 @@ def weighted_cross_entropy(logits, target):
 
     Returns
     -------
-    scalar tensor, 0 for a perfect prediction; a class that is absent from the batch adds nothing.
+    scalar tensor, 0 for a perfect prediction; where a class is absent from the batch, the mean over the other.
 
     Source: a weight for each class, as the challenge's entries of Song and of Liu had (Clèrigues et al. 2019, sec. 1).
     Our choice: the inverse of its share of the batch, for the paper does not say which.
@@ -78,7 +78,8 @@ def weighted_cross_entropy(logits, target):
     n_lesion = truth.sum()
     lesion = (each * truth).sum() / n_lesion.clamp(min=1)
     background = (each * (1 - truth)).sum() / (truth.numel() - n_lesion).clamp(min=1)
-    return (lesion + background) / 2
+    present = (n_lesion > 0).to(each.dtype) + (n_lesion < truth.numel())
+    return (lesion + background) / present
 
 
 def focal(logits, target, gamma: float = 2.0):
@@ -110,16 +111,19 @@ def soft_dice(logits, target):
 def training_loss(logits, target, loss: str, weights: str = "volume"):
     """Compute the loss a variant names, one of variants.KINDS_OF_LOSS.
 
+    Parameters
+    ----------
+    weights : "volume" or "squared", as training.gdl_weights has it: of gdl_cross_entropy alone, for "gdl" and
+        "gdl_squared" say theirs by their names
+
     Raises
     ------
     ValueError : another name.
     """
     if loss == "gdl_cross_entropy":
         return gdl_cross_entropy(logits, target, weights)
-    if loss == "gdl":
-        return generalized_dice(logits, target, weights)
-    if loss == "gdl_squared":
-        return generalized_dice(logits, target, "squared")
+    if loss in ("gdl", "gdl_squared"):
+        return generalized_dice(logits, target, "volume" if loss == "gdl" else "squared")
     if loss == "dice_cross_entropy":
         return soft_dice(logits, target) + cross_entropy(logits, target)
     alone = {"cross_entropy": cross_entropy, "weighted_cross_entropy": weighted_cross_entropy, "focal": focal}

@@ -16,7 +16,6 @@ from strokelib.own import series as own_series
 from strokelib.own.scan import Curves
 from strokelib.phantom.series import draw_series
 from strokelib.preprocess import Preprocessed
-from strokelib.run import runtime
 from strokelib.run.settings import Cohort
 
 FITTED = {name: f"fitted {name}" for name in bolus.NAMES}  # the names of `bolus.fit`, and theirs as modalities
@@ -166,18 +165,8 @@ def _normalized(image, inside) -> np.ndarray:
     return normalized
 
 
-def save_maps(path, maps: dict[str, np.ndarray]) -> None:
-    """Write the maps of a scan as an uncompressed .npz; it is there whole or not at all."""
-    runtime.write_whole(Path(path), lambda temporary: _save(temporary, maps))
-
-
-def _save(path, maps) -> None:
-    with open(path, "wb") as file:  # a file object, or savez would change the temporary name
-        np.savez(file, **{name: np.asarray(image, np.float32) for name, image in maps.items()})
-
-
 def load_maps(path) -> dict[str, np.ndarray]:
-    """Read what `save_maps` wrote.
+    """Read the maps of a scan that `run.results.Run.save_series` wrote.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from strokelib.facts import case_table
 from strokelib.modalities import ISLES
 from strokelib.phantom import perfusion
 from strokelib.phantom.scan import make_case
-from strokelib.run.results import write_table
+from strokelib.run.saved import write_table
 from strokelib.run.settings import load_settings
 
 NEVER = {("artery, baseline", "median"), ("vein, enhancement", "median"), ("vein, peak after the artery's", "median")}

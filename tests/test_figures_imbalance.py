@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from drawing import LABEL, check, closed, public  # noqa: F401, closed is a fixture
 
+from strokelib.evaluation.imbalance import ESTIMATORS
 from strokelib.figures import imbalance
 from strokelib.vocabulary import LOSSES
 
@@ -20,8 +21,9 @@ def means():
 
 def bias():
     groups = ("< 5", "5–20", "20–60", "> 60", "all")
-    rows = [(loss, balanced, group, n - 5.0) for n, (loss, balanced) in enumerate(CELLS) for group in groups]
-    frame = pd.DataFrame(rows, columns=["loss", "balanced", "group", "bias_ml"])
+    rows = [(words, loss, balanced, group, n - 5.0) for words in ESTIMATORS.values()
+            for n, (loss, balanced) in enumerate(CELLS) for group in groups]
+    frame = pd.DataFrame(rows, columns=["estimator", "loss", "balanced", "group", "bias_ml"])
     frame = frame.assign(low_ml=frame.bias_ml - 3, high_ml=frame.bias_ml + 4, scans=7)
     frame.loc[frame.group == "< 5", ["bias_ml", "low_ml", "high_ml"]] = np.nan  # no scan of that size
     return frame
@@ -33,19 +35,22 @@ def curve(slope):
 
 
 def decided():
-    rows = [(loss, balanced, done) for loss, balanced in CELLS for done in (False, True)]
-    frame = pd.DataFrame(rows, columns=["loss", "balanced", "recalibrated"])
-    return frame.assign(agree=0.8, agree_low=0.7, agree_high=0.9, large=8, scans=37)
+    rows = [(loss, balanced, done, unit) for unit in ("scan", "patient") for loss, balanced in CELLS
+            for done in (False, True)]
+    frame = pd.DataFrame(rows, columns=["loss", "balanced", "recalibrated", "unit"])
+    return frame.assign(agree=0.8, agree_low=0.7, agree_high=0.9, large=8, n=37)
 
 
 FIGURES = {
     "scores": (lambda: imbalance.scores(means(), METRICS, LABEL), 4, ["DSC (%)", "|ΔV| (mL)", "GDL 1/v²", "focal"]),
-    "volumes": (lambda: imbalance.volumes(bias(), LABEL), 2,
-                ["predicted less true volume (mL)", "> 60\n7", "patches as they come"]),
+    "volumes": (lambda: imbalance.volumes(bias(), LABEL), 4,
+                ["voxels above the threshold\nless true volume (mL)", "summed probability\nless true volume (mL)",
+                 "> 60\n7", "patches as they come"]),
     "reliability": (lambda: imbalance.reliability({cell: curve(0.5 + 0.03 * n) for n, cell in enumerate(CELLS)}, LABEL),
                     2, ["predicted probability", "lesion fraction", "calibrated"]),
-    "decisions": (lambda: imbalance.decisions(decided(), 70, LABEL), 2,
-                  ["scans on the right side (%)", "limit 70 mL", "Dice + cross-entropy"]),
+    "decisions": (lambda: imbalance.decisions(decided(), 70, LABEL), 4,
+                  ["scans on the right side (%)", "patients on the right side (%)", "limit 70 mL",
+                   "Dice + cross-entropy"]),
 }  # fmt: skip
 
 
@@ -60,7 +65,7 @@ def test_figures_have_axes_units_and_label(name):
 
 def test_one_way_of_sampling_has_one_panel():
     alone = means().query("balanced")
-    assert len(imbalance.volumes(bias().query("balanced"), LABEL).axes) == 1
+    assert len(imbalance.volumes(bias().query("balanced"), LABEL).axes) == 2
     assert len(imbalance.scores(alone, METRICS[:1], LABEL).axes) == 1
 
 

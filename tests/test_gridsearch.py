@@ -139,3 +139,36 @@ def test_nested_choice_names_wrong_folds():
     for folds in ([0, 1], [0, 0, 0]):
         with pytest.raises(ValueError, match="one fold for each of the 3 cases"):
             gridsearch.nested_choice(grid, folds)
+
+
+def of_folds():
+    """Two variants of two folds; good thresholds are 0.1 in fold 0 and 0.9 in fold 1, the other way of the second."""
+    parts = []
+    for variant, good in (("one", (0.1, 0.9)), ("other", (0.9, 0.1))):
+        rows = [(c, t, 10, 0.8 if t == good[c // 2] else 0.2, 5.0) for c in range(4) for t in (0.1, 0.9)]
+        parts.append(grid_of(rows).assign(variant=variant, fold=np.repeat([0, 0, 1, 1], 2)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_each_variant_and_fold_takes_the_pair_of_the_other_folds():
+    found = gridsearch.choice_of_folds(of_folds())
+    assert found.variant.tolist() == ["one", "one", "other", "other"] and found.fold.tolist() == [0, 1, 0, 1]
+    assert found.threshold.tolist() == [0.9, 0.1, 0.1, 0.9]
+    scores = found.merge(of_folds())
+    assert len(scores) == 8 and (scores.dsc == 0.2).all(), "a row a scan"
+
+
+def test_a_fold_alone_chooses_on_its_own_scans():
+    found = gridsearch.choice_of_folds(of_folds().query("fold == 1"))
+    assert found.fold.tolist() == [1, 1] and found.threshold.tolist() == [0.9, 0.1]
+
+
+def test_a_change_of_prediction_takes_the_pairs_of_its_row_in_its_own_place():
+    grid = of_folds()
+    first = pd.concat([grid.query("variant == 'one'").assign(variant="asked again"), grid], ignore_index=True)
+    found = gridsearch.choice_of_folds(first, borrowed={"asked again": "other"})
+    assert found.variant.tolist() == ["asked again"] * 2 + ["one"] * 2 + ["other"] * 2
+    assert found.threshold.tolist() == [0.1, 0.9, 0.9, 0.1, 0.1, 0.9]
+    assert found[2:].reset_index(drop=True).equals(gridsearch.choice_of_folds(grid))
+    with pytest.raises(ValueError, match="asked again is to take the pairs of nobody, which chooses none"):
+        gridsearch.choice_of_folds(first, borrowed={"asked again": "nobody"})

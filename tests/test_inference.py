@@ -6,7 +6,7 @@ from strokelib import inference, patches
 from strokelib.inference import Sweep
 from strokelib.network import Network, make_network
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import VARIANTS
+from strokelib.run.variants import VARIANTS, method
 
 
 def network(seed, channels=5):
@@ -96,6 +96,32 @@ def test_a_stochastic_prediction_does_not_depend_on_the_batch_size(scan):
         for batch in (0, 5)
     )
     assert np.abs(one - two).max() < 1e-5
+
+
+def test_the_level_of_dropout_changes_stochastic_passes_alone(scan):
+    """The more levels drop, the farther the passes lie apart; one pass without dropout knows of no level."""
+    def predict(level, passes=3):
+        how = Sweep(16, passes, 0.3, 32, level=level)
+        return inference.predict([network(0)], *scan, how, np.random.default_rng(3), keep=("spread",) * (passes > 1))
+
+    found = {level: predict(level) for level in (1, 3, 5)}
+    usual = inference.predict([network(0)], *scan, Sweep(16, 3, 0.3, 32), np.random.default_rng(3))
+    assert np.array_equal(found[3].probability, usual.probability), "3 is the paper's"
+    spreads = [found[level].spread[scan[1]].mean() for level in (5, 3, 1)]
+    assert spreads == sorted(spreads) and len(set(spreads)) == 3
+    assert np.abs(found[5].probability - found[1].probability).max() > 1e-3
+    alone = [predict(level, 1).probability for level in (1, 3, 5)]
+    assert np.abs(alone[0] - alone[1]).max() < 1e-6 and np.abs(alone[2] - alone[1]).max() < 1e-6
+    plain = [inference.predict([network(0)], *scan, Sweep(16, 3, 0.0, 32, level=level), np.random.default_rng(3))
+             for level in (1, 5)]  # fmt: skip
+    assert np.abs(plain[0].probability - plain[1].probability).max() < 1e-6, "a rate of 0"
+
+
+@pytest.mark.parametrize(("name", "level"), [("rt_sm_uf", 3), ("dropout_everywhere", 1), ("dropout_deepest", 5)])
+def test_a_change_of_level_reaches_the_sweep(name, level):
+    row, how = method(name, load_settings("study"))
+    made = inference.sweep(row, how.prediction)
+    assert made.level == level and made.passes == how.prediction.passes
 
 
 def test_the_spread_is_that_of_the_passes_of_each_patch(scan):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from strokelib.run import runtime
-from strokelib.run.results import write_table
+from strokelib.run.saved import write_table
 from strokelib.run.settings import load_settings
 
 GRID = pd.DataFrame(

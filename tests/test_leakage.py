@@ -85,15 +85,6 @@ def test_patients_with_several_scans_gain_beyond_those_with_one():
     assert leakage.beside_one(one, 1).empty and list(leakage.by_scans(one)) == list(leakage.GROUPS[:2])
 
 
-def test_means_leave_out_what_is_not_finite():
-    table = scores()
-    table.loc[0, "dsc"] = np.inf
-    found = leakage.means(table, 9, ["dsc"], 1).set_index("scheme")
-    assert found["scans"].tolist() == [5, 6, 6, 6] and found["patients"].tolist() == [4] * 4
-    assert found["mean"].to_numpy() == pytest.approx([2.2 / 5, 2.7 / 6, 2.7 / 6 + 0.68 / 6, 2.7 / 6 + 0.3])
-    assert ((found["low"] <= found["mean"]) & (found["mean"] <= found["high"])).all()
-
-
 @pytest.mark.parametrize(("low", "high", "said"), [(0.01, 0.05, "flatters"), (-0.05, -0.01, "costs"),
                                                    (-0.01, 0.05, "inconclusive"), (np.nan, np.nan, "inconclusive")])
 def test_verdict_and_what_is_left(low, high, said):

@@ -5,7 +5,7 @@ from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss
 from torch.nn import functional
 
 from strokelib import losses
-from strokelib.run.variants import KINDS_OF_LOSS
+from strokelib.run.variants import KINDS_OF_LOSS, VARIANTS
 
 
 @pytest.fixture
@@ -69,6 +69,36 @@ def test_variants_choose_their_loss(batch):
     assert losses.training_loss(logits, target, "cross_entropy") == losses.cross_entropy(logits, target)
     both = losses.generalized_dice(logits, target) + losses.cross_entropy(logits, target)
     assert losses.training_loss(logits, target, "gdl_cross_entropy") == both
+
+
+@pytest.mark.parametrize("weights", ["volume", "squared"])
+def test_the_settings_weights_are_those_of_the_main_tables_losses_alone(batch, weights):
+    """What Table 1 trains with is the same to the last bit; GDL alone is what its name says under any settings."""
+    logits, target = batch
+    entropy, overlap = losses.cross_entropy(logits, target), losses.generalized_dice(logits, target, weights)
+    written = {"cross_entropy": entropy, "gdl_cross_entropy": overlap + entropy}
+    for row in VARIANTS.values():
+        assert torch.equal(losses.training_loss(logits, target, row.loss, weights), written[row.loss])
+    for name, own in (("gdl", "volume"), ("gdl_squared", "squared")):
+        found = losses.training_loss(logits, target, name, weights)
+        assert torch.equal(found, losses.generalized_dice(logits, target, own))
+    pair = [losses.training_loss(logits, target, name, weights) for name in ("gdl", "gdl_squared")]
+    assert not torch.equal(*pair)
+
+
+def test_a_weighted_cross_entropy_by_hand_with_both_classes_and_with_one():
+    """p = 3/4 of lesion everywhere: -ln(3/4) for lesion, -ln(1/4) for background, however many there are of either."""
+    logits = torch.zeros(1, 2, 2, 2)
+    logits[:, 1] = np.log(3)
+    lesion, background = -np.log(3 / 4), -np.log(1 / 4)
+    for target, expected in (
+        ([[1, 0], [0, 0]], (lesion + background) / 2),
+        ([[1, 1], [1, 0]], (lesion + background) / 2),
+        ([[0, 0], [0, 0]], background),
+        ([[1, 1], [1, 1]], lesion),
+    ):
+        found = losses.weighted_cross_entropy(logits, torch.tensor([target]))
+        assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_weighted_cross_entropy_is_torchs_with_inverse_shares(batch):

@@ -110,6 +110,30 @@ def test_prediction_dropout_leaves_the_shallow_levels_alone(network):
     assert seen["deep"][0][1] == 0.5 and seen["shallow"][0][1] == 0.0
 
 
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_prediction_dropout_begins_at_the_level_that_is_asked_for(network, level):
+    """No rate enters above it, on the way down and on the way up; from it down to the fifth, one does."""
+    x = torch.randn(2, 10, 32, 32, generator=torch.Generator().manual_seed(2))
+    seen = {}
+    hooks = [
+        block.register_forward_pre_hook(lambda _m, inputs, key=(group, at): seen.update({key: inputs[1:2]}))
+        for group in ("encoder", "decoder")
+        for at, block in enumerate(getattr(network, group), start=1)
+    ]
+    with torch.no_grad():
+        state = network.deterministic(x, level)
+        assert len(state) == level + 1, "skips above, the input and what its block begins with"
+        assert set(seen) == {("encoder", above) for above in range(1, level)} and not any(seen.values())
+        drawn = network.stochastic(state, 0.5, keys(1, 2))
+        for hook in hooks:
+            hook.remove()
+        assert all(seen["encoder", deeper] == (0.5,) for deeper in range(level + 1, 6))
+        assert {at: seen["decoder", at] for at in range(1, 5)} == {at: (0.5 * (at >= level),) for at in range(1, 5)}
+        again, other = (network.stochastic(state, 0.5, keys(seed, 2)) for seed in (1, 2))
+        assert torch.equal(drawn, again) and not torch.equal(drawn, other)
+        assert torch.equal(network.stochastic(state), network(x)), "without a rate all levels are the same"
+
+
 def test_training_dropout_removes_whole_channels_in_deep_blocks_only(network):
     rates = [block.dropout for block in network.encoder]
     assert rates == [0.0, 0.0, 0.2, 0.2, 0.2]

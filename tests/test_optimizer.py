@@ -61,6 +61,19 @@ def test_sgd_is_its_rule():
     assert value.item() == pytest.approx(1 - 0.1 - 0.29)
 
 
+@pytest.mark.parametrize(("name", "rate"), [("adadelta", 1.0), ("adamw", 0.01), ("sgd", 0.1)])
+def test_one_vector_of_a_recorded_step_is_updated_as_the_parameters_that_it_holds(name, rate):
+    values = [torch.nn.Parameter(value) for value in gradients(0)]
+    vector = torch.nn.Parameter(torch.cat([value.detach().flatten() for value in values]))
+    apart, together = make(values, name, rate), make([vector], name, rate, recorded=True)
+    for seed in range(1, 12):
+        take(values, apart, [seed])
+        vector.grad = torch.cat([gradient.flatten() for gradient in gradients(seed)])
+        together.step()
+        assert torch.allclose(vector, torch.cat([value.flatten() for value in values]), rtol=1e-6, atol=1e-7)
+    assert (vector - torch.cat([value.flatten() for value in gradients(0)])).abs().min() > 0, "all of them moved"
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 1000])
 def test_a_power_by_products(count):
     assert _power(0.999, count) == pytest.approx(0.999**count, rel=1e-12)

@@ -17,7 +17,7 @@ from strokelib import inference, preprocess
 from strokelib.network import count_parameters, make_network
 from strokelib.postprocess import Pair
 from strokelib.run import provenance, runtime
-from strokelib.run.results import write_table
+from strokelib.run.saved import write_table
 from strokelib.run.settings import load_settings
 from strokelib.run.stages import SCAN
 

@@ -1,5 +1,7 @@
 """Fitted maps as modalities of a scan, and a series that says nothing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from own_scans import phantom, with_vessels
@@ -7,9 +9,12 @@ from test_voxelwise import NAMES, SHAPE, scan
 
 from strokelib import modalities, raw_series, voxelwise
 from strokelib.bolus import Model
+from strokelib.cases import CaseFiles
 from strokelib.nifti import CaseError
 from strokelib.preprocess import Preprocessed
 from strokelib.raw_series import FITTED
+from strokelib.run import saved
+from strokelib.run.settings import Cohort
 
 OWN = scan(2)
 
@@ -83,7 +88,7 @@ def test_a_series_without_an_artery_or_too_short_is_refused_by_name():
 
 
 def test_maps_go_to_a_file_and_back(tmp_path):
-    raw_series.save_maps(tmp_path / "case_2.npz", maps())
+    saved.write_arrays(tmp_path / "case_2.npz", maps())
     back = raw_series.load_maps(tmp_path / "case_2.npz")
     assert {*back} == {*maps()} and all(np.array_equal(back[name], image) for name, image in maps().items())
     assert [path.name for path in tmp_path.iterdir()] == ["case_2.npz"]
@@ -95,6 +100,31 @@ def test_a_file_that_is_not_there_damaged_or_of_other_maps_is_said(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK no more")
     with pytest.raises(CaseError, match=r"bad.npz is damaged .*run notebook 23"):
         raw_series.load_maps(tmp_path / "bad.npz")
-    raw_series.save_maps(tmp_path / "other.npz", {"CBF": OWN.provided[0]})
+    saved.write_arrays(tmp_path / "other.npz", {"CBF": OWN.provided[0]})
     with pytest.raises(CaseError, match="holds CBF, expected fitted CBF"):
         raw_series.load_maps(tmp_path / "other.npz")
+
+
+COHORT = Cohort(seed=3, training_patients=1, testing_patients=1, max_slices=2, difficulty="easy", series_cases=0,
+                compress=False, jobs=1)  # fmt: skip
+
+
+def test_a_series_comes_from_its_file_or_is_drawn_again_or_is_missed_by_name(tmp_path):
+    file = CaseFiles(1, "p", "A", tmp_path / "case_1", {}, {})
+    series, frame_s, origin = raw_series.series_of(file, "TRAINING", COHORT)
+    assert origin == "drawn again" and frame_s == 1 and series.ndim == 4
+    with pytest.raises(CaseError, match=r"case_1: no raw series \(4DPWI\) lies in case_1; download it, too"):
+        raw_series.series_of(file, "TRAINING", None)
+
+
+def test_a_scan_without_a_series_is_read_as_nothing_with_its_problem(tmp_path):
+    file = CaseFiles(2, "p2", "A", tmp_path / "case_2", {}, {})
+    maps, other, facts = raw_series.read(file, OWN.provided[0], OWN, "TRAINING", None)
+    assert {*maps} == {*FITTED.values()} and not any(image.any() for image in maps.values()) and other == {}
+    assert facts["case"] == 2 and facts["patient"] == "p2" and "download it" in facts["problem"]
+
+
+def test_the_opposite_side_is_the_mirrored_lesion_without_the_lesion():
+    assert np.array_equal(raw_series.opposite(OWN), OWN.lesion[::-1])  # the alignment is the plain flip
+    across = dataclasses.replace(OWN, lesion=OWN.lesion | OWN.lesion[::-1])
+    assert not raw_series.opposite(across).any()

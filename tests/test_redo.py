@@ -10,8 +10,8 @@ import redo
 
 from strokelib.evaluation import stats, summary
 from strokelib.postprocess import Pair
-from strokelib.run.results import write_table
 from strokelib.run.runtime import ROOT, rng
+from strokelib.run.saved import write_table
 from strokelib.run.variants import LEAKAGE, VARIANTS
 
 SEED, SCANS = 7, 24

@@ -55,3 +55,22 @@ def test_passes_that_share_nothing_cost_their_number():
     assert remarks.passes_cost(layers, 1) == pytest.approx(1)
     costs = [remarks.passes_cost(layers, 3, level) for level in (5, 3, 1)]
     assert 1 < costs[0] < costs[1] < costs[2] < 3
+
+
+def timed(seconds=9.772, contender="ours"):
+    row = {"subject": "prediction", "work": "exact prediction of a slice", "contender": contender}
+    return pd.DataFrame([row | {"subject": "sampling", "seconds": 1.0, "threads": 1},
+                         row | {"seconds": seconds, "threads": 1}])  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(9.772, "does not hold"), (5.4, "holds")])
+def test_the_largest_scans_seconds_say_where_they_come_from(seconds, verdict):
+    text, found = remarks.largest_scan(timed(seconds), {"processor": "AMD EPYC", "gpu": "none"}, 22)
+    assert found == verdict and f"{22 * seconds:.0f} s for the 22 slices" in text
+    said = ("not of this run", "1 core of AMD EPYC, GPU: none", "figures/benchmarks/benchmarks.csv and machine.json")
+    assert all(words in text for words in said)
+
+
+def test_where_no_prediction_was_timed_nothing_is_said_of_it():
+    text, verdict = remarks.largest_scan(timed(contender="the plain way"), {}, 22)
+    assert verdict == "not measured" and "times no prediction" in text and verdict in remarks.VERDICTS

@@ -18,6 +18,7 @@ from strokelib.run.results import start
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
 from strokelib.run.variants import (
     CHANGES,
+    REMARKS,
     VARIANTS,
     WEIGHTS,
     apart,
@@ -483,6 +484,42 @@ def test_a_change_departs_from_its_row_in_one_thing_alone():
         assert type(after[change.key]) is type(before[change.key])
     for name, row in VARIANTS.items():
         assert method(name, settings) == (row, settings)
+
+
+@pytest.mark.parametrize(("name", "batch", "updates", "every"), [("batch_16", 16, 6000, 1000),
+                                                                 ("batch_256", 256, 375, 62)])  # fmt: skip
+def test_other_batches_see_as_many_patches_and_are_validated_after_as_many(name, batch, updates, every):
+    """The study's 1500 updates of 64 patches, validated each 250: four times as many of 16, a quarter of 256."""
+    settings = load_settings("study")
+    row, how = method(name, settings)
+    assert row == VARIANTS["rt_sm"]
+    assert (how.training.batch_size, how.training.max_updates, how.training.validate_every) == (batch, updates, every)
+    assert how.training.batch_size * how.training.max_updates == 64 * settings.sensitivity.updates
+    kept = dataclasses.replace(how.training, **{key: getattr(settings.training, key) for key in (
+        "batch_size", "max_updates", "validate_every", "snapshots")})  # fmt: skip
+    assert kept == settings.training and (how.prediction, how.sampling) == (settings.prediction, settings.sampling)
+
+
+def test_other_batches_are_validated_after_all_patches_where_the_paper_is():
+    settings = load_settings("isles2018")
+    assert settings.training.validate_every == 0
+    assert all(method(name, settings)[1].training.validate_every == 0 for name in ("batch_16", "batch_256"))
+    few = dataclasses.replace(settings.training, validate_every=1, snapshots=())
+    _, how = method("batch_256", dataclasses.replace(settings, training=few))
+    assert how.training.validate_every == 1, "0 would mean another thing"
+
+
+def test_rates_of_optimizers_and_levels_of_dropout_are_what_their_names_say():
+    settings = load_settings("study")
+    for name, change in REMARKS.items():
+        row, how = method(name, settings)
+        if change.key == "training.learning_rate":
+            kind, rate = name.split("_1e")
+            assert (how.training.optimizer, how.training.learning_rate) == (kind, 10.0 ** int(rate))
+        if name.startswith("dropout"):
+            assert row.uncertainty_filtering and weights(name, settings) == "rt_sm"
+            level = {"dropout_everywhere": 1, "dropout_deepest": 5}[name]
+            assert how.prediction == dataclasses.replace(settings.prediction, dropout_level=level)
 
 
 def test_what_differs_at_prediction_alone_uses_the_networks_of_its_row():

@@ -24,10 +24,10 @@ def world():
     return stack, dataclasses.replace(found, deform=np.arange(len(found)) % 5 == 0)
 
 
-def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, **compute):
-    """Take the steps of some epochs; return the losses step by step and the network."""
+def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, training=None, count=None, **compute):
+    """Take the steps of some epochs, of so many patches; return the losses step by step and the network."""
     stack, found = world
-    base = job(None).recipe
+    base = job(None, **(training or {})).recipe
     recipe = dataclasses.replace(base, elastic=elastic, compute=dataclasses.replace(base.compute, **compute))
     torch.manual_seed(0)
     network = Network(5).to(memory_format=torch.channels_last).train()
@@ -40,7 +40,7 @@ def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, **compute):
         epoch_steps = steps.eager_steps(network, optimizer, recipe, stack, found)
     sums = []
     for epoch in range(1, epochs + 1):
-        order = rng(1, "order", epoch).permutation(len(found))
+        order = rng(1, "order", epoch).permutation(len(found))[:count]
         sums.append([float(total) for total, _ in epoch_steps(order, epoch)])
     return np.diff(sums, prepend=0), network
 
@@ -59,6 +59,23 @@ def test_a_recorded_step_is_the_eager_one(world, eager, precision):
     assert set(network.state_dict()) == set(plain.state_dict())
     for name, value in network.state_dict().items():
         assert value.shape == plain.state_dict()[name].shape
+
+
+@pytest.mark.parametrize(("optimizer", "rate", "off"), [("sgd", 0.01, 1e-5), ("adamw", 1e-3, 1e-3)])
+def test_a_recorded_step_is_the_eager_one_by_other_optimizers(world, optimizer, rate, off):
+    """Without elastic copies batches keep their order, and patches the channels they drop: rounding alone is left.
+
+    SGD's steps are in proportion to the gradient, rounding included; AdamW's first ones have but its sign.
+    """
+    stack, found = world
+    plain = stack, dataclasses.replace(found, deform=np.zeros(len(found), bool))
+    how = {"optimizer": optimizer, "learning_rate": rate}
+    (losses, eager), (recorded, network) = (take(plain, way, training=how, count=64) for way in (False, True))
+    assert losses.shape == (1, 4) and np.abs(recorded / losses - 1).max() < off
+    assert recorded[0, 3] < 0.9 * recorded[0, 0], "it learns"
+    if optimizer == "sgd":
+        for name, value in network.named_parameters():
+            assert torch.allclose(value, dict(eager.named_parameters())[name], rtol=1e-3, atol=1e-5), name
 
 
 def test_bf16_rounds_and_learns_as_well(world, eager):
@@ -113,11 +130,12 @@ def test_a_flat_network_is_the_same_network():
     assert {n: v.shape for n, v in named.items()} == {n: p.shape for n, p in network.named_parameters()}
 
 
-def test_steps_that_do_not_count_leave_nothing_behind(world):
+@pytest.mark.parametrize("kind", ["adadelta", "adamw", "sgd"])
+def test_steps_that_do_not_count_leave_nothing_behind(world, kind):
     """What a recording does first: steps are taken, and network and optimizer are as before, in the same memory."""
     network = Network(5).to(memory_format=torch.channels_last).train()
     flat = steps.flatten(network)
-    optimizer = make_optimizer([flat.values], job(None).recipe.training, recorded=True)
+    optimizer = make_optimizer([flat.values], job(None, optimizer=kind).recipe.training, recorded=True)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     for again in (False, True):
         with steps._unchanged(network, optimizer):

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from statsmodels.stats.weightstats import DescrStatsW
@@ -147,3 +148,19 @@ def test_table1_has_a_further_metric_of_the_vocabulary(monkeypatch):
     table = summary.table1(scores().assign(nsd=lambda f: f["dsc"] / 2), dict.fromkeys(VARIANTS))
     for part in ("mean", "low", "high", "sd"):
         assert table[f"nsd_{part}"].to_numpy() == pytest.approx(table[f"dsc_{part}"] / 2)
+
+
+def test_means_by_variant_leave_out_what_is_not_finite_and_draw_the_same_patients():
+    rows = {"patient": ["a", "b", "b"], "dsc": [0.2, 0.4, 0.6], "hd_mm": [10.0, np.inf, 30.0]}
+    frame = pd.concat([pd.DataFrame(rows).assign(variant=name) for name in ("one", "other")])
+    table = summary.variant_means(frame, ("dsc", "hd_mm"), 3, "somewhere")
+    assert table.variant.tolist() == ["one", "one", "other", "other"]
+    first, second = (own.drop(columns="variant").reset_index(drop=True) for _, own in table.groupby("variant"))
+    assert first.equals(second)
+    found = first.set_index("metric")
+    assert found["mean"].to_dict() == pytest.approx({"dsc": 0.4, "hd_mm": 20.0})
+    assert found.scans.to_dict() == {"dsc": 3, "hd_mm": 2} and found.patients.tolist() == [2, 2]
+    assert (found.low <= found["mean"]).all() and (found["mean"] <= found.high).all()
+    assert not summary.variant_means(frame, ["dsc"], 4, "somewhere").empty
+    nothing = summary.variant_means(frame.assign(dsc=np.nan), ["dsc"], 3, "somewhere")
+    assert nothing[["mean", "low", "high"]].isna().all(axis=None) and (nothing.patients == 0).all()

@@ -25,7 +25,7 @@ from strokelib.postprocess import Pair, binarize
 from strokelib.run import runtime
 from strokelib.run.paths import place_environment
 from strokelib.run.provenance import sha256
-from strokelib.run.results import write_table
+from strokelib.run.saved import write_table
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS
 

@@ -315,22 +315,35 @@ def nested_choice(grid, folds, choose=choose_pair) -> dict:
     return {fold: choose(grid[grid["case"].isin(cases[folds != fold])]) for fold in names}
 
 
-def choice_of_folds(grid, choose=choose_pair) -> pd.DataFrame:
+def choice_of_folds(grid, choose=choose_pair, borrowed=None) -> pd.DataFrame:
     """Choose the pair of each variant and fold on the other folds; on its own scans where it is the only fold.
 
     Parameters
     ----------
     grid : frame of `grid_search` with the columns variant and fold
     choose : as for `nested_choice`
+    borrowed : dict, optional
+        Of variants that choose nothing to the variant whose pairs they take, such as changes of prediction.
 
     Returns
     -------
-    frame, a row per (variant, fold) : threshold, min_lesion_voxels. Merged with the grid, a row a scan is left.
+    frame, a row per (variant, fold), in the order of the grid : threshold, min_lesion_voxels. Merged with the grid, a
+    row a scan is left.
+
+    Raises
+    ------
+    ValueError : a variant is to take the pairs of one that is not in the grid, or chooses none itself.
     """
-    rows = []
+    borrowed, found = borrowed or {}, {}
     for variant, own in grid.groupby("variant", sort=False):
-        fold_of = own.drop_duplicates("case")["fold"]
-        alone = fold_of.nunique() == 1
-        chosen = {fold_of.iloc[0]: choose(own)} if alone else nested_choice(own, fold_of, choose)
-        rows += [{"variant": variant, "fold": fold, **vars(pair)} for fold, pair in chosen.items()]
+        if variant not in borrowed:
+            fold_of = own.drop_duplicates("case")["fold"]
+            alone = fold_of.nunique() == 1
+            found[variant] = {fold_of.iloc[0]: choose(own)} if alone else nested_choice(own, fold_of, choose)
+    rows = []
+    for variant in grid["variant"].unique():
+        lender = borrowed.get(variant, variant)
+        if lender not in found:
+            raise ValueError(f"{variant} is to take the pairs of {lender}, which chooses none; the grid lacks it")
+        rows += [{"variant": variant, "fold": fold, **vars(pair)} for fold, pair in found[lender].items()]
     return pd.DataFrame(rows)

@@ -7,7 +7,6 @@ from strokelib.evaluation.ladder import detectable
 from strokelib.evaluation.optimism import Comparison, Estimate, budget
 from strokelib.evaluation.resampling import by_case
 from strokelib.evaluation.stats import UNITS, paired_tests
-from strokelib.evaluation.summary import patient_interval
 from strokelib.folds import assign_folds, split_patients
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
@@ -85,24 +84,6 @@ def by_scans(scores) -> dict[str, pd.DataFrame]:
     count = scores["patient"].map(scores.drop_duplicates(["patient", "case"]).groupby("patient").size())
     parts = dict(zip(GROUPS, (count > 0, count == 1, count > 1), strict=True))
     return {name: scores[own] for name, own in parts.items() if own.any()}
-
-
-def means(scores, updates: int, metrics, seed: int) -> pd.DataFrame:
-    """Average each metric over the scans of each way to make folds, with its 95 % interval by patient.
-
-    Returns
-    -------
-    frame, a row a (scheme, metric) : scheme, metric, scans and patients (with a finite value), mean, low, high.
-    """
-    rows = []
-    for name, words in names(updates).items():
-        own = scores[scores["variant"] == name]
-        for metric in metrics:
-            finite = own[np.isfinite(own[metric])]
-            low, high = patient_interval(finite[metric], finite["patient"], rng(seed, "leakage", metric))
-            row = {"scheme": words, "metric": metric, "scans": len(finite), "patients": finite["patient"].nunique()}
-            rows.append(row | {"mean": finite[metric].mean(), "low": low, "high": high})
-    return pd.DataFrame(rows)
 
 
 def effects(scores, updates: int, metrics, seed: int) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from strokelib.run.runtime import rng
 
 MARGIN = 0.02  # of DSC, named before any run: a loss below it is called no harm
 HAIR = 0.01  # of DSC, a hair's breadth: a scan that changes by no more is neither better nor worse
-VERDICTS = ("holds", "does not hold", "smaller", "inconclusive", "not tested")
+VERDICTS = ("holds", "does not hold", "smaller", "inconclusive", "not tested", "not measured")
 
 
 def no_harm(low: float, high: float, margin: float = MARGIN) -> str:
@@ -180,3 +180,32 @@ def passes_cost(layers, passes: int, level: int = STOCHASTIC_LEVEL) -> float:
         if row["kind"] in ("enter", "encoder", "down") and row["level"] <= level:
             shared += count / 2 if row["kind"] == "encoder" and row["level"] == level else count
     return (shared + passes * (whole - shared)) / whole
+
+
+def largest_scan(timed, machine, slices: int, limit_s: float = 120) -> tuple[str, str]:
+    """Say how long the exact prediction of a scan takes by the published benchmarks, and whether that is short enough.
+
+    Parameters
+    ----------
+    timed : frame, figures/benchmarks/benchmarks.csv: columns subject, work, contender, seconds (a slice), threads
+    machine : dict, figures/benchmarks/machine.json, that these were measured on: processor, gpu
+    slices : int, of the scan
+    limit_s : float, what the paper takes at most
+
+    Returns
+    -------
+    what was measured, where and on what, in words; "holds" or "does not hold", or "not measured" where no prediction
+    was timed.
+    """
+    require_columns(timed, "subject", "work", "contender", "seconds", "threads")
+    exact = timed[(timed["subject"] == "prediction") & (timed["contender"] == "ours")]
+    if exact.empty:
+        return "figures/benchmarks/benchmarks.csv times no prediction", "not measured"
+    row = exact.iloc[0]
+    seconds, cores = row["seconds"] * slices, f"{row['threads']:g} core{'s' if row['threads'] > 1 else ''}"
+    text = (
+        f"not of this run: {row['work']}, {row['seconds']:.1f} s on {cores} of {machine['processor']}, GPU: "
+        f"{machine['gpu']} (figures/benchmarks/benchmarks.csv and machine.json); reckoned from it {seconds:.0f} s for "
+        f"the {slices} slices of the largest scan here, before pre-processing"
+    )
+    return text, "holds" if seconds < limit_s else "does not hold"

@@ -96,6 +96,34 @@ def patient_interval(values, patients, generator=None) -> tuple[float, float]:
     return float(low[0]), float(high[0])
 
 
+def variant_means(scores, metrics, seed: int, stage: str) -> pd.DataFrame:
+    """Average metrics over the scans of each variant, with intervals by patient.
+
+    Parameters
+    ----------
+    scores : a row per (variant, case), columns variant, patient and the metrics, of which values that are not finite
+        are left out
+    metrics : sequence of str
+    seed, stage : of the bootstrap, which draws the same patients for every variant
+
+    Returns
+    -------
+    frame, a row per (variant, metric), in the order of the variants : scans and patients (with a finite value), mean,
+    low, high.
+    """
+    require_columns(scores, "variant", "patient", *metrics)
+    rows = []
+    for variant, own in scores.groupby("variant", sort=False):
+        for metric in metrics:
+            finite = own[np.isfinite(own[metric])]
+            mean, _, _ = summarize(finite[metric])
+            low, high = patient_interval(finite[metric], finite["patient"], rng(seed, stage, metric))
+            row = {"variant": variant, "metric": metric, "scans": len(finite)}
+            row |= {"patients": finite["patient"].nunique(), "mean": mean, "low": low, "high": high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def paper_table(name) -> pd.DataFrame:
     """Read "table1" or "table2" of the paper from data/paper, numbers in the units that it prints."""
     path = ROOT / "data" / "paper" / f"{name}.csv"

@@ -1,8 +1,9 @@
-"""Losses against imbalance, each with balanced patches and without: scores, and volumes by lesion size."""
+"""Losses against imbalance, each with balanced patches and without: scores, volumes, probabilities, decisions."""
 
 import numpy as np
 
 from strokelib.evaluation.imbalance import ALL
+from strokelib.figures.reliability import curves_on
 from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, BROWN, GREEN, LOSSES, METRICS, ORANGE, PURPLE, RED, SKY
@@ -48,30 +49,36 @@ def scores(table, metrics, label: str):
 
 @styled
 def volumes(bias, label: str):
-    """Draw predicted less true volume by true lesion size, a panel a way of sampling, a color a loss.
+    """Draw predicted less true volume by true lesion size: a column a way of sampling, a row an estimator.
 
     Parameters
     ----------
-    bias : frame of imbalance.volume_bias with the columns loss and balanced
+    bias : frame of imbalance.volume_bias with the columns loss, balanced and estimator (in words)
     """
     losses = _losses_of(bias)
-    require_columns(bias, "group", "bias_ml", "low_ml", "high_ml", "scans")
+    require_columns(bias, "estimator", "group", "bias_ml", "low_ml", "high_ml", "scans")
     sampled = [kind for kind in SAMPLING if kind in set(bias["balanced"])]
-    fig, axes = panels(1, len(sampled), 4 * len(sampled) + 2, 3.9, share_y=True)
+    estimators = [*dict.fromkeys(bias["estimator"])]
+    height = 0.9 + 3 * len(estimators)
+    fig, axes = panels(len(estimators), len(sampled), 4 * len(sampled) + 2, height, share_x=True, share_y=True)
     groups = [name for name in dict.fromkeys(bias["group"]) if name != ALL] + [ALL]
+    for row, estimator in zip(axes, estimators, strict=True):
+        row[0].set_ylabel(f"{estimator}\nless true volume (mL)")
+        for ax, balanced in zip(row, sampled, strict=True):
+            ax.axhline(0, color="0.6", linewidth=1, zorder=0)
+            some = bias[(bias["balanced"] == balanced) & (bias["estimator"] == estimator)]
+            for place, loss in enumerate(losses):
+                own = some[some["loss"] == loss].set_index("group").reindex(groups)
+                x = np.arange(len(groups)) + 0.8 * (place + 0.5) / len(losses) - 0.4
+                error = np.abs(own[["low_ml", "high_ml"]].to_numpy().T - own["bias_ml"].to_numpy())
+                style = {"color": COLORS[loss], "label": LOSSES[loss], "markersize": 4, "linewidth": 1.2}
+                ax.errorbar(x, own["bias_ml"], error, fmt="o", **style)
+            counts = some.drop_duplicates("group").set_index("group").scans
+            ax.set_xticks(range(len(groups)), [f"{name}\n{counts.get(name, 0)}" for name in groups])
     for ax, balanced in zip(axes[0], sampled, strict=True):
-        ax.axhline(0, color="0.6", linewidth=1, zorder=0)
-        some = bias[bias["balanced"] == balanced]
-        for place, loss in enumerate(losses):
-            own = some[some["loss"] == loss].set_index("group").reindex(groups)
-            x = np.arange(len(groups)) + 0.8 * (place + 0.5) / len(losses) - 0.4
-            error = np.abs(own[["low_ml", "high_ml"]].to_numpy().T - own["bias_ml"].to_numpy())
-            style = {"color": COLORS[loss], "label": LOSSES[loss], "markersize": 4, "linewidth": 1.2}
-            ax.errorbar(x, own["bias_ml"], error, fmt="o", **style)
-        counts = some.drop_duplicates("group").set_index("group").scans
-        ax.set_xticks(range(len(groups)), [f"{name}\n{counts.get(name, 0)}" for name in groups])
-        ax.set(title=SAMPLING[balanced], xlabel="true lesion volume (mL), and scans")
-    axes[0, 0].set_ylabel("predicted less true volume (mL)")
+        ax.set_title(SAMPLING[balanced])
+    for ax in axes[-1]:
+        ax.set_xlabel("true lesion volume (mL), and scans")
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside right upper")
     return finish(fig, label, "mean and 95 % interval by patient")
@@ -88,14 +95,9 @@ def reliability(curves, label: str):
     sampled = [kind for kind in SAMPLING if any(balanced == kind for _, balanced in curves)]
     fig, axes = panels(1, len(sampled), 3.7 * len(sampled) + 1.9, 3.9, share_y=True)
     for ax, balanced in zip(axes[0], sampled, strict=True):
-        ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
-        for loss in LOSSES:
-            if (loss, balanced) not in curves:
-                continue
-            some = curves[loss, balanced].dropna()
-            x, y = some["mean_probability"], some["lesion_fraction"]
-            ax.plot(x, y, marker="o", markersize=3.5, linewidth=1.3, color=COLORS[loss], label=LOSSES[loss])
-        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=SAMPLING[balanced], xlabel="predicted probability")
+        own = {LOSSES[loss]: curves[loss, balanced] for loss in LOSSES if (loss, balanced) in curves}
+        curves_on(ax, own, {LOSSES[loss]: {"color": COLORS[loss], "linewidth": 1.3} for loss in LOSSES})
+        ax.set_title(SAMPLING[balanced])
     axes[0, 0].set_ylabel("lesion fraction")
     found = {}
     for ax in axes[0]:
@@ -106,27 +108,30 @@ def reliability(curves, label: str):
 
 @styled
 def decisions(table, limit_ml: float, label: str):
-    """Draw the share of scans on the right side of a limit, before and after volumes were set right.
+    """Draw the share on the right side of a limit, before and after volumes were set right; a row a unit.
 
     Parameters
     ----------
-    table : frame, a row per (loss, balanced, recalibrated): agree, agree_low, agree_high; large and scans
+    table : frame, a row per (loss, balanced, recalibrated, unit): agree, agree_low, agree_high; large and n
     """
     losses = _losses_of(table)
-    require_columns(table, "recalibrated", "agree", "agree_low", "agree_high", "large", "scans")
-    sampled = [kind for kind in SAMPLING if kind in set(table["balanced"])]
-    fig, axes = panels(1, len(sampled), 3.6 * len(sampled) + 1.6, 1.4 + 0.5 * len(losses), share_y=True)
+    require_columns(table, "recalibrated", "unit", "agree", "agree_low", "agree_high", "large", "n")
+    sampled, units = [kind for kind in SAMPLING if kind in set(table["balanced"])], [*dict.fromkeys(table["unit"])]
+    height = 0.6 + len(units) * (0.9 + 0.4 * len(losses))
+    fig, axes = panels(len(units), len(sampled), 3.6 * len(sampled) + 1.6, height, share_y=True)
+    for row, unit in zip(axes, units, strict=True):
+        for ax, balanced in zip(row, sampled, strict=True):
+            some = table[(table["balanced"] == balanced) & (table["unit"] == unit)]
+            for own in some.itertuples():
+                y = losses.index(own.loss) + (0.15 if own.recalibrated else -0.15)
+                color = RED if own.recalibrated else "0.35"
+                ax.plot([100 * own.agree_low, 100 * own.agree_high], [y, y], color=color, linewidth=1.5)
+                ax.plot(100 * own.agree, y, "s" if own.recalibrated else "o", color=color, markersize=5)
+            always = 100 * (1 - some["large"] / some["n"]).mean()
+            ax.axvline(always, color="0.6", linewidth=1, linestyle=":", zorder=0)
+            ax.set(xlabel=f"{unit}s on the right side (%)", ylim=(len(losses) - 0.5, -0.5), xlim=(0, 103))
+            ax.set_yticks(range(len(losses)), [LOSSES[name] for name in losses])
     for ax, balanced in zip(axes[0], sampled, strict=True):
-        some = table[table["balanced"] == balanced]
-        for row in some.itertuples():
-            y = losses.index(row.loss) + (0.15 if row.recalibrated else -0.15)
-            color = RED if row.recalibrated else "0.35"
-            ax.plot([100 * row.agree_low, 100 * row.agree_high], [y, y], color=color, linewidth=1.5)
-            ax.plot(100 * row.agree, y, "s" if row.recalibrated else "o", color=color, markersize=5)
-        always = 100 * (1 - some["large"] / some["scans"]).mean()
-        ax.axvline(always, color="0.6", linewidth=1, linestyle=":", zorder=0)
-        ax.set(xlabel="scans on the right side (%)", title=SAMPLING[balanced])
-        ax.set(ylim=(len(losses) - 0.5, -0.5), xlim=(0, 103))
-    axes[0, 0].set_yticks(range(len(losses)), [LOSSES[name] for name in losses])
+        ax.set_title(SAMPLING[balanced])
     marks = "circle: as predicted, square: volumes set right; dotted: nobody called large"
-    return finish(fig, label, f"limit {limit_ml:g} mL; {marks}")
+    return finish(fig, label, f"limit {limit_ml:g} mL; {marks}; 95 % intervals")

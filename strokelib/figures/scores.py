@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from strokelib.evaluation.tables import NONE, counted, mean_sd
+from strokelib.figures.reliability import diagram
 from strokelib.figures.style import finish, minus, panels, styled, two_lines, variants_of
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES, PINK, RED
@@ -201,7 +202,6 @@ def bland_altman(frame, agreement, label: str):
     return finish(fig, label, "dashed: limits of agreement; gray: 95 % intervals")
 
 
-@styled
 def reliability(curves, errors, label: str):
     """Draw how often lesion was there against how probable it was called, and how the voxels spread over the bins.
 
@@ -210,24 +210,10 @@ def reliability(curves, errors, label: str):
     curves : dict of variant to a frame of agreement.reliability
     errors : dict of variant to its expected calibration error, 0 to 1
     """
-    for frame in curves.values():
-        require_columns(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
-    fig, axes = panels(1, 2, 9, 4.2)
-    curve, share = axes[0]
-    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
-    for (variant, frame), style in zip(curves.items(), itertools.cycle(("-", "--", ":")), strict=False):
-        name, color = NAMES[variant], COLORS[variant]
-        some, percent = frame.dropna(), 100 * frame["share"]
-        paint = {"color": color, "linestyle": style}
-        text = f"{name}, ECE {errors[variant]:.3f}"
-        curve.plot(some["mean_probability"], some["lesion_fraction"], marker="o", ms=4, label=text, **paint)
-        share.stairs(percent, [*frame["low"], frame["high"].iloc[-1]], label=name, lw=1.5, **paint)
-    curve.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted probability", ylabel="lesion fraction")
-    share.set(xlim=(0, 1), yscale="log", xlabel="predicted probability", ylabel="voxels in the bin (%)")
-    share.yaxis.set_major_formatter("{x:g}")
-    for ax in axes[0]:
-        ax.legend()
-    return finish(fig, label, "ECE: expected calibration error")
+    styles = dict(zip(curves, itertools.cycle(("-", "--", ":")), strict=False))
+    looks = {NAMES[variant]: {"color": COLORS[variant], "linestyle": styles[variant]} for variant in curves}
+    named, errors = ({NAMES[variant]: of[variant] for variant in curves} for of in (curves, errors))
+    return diagram(named, errors, looks, label)
 
 
 @styled

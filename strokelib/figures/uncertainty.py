@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from strokelib.evaluation.uncertainty import SCAN, VOXEL
+from strokelib.figures.reliability import diagram
 from strokelib.figures.style import LESION_NOTE, color_bar, draw_slice, finish, outline, panels, picture, styled, zoom
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED
@@ -38,7 +39,6 @@ def measures(ct, truth, mask, probability, found, label: str):
     return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}; broken white line: predicted")
 
 
-@styled
 def calibration(curves, errors, label: str):
     """Draw how often lesion was there against how probable it was called, and how the voxels spread over the bins.
 
@@ -47,22 +47,8 @@ def calibration(curves, errors, label: str):
     curves : dict of who predicted, in words, to a frame of agreement.reliability
     errors : dict of the same to the expected calibration error, 0 to 1
     """
-    for frame in curves.values():
-        require_columns(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
-    fig, axes = panels(1, 2, 9, 4.2)
-    curve, share = axes[0]
-    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
-    for (name, frame), color in zip(curves.items(), (GREEN, BLUE, ORANGE, PURPLE), strict=False):
-        some = frame.dropna()
-        text = f"{name}, ECE {errors[name]:.3f}"
-        curve.plot(some["mean_probability"], some["lesion_fraction"], "o-", ms=4, color=color, label=text)
-        share.stairs(100 * frame["share"], [*frame["low"], frame["high"].iloc[-1]], color=color, lw=1.5, label=name)
-    curve.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted probability", ylabel="lesion fraction")
-    share.set(xlim=(0, 1), yscale="log", xlabel="predicted probability", ylabel="voxels in the bin (%)")
-    share.yaxis.set_major_formatter("{x:g}")
-    for ax in axes[0]:
-        ax.legend()
-    return finish(fig, label, "ECE: expected calibration error")
+    looks = {name: {"color": color} for name, color in zip(curves, (GREEN, BLUE, ORANGE, PURPLE), strict=False)}
+    return diagram(curves, errors, looks, label)
 
 
 @styled

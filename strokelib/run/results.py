@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib import cases, nifti, preprocess
-from strokelib.run import portable, private, provenance, runtime, stages
+from strokelib.run import portable, private, provenance, runtime, saved, stages
 from strokelib.run.checks import Missing
 from strokelib.run.digest import digest
 from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
@@ -106,24 +106,25 @@ class Run:
         """Read a table by name; one of a crossvalidation by its variant and fold, of another cohort by its world."""
         stage = stages.STAGES[self.notebook]
         pattern = self._named((*stage.reads, *stage.may_read), f"{name}.csv")
-        return pd.read_csv(self.file(pattern.format(variant=variant, fold=fold, world=world)))
+        return saved.read(self.file(pattern.format(variant=variant, fold=fold, world=world)))
 
     def picture(self, name: str):
         """Return a figure that another notebook saved, to be shown at the end of a cell."""
-        return _image(self.file(self._named(stages.STAGES[self.notebook].reads, f"{name}.png")))
+        return saved.read(self.file(self._named(stages.STAGES[self.notebook].reads, f"{name}.png")))
 
     def kept(self, name: str, run: str):
-        """Read a table, or return a figure named with its suffix, that the project publishes of another run.
+        """Read a table or facts, or return a figure named with its suffix, that the project publishes of another run.
 
         Raises
         ------
         FileNotFoundError : nothing of that run, or not this, is kept.
         """
-        file = name if name.endswith(".png") else f"{name}.csv"
-        path = self.settings.kept.parent / run / self._named(stages.STAGES[self.notebook].kept, file)
+        known = stages.STAGES[self.notebook].kept
+        file = name if name.endswith(".png") else f"{name}.json" if f"{name}.json" in known else f"{name}.csv"
+        path = self.settings.kept.parent / run / self._named(known, file)
         if not path.is_file():
             raise Missing(f"{short(path)} is missing; make {run}, then make keep SETTINGS={run}, write it")
-        return _image(path) if file.endswith(".png") else pd.read_csv(path)
+        return saved.read(path)
 
     def scans(self, split: str) -> Iterator[preprocess.Preprocessed]:
         """Yield the preprocessed scans of "TRAINING" or "TESTING" in the order of their cases."""
@@ -251,14 +252,14 @@ class Run:
         cohort : a text, or one a row, in place of the label of this run
         """
         path = self._own(f"{name}.csv")
-        write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
+        saved.write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
         self.wrote(path)
         return frame
 
     def figure(self, figure, name: str):
         """Save a figure as PNG and return it: end the cell with it."""
         path = self._own(f"{name}.png")
-        write_figure(path, figure)
+        saved.write_figure(path, figure)
         self.wrote(path)
         return figure
 
@@ -268,6 +269,12 @@ class Run:
         sha256 = preprocess.save_preprocessed(path, scan)
         self.wrote(path)
         return sha256
+
+    def save_series(self, split: str, case: int, maps: dict[str, np.ndarray]) -> None:
+        """Save the maps that were fitted to the raw series of a scan; `raw_series.load_maps` reads them."""
+        path = self.settings.results / stages.SERIES.format(split=split, case=case)
+        saved.write_arrays(path, maps)
+        self.wrote(path)
 
     def save_map(self, split: str, case: int, array, spread: bool = False) -> None:
         """Save the probabilities of a scan, or their spread, with the header of its CT, as float32."""
@@ -325,7 +332,7 @@ class Run:
             size = sum((self.settings.results / name).stat().st_size for name in names)
             count = f", {len(names)} files" if shown.endswith("/") else ""
             slash = "/" if count else ""
-            print(f"wrote {short(self.settings.results / shown)}{slash} ({_size(size)}{count})")
+            print(f"wrote {short(self.settings.results / shown)}{slash} ({saved.in_words(size)}{count})")
         provenance.write_manifests(self.settings.results, self.known, self.read_files, self.written)
 
     def _own(self, file: str, case: int | None = None) -> Path:
@@ -341,28 +348,3 @@ class Run:
                 return path
         known = ", ".join(path.rpartition("/")[2] for path in paths)
         raise ValueError(f"{self.notebook} declares no {file} here, but {known}; see strokelib/run/stages.py")
-
-
-def write_table(path, frame: pd.DataFrame) -> None:
-    """Write a frame as csv to six significant digits."""
-    runtime.write_whole(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.6g"))
-
-
-def write_figure(path, figure) -> None:
-    """Write a figure as PNG, the same bytes for the same data, and close it, or it would be shown once more."""
-    import matplotlib.pyplot as plt
-
-    runtime.write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
-    plt.close(figure)
-
-
-def _image(path: Path):
-    from IPython.display import Image
-
-    return Image(filename=path, width=800)
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

@@ -2,18 +2,14 @@
 
 import csv
 import dataclasses
-import math
 import os
 import re
-import tomllib
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from strokelib.modalities import SOURCES
-from strokelib.run import runtime
+from strokelib.run import runtime, toml
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.paths import placed
 from strokelib.run.variants import CHANGES, LOSSES, REMARKS, VARIANTS
@@ -86,7 +82,7 @@ class Training(Section):
     batch_norm_momentum: Annotated[float, "(0, 1]"]  # of what it remembers from step to step
     averaging: Annotated[float, "[0, 1)"]  # share of the old in a running average of the weights; 0 for none
     dropout: Annotated[float, "[0, 1)"]  # channel dropout in the three deepest encoder blocks
-    gdl_weights: Annotated[str, ("volume", "squared")]  # 1/v or 1/v^2
+    gdl_weights: Annotated[str, ("volume", "squared")]  # 1/v or 1/v^2, beside the cross-entropy
     snapshots: tuple[int, ...]  # updates at which single networks are kept, too, for the budget curve
 
     def __post_init__(self):
@@ -282,39 +278,6 @@ def check_fold(settings: Settings, fold: int) -> None:
     require(fold in range(settings.folds.count), f"fold must be 0 to {settings.folds.count - 1}, got {fold!r}")
 
 
-def _build(kind, table, where: str):
-    """Turn a TOML table into a dataclass, refusing unknown, missing and mistyped keys by name."""
-    if not isinstance(table, dict):
-        raise SettingsError(f"{where} must be a table, got {table!r}")
-    hints = typing.get_type_hints(kind)
-    prefix = f"{where}." if where else ""
-    for key in table:
-        if key not in hints:
-            raise SettingsError(f"unknown key {prefix}{key}{nearest(key, hints)}")
-    values = {}
-    for key, hint in hints.items():
-        if key not in table:
-            raise SettingsError(f"missing key {prefix}{key}")
-        values[key] = _convert(hint, table[key], f"{prefix}{key}")
-    return kind(**values)
-
-
-def _convert(hint, value, where: str):
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
-    if isinstance(hint, types.GenericAlias):  # tuple[item, ...]
-        if not isinstance(value, list):
-            raise SettingsError(f"{where} must be a list, got {value!r}")
-        return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
-    if hint is float and type(value) is int:
-        value = float(value) if abs(value) < 2**63 else math.inf  # a float cannot hold every int
-    if type(value) is not hint:
-        raise SettingsError(f"{where} must be {hint.__name__}, got {value!r}")
-    if hint in (int, float) and not abs(value) < 2**63:  # nor NaN
-        raise SettingsError(f"{where} must be a finite number below 2^63, got {value}")
-    return value
-
-
 def check_sensitivity(settings: Settings) -> None:
     """Refuse settings of notebooks 09 and 12 that cannot be tried; here, because no other notebook asks.
 
@@ -343,14 +306,14 @@ def load_settings(name_or_path) -> Settings:
         names = sorted(p.stem for p in (runtime.ROOT / "configs").glob("*.toml"))
         raise FileNotFoundError(f"no settings file {path}; settings are one of {names} or a path")
     try:
-        table = _read_toml(path)
+        table = toml.read(path)
         require("name" not in table, "unknown key name; the results are named after the file")
         require(
             bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", path.stem)),
             "rename the file: its name is that of the folder of the results, and takes letters, digits, '_', '-' and "
             "'.' only",
         )
-        settings = _build(Settings, table | {"name": path.stem}, "")
+        settings = toml.build(Settings, table | {"name": path.stem}, "")
         # Not in Settings, which a change of seed or budget makes anew.
         require(
             settings.seed not in settings.sensitivity.seeds,
@@ -378,10 +341,3 @@ def load_settings(name_or_path) -> Settings:
         return settings
     except SettingsError as error:
         raise SettingsError(f"{path.name}: {error}") from None
-
-
-def _read_toml(path: Path) -> dict:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of the decoding, of TOML, of brackets in thousands
-        raise SettingsError(f"not a TOML file: {error}") from None

@@ -215,7 +215,8 @@ STAGES = {
         ),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=(
-            *("imbalance_metrics.csv", *_figures("imbalance.csv", "imbalance_volumes.csv", "imbalance_decisions.csv")),
+            *("imbalance_metrics.csv", *_figures("imbalance.csv", "imbalance_interaction.csv")),
+            *_figures("imbalance_volumes.csv", "imbalance_calibration.csv", "imbalance_decisions.csv"),
             *_figures("imbalance.png", "imbalance_volumes.png", "imbalance_reliability.png", "imbalance_decisions.png"),
         ),
     ),
@@ -229,7 +230,7 @@ STAGES = {
             *("remarks_metrics.csv", *_figures("remarks.csv", "remarks_tests.csv", "remarks_volumes.csv")),
             *_figures("remarks.png", "remarks_rates.png", "remarks_steps.png"),
         ),
-        kept=("benchmarks.csv",),
+        kept=("benchmarks.csv", "machine.json"),
     ),
     "20_another_cohort": Stage(
         depends=(

@@ -257,8 +257,8 @@ def method(name: str, settings) -> tuple:
         made = _with(made, "training", max_updates=budget, snapshots=())
     if key == "batch_size":
         held, share = made.training, settings.training.batch_size / change.value
-        counts = {name: max(2, round(getattr(held, name) * share)) for name in ("max_updates", "validate_every")}
-        made = _with(made, "training", **counts)
+        every = max(1, round(held.validate_every * share)) if held.validate_every else 0  # 0: as all patches were seen
+        made = _with(made, "training", max_updates=max(2, round(held.max_updates * share)), validate_every=every)
     if row.patch_size != SIDE and key != "seed" and change.variant in VARIANTS:
         batch = max(2, round(settings.training.batch_size * (SIDE / row.patch_size) ** 2))
         made = _with(made, "training", batch_size=batch)

@@ -29,8 +29,9 @@ from strokelib.inference import Sweep
 from strokelib.network import Network
 from strokelib.phantom import cohort
 from strokelib.run import runtime
-from strokelib.run.results import start, write_figure, write_table
+from strokelib.run.results import start
 from strokelib.run.runtime import ROOT
+from strokelib.run.saved import write_figure, write_table
 from strokelib.run.settings import load_settings
 from strokelib.stack import stack_scans
 
