@@ -373,9 +373,9 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
     assert not (results / "loss_focal/fold1").exists(), "losses are compared in one fold"
     assert not (results / "dropout_everywhere/fold0/network.safetensors").exists(), "it uses those of rt_sm"
     worlds = {path.parent.name for path in results.glob("worlds/*/scores.csv")}
-    assert worlds == {"cohort_11", "cohort_12", "symmetry_0.00", "symmetry_0.50", "affine"}
+    assert worlds == {"cohort_2101", "cohort_2102", "symmetry_0.00", "symmetry_0.50", "affine"}
     trained = {path.relative_to(results).parts[1:3] for path in results.glob("worlds/*/*/fold0/network.safetensors")}
-    full = ("cohort_11", "cohort_12", "symmetry_0.50")
+    full = ("cohort_2101", "cohort_2102", "symmetry_0.50")
     both = {(name, f"{row}_seed2018") for name in full for row in ("rt", "rt_sm")}
     assert trained == both | {("affine", "rt_sm_seed2018")}, "what has no mirror images needs no registration"
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
