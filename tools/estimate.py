@@ -32,7 +32,7 @@ BOX = 7.5  # patches as large as what `inference.predict_slices` takes of a slic
 BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
 # Seconds of other notebooks in the demo, on a core whose training step takes STEP_S; the first go by slices.
 BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "trust": 20}
-BY_SLICES_S |= {"sensitivity": 50}
+BY_SLICES_S |= {"sensitivity": 50, "raw_series": 240}
 VOXELWISE_S = 60  # of the demo's training scans, which all fits of the logistic regression of notebook 20 take
 ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
@@ -137,7 +137,7 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     seconds["leaderboard"] = 3 * BEGIN_S + swept * slices["TESTING"] * speed.patch * counts
     share = sum(slices.values()) / DEMO_SLICES
     seconds |= {rule: BEGIN_S + each * share for rule, each in BY_SLICES_S.items()} | ALWAYS_S
-    jobs = {rule: 1 for rule in seconds if rule != "sensitivity"}
+    jobs = {rule: 1 for rule in seconds if rule not in ("sensitivity", "raw_series")}
     if made := worlds(settings).values():  # each in one notebook, on average
         share, asked = slices["TRAINING"] / DEMO_SLICES, settings.sensitivity
         times = asked.folds * len(settings.further.training_seeds)
