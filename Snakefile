@@ -268,7 +268,9 @@ rule rt_apart:
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
 rule uncertainty:
-    input: reads("15_uncertainty", *compared("15_uncertainty", S)), "networks/volume_interval.json", notebook=source("15_uncertainty")
+    input: reads("15_uncertainty", *compared("15_uncertainty", S)),
+        "networks/volume_interval.json",
+        notebook=source("15_uncertainty")
     output: writes("15_uncertainty")
     log: notebook=f"{OUT}/15_uncertainty.ipynb"
     params: code=code("15_uncertainty")

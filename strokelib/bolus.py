@@ -66,11 +66,11 @@ def fit(series, mask, artery, frame_s: float, model: Model = Model()) -> dict[st
     series, mask, artery = np.asarray(series), np.asarray(mask), np.asarray(artery, float)
     perfusion.check_series(series, mask, artery, frame_s)
     curves, columns = templates(artery, frame_s, model)
-    noise = _noise(series, mask, curves, model)
+    slices = {k: _centered(series, mask, k, model.smoothing_px) for k in np.flatnonzero(mask.any((0, 1)))}
+    noise = _noise(slices.values(), curves)
     fitted = {name: np.zeros(mask.shape, np.float32) for name in NAMES}
-    for k in np.flatnonzero(mask.any((0, 1))):
-        found = _means(_centered(series, mask, k, model.smoothing_px), curves, columns, noise)
-        for name, values in found.items():
+    for k, measured in slices.items():
+        for name, values in _means(measured, curves, columns, noise).items():
             fitted[name][..., k][mask[..., k]] = values
     return fitted
 
@@ -134,13 +134,12 @@ def _likeness(measured, curves) -> tuple[np.ndarray, np.ndarray]:
     return along / lengths, along**2
 
 
-def _noise(series, mask, curves, model: Model) -> float:
+def _noise(slices, curves) -> float:
     """Return the variance of a frame's noise: the median residual of a sample of voxels at their best fit."""
     residuals = []
-    for k in np.flatnonzero(mask.any((0, 1))):
-        measured = _centered(series, mask, k, model.smoothing_px)[:, ::SAMPLE]
+    for measured in (each[:, ::SAMPLE] for each in slices):
         residuals.append((measured**2).sum(0) - _likeness(measured, curves)[1].max(0))
-    free = max(series.shape[3] - 4, 1)  # flow, transit time, delay and the constant were fitted
+    free = max(curves.shape[1] - 4, 1)  # flow, transit time, delay and the constant were fitted
     return max(float(np.median(np.concatenate(residuals))) / free, 1e-6)
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import pandas as pd
 
 from strokelib import voxelwise
-from strokelib.evaluation import ladder, resampling
+from strokelib.evaluation import ladder
 from strokelib.evaluation.agreement import auc
+from strokelib.evaluation.summary import patient_interval
 from strokelib.modalities import ISLES
 from strokelib.raw_series import FITTED
 from strokelib.run.runtime import rng
@@ -18,11 +19,9 @@ INPUTS = {  # what a voxel-wise method is given, and how that is named
     "fitted": ("fitted maps in their place", ("CT", *FITTED.values())),
     "both": ("provided and fitted maps", (*ISLES, *FITTED.values())),
 }
-METHODS = {"logistic_sm": "logistic", "trees_sm": "trees"}  # of `ladder`, with mirror images; and how they are named
-VARIANTS = tuple(f"{method}_{kind}" for method in METHODS.values() for kind in INPUTS)
-STEPS = tuple(
-    (f"{method}_{new}", f"{method}_provided") for method in METHODS.values() for new in ("fitted", "both")
-)  # (new, old)
+METHODS = {"logistic": "logistic_sm", "trees": "trees_sm"}  # by how they are named: those of `ladder`, with mirrors
+VARIANTS = tuple(f"{method}_{kind}" for method in METHODS for kind in INPUTS)
+STEPS = tuple((f"{method}_{new}", f"{method}_provided") for method in METHODS for new in ("fitted", "both"))
 BESIDE = {"CBF": "fitted CBF", "CBV": "fitted CBV", "MTT": "fitted MTT", "Tmax": "fitted delay"}
 
 
@@ -59,9 +58,8 @@ def compare_aucs(frame, seed: int) -> pd.DataFrame:
     rows = []
     for name, other in BESIDE.items():
         there = frame[[name, other, "patient"]].dropna()
-        gains = (there[other] - there[name]).to_numpy()
-        drawn = resampling.patient_means(gains[:, None], there["patient"].tolist(), rng(seed, "information", name))
-        (low,), (high,) = resampling.interval(drawn)
+        gains = there[other] - there[name]
+        low, high = patient_interval(gains, there["patient"], rng(seed, "information", name))
         row = {"map": name, "fitted": other, "scans": len(there), "patients": there["patient"].nunique()}
         rows.append(row | {
             "provided_auc": there[name].mean(), "fitted_auc": there[other].mean(), "gain": gains.mean(), "low": low,
@@ -97,9 +95,8 @@ def judge(variant: str, brains, scans, fold_of, grid, seed: int) -> pd.DataFrame
     -------
     frame of `ladder.judge`
     """
-    short, _, kind = variant.rpartition("_")
-    method = next(name for name, own in METHODS.items() if own == short)
-    maps = ladder.teach(method, given(brains, kind), fold_of, seed)[1]
+    method, _, kind = variant.rpartition("_")
+    maps = ladder.teach(METHODS[method], given(brains, kind), fold_of, seed)[1]
     pairs = [(scan, maps[scan.number]) for scan in scans]
     return ladder.judge(pairs, fold_of, grid.thresholds, grid.min_lesion_voxels)
 

@@ -1,5 +1,7 @@
 """What mirror images are worth, by how alike the two sides are and how well the line between them is found."""
 
+from matplotlib.colors import to_rgb
+
 from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GREEN, METRICS, ORANGE
@@ -65,7 +67,7 @@ def misfits(table, other: str, label: str):
         for number, share in enumerate(shares):
             own = rows[(rows["symmetry"] == share) & (rows[still] == 0)].sort_values(column)
             part = number / max(1, len(shares) - 1)
-            color = tuple((1 - part) * a + part * b for a, b in zip(_rgb(ORANGE), _rgb(BLUE), strict=True))
+            color = tuple((1 - part) * a + part * b for a, b in zip(to_rgb(ORANGE), to_rgb(BLUE), strict=True))
             offset = 0.12 * (number - (len(shares) - 1) / 2)
             ax.plot(own[column] + offset, 100 * own["mean_difference"], color=color, linewidth=1, label=f"{share:g}")
             for row in own.itertuples():
@@ -74,10 +76,6 @@ def misfits(table, other: str, label: str):
     axes[0, 0].set_ylabel(METRICS["dsc"].difference)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), title="symmetry", loc="outside right center")
     return finish(fig, label, "logistic regression; 95 % bootstrap intervals by patient; points moved aside")
-
-
-def _rgb(color: str) -> tuple[float, ...]:
-    return tuple(int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
 
 
 @styled
