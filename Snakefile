@@ -18,7 +18,7 @@ from strokelib.run import portable, stages
 from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import VARIANTS, changes, compared, main_rows, weights
+from strokelib.run.variants import VARIANTS, changes, compared, main_rows, method, weights
 from strokelib.run.worlds import listed, worlds
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
@@ -82,6 +82,11 @@ def reads(name, variants=(), folds=S.folds.count, worlds=()):
 def writes(name):
     """What a notebook is declared to write in every run."""
     return files(stages.STAGES[name].writes)
+
+
+def fitted(variant):
+    """What notebook 23 leaves, for a variant that is given maps of the raw series."""
+    return files(["series.csv"]) if method(variant, S)[0].extra == "fitted" else []
 
 
 def scans():
@@ -153,7 +158,7 @@ rule model:
     shell: RUN
 
 rule train:
-    input: reads("05_crossvalidation"), notebook=source("05_crossvalidation")
+    input: reads("05_crossvalidation"), lambda w: fitted(w.variant), notebook=source("05_crossvalidation")
     # A network that is there is left to the notebook: it trains again where what decides the weights has changed.
     output: writes("05_crossvalidation"), update(f"{FOLD}/network.safetensors")
     log: notebook=f"{FOLD}/05_crossvalidation.ipynb"
@@ -165,7 +170,7 @@ rule train:
 
 rule predict:
     """Variants that differ at prediction alone, and use the networks of another."""
-    input: reads("05_crossvalidation"),
+    input: reads("05_crossvalidation"), lambda w: fitted(w.variant),
         lambda w: expand(files([f"{stages.FOLD}/network.safetensors"]), variant=weights(w.variant, S), fold=w.fold),
         notebook=source("05_crossvalidation")
     output: writes("05_crossvalidation")

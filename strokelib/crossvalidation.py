@@ -145,7 +145,8 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     made_from = digest(list(sha256), *parts, settings.sampling)
     trained = dataclasses.replace(variant, uncertainty_filtering=False)  # which acts at prediction
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
-    recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic)
+    flips = settings.sampling.flips
+    recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic, flips)
     return [Job(name, folder, recipe, made_from) for name in ("network", "network2")[: variant.networks]]
 
 

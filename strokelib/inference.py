@@ -1,5 +1,6 @@
 """Scan to probability map: overlapping patches, stochastic passes, averaging networks."""
 
+import dataclasses
 import json
 import logging
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Sweep:
     patch_size: int = 64
     batch_size: int = 0  # patches at a time, fewer where memory is short: speed alone; 0 takes what suits the device
     level: int = STOCHASTIC_LEVEL  # the first resolution step with prediction dropout
+    flips: bool = False  # average with what is said of the patch turned left to right
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -45,7 +47,7 @@ class Sweep:
 def sweep(variant: Variant, prediction: Prediction) -> Sweep:
     """Return how a variant is predicted: its own patch side, and several passes where it filters by uncertainty."""
     passes = prediction.passes if variant.uncertainty_filtering else 1
-    how = (prediction.dropout, variant.patch_size, prediction.batch_size, prediction.dropout_level)
+    how = (prediction.dropout, variant.patch_size, prediction.batch_size, prediction.dropout_level, prediction.flips)
     return Sweep(prediction.step, passes, *how)
 
 
@@ -148,8 +150,14 @@ def _keys(networks, rates, count: int, generator, device):
 def _lesion_probability(networks, batch, how: Sweep, keys, keep=()) -> list:
     """Average the lesion probability of a batch over its passes and networks; tensors (n, h, w).
 
-    Returns the mean over all, or that of each network where these are to be kept; then the spread, where it is.
+    Returns the mean over all, or that of each network where these are to be kept; then the spread, where it is. Where
+    the batch turned left to right counts, too, each is the mean of both; they share the dropout.
     """
+    if how.flips:
+        once = dataclasses.replace(how, flips=False)
+        here = _lesion_probability(networks, batch, once, keys, keep)
+        turned = _lesion_probability(networks, batch.flip(2), once, keys, keep)
+        return [(one + other.flip(1)) / 2 for one, other in zip(here, turned, strict=True)]
     means, spread = [], 0
     for i, network in enumerate(networks):
         # Computed once for all passes. A network need not know of other levels than the paper's.

@@ -13,6 +13,7 @@ from strokelib.run.settings import Training
 
 MOMENTUM = 0.9  # of SGD
 BETAS, DECAY, EPS = (0.9, 0.999), 0.01, 1e-8  # of AdamW; torch's own
+RISE, FIRST, LAST = 0.3, 1 / 25, 1 / 25e4  # of one cycle: share of updates that rise, rates as shares of the largest
 
 
 class PortableAdadelta(torch.optim.Optimizer):
@@ -87,6 +88,8 @@ def make_optimizer(
     """
     parameters, rate = list(parameters), settings.learning_rate
     foreach = foreach and not recorded  # one vector: its kernels for many tensors would use a tenth of a GPU
+    if recorded and settings.schedule != "constant":
+        rate = torch.tensor(rate, device=parameters[0].device)  # which a recorded step reads anew each time
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, foreach=foreach)
     capturable = recorded and parameters[0].is_cuda
@@ -98,3 +101,28 @@ def make_optimizer(
     if portable:
         return PortableAdadelta(parameters, lr=rate, rho=settings.rho)
     return torch.optim.Adadelta(parameters, lr=rate, rho=settings.rho, foreach=foreach, capturable=capturable)
+
+
+def paced(settings: Training, done: int, most: int) -> float:
+    """Return the learning rate of the update that follows `done` of `most` updates.
+
+    "constant" is training.learning_rate throughout. "one_cycle" rises to it in the first 30 % from a 25th of it, and
+    falls to a 250 000th of it at the last update, both along half a cosine.
+
+    Source: Smith and Topin 2019 (one cycle), as torch.optim.lr_scheduler.OneCycleLR has it by default. Our choice:
+    momentum stays as it is. A training that early stopping ends has not come to the end of its cycle.
+    """
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    top = RISE * most - 1
+    low, share = (FIRST, done / top) if done <= top else (LAST, (most - 1 - done) / (most - 1 - top))
+    return settings.learning_rate * (low + (1 - low) * (1 - math.cos(math.pi * share)) / 2)
+
+
+def pace(optimizer, rate: float) -> None:
+    """Set the learning rate of an optimizer for its next steps, of a recorded one where it lies."""
+    for group in optimizer.param_groups:
+        if torch.is_tensor(group["lr"]):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

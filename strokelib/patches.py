@@ -247,6 +247,15 @@ def warp(images, labels, field):
     return warped, torch.where(inside, nearest, torch.zeros_like(nearest))
 
 
+def flip(images, labels, turned):
+    """Turn some patches of a batch left to right, images (n, input, x, y) and labels (n, x, y), where turned (n,) is.
+
+    A mirror image of the other hemisphere turns with its patch and stays what it is, so no channels are exchanged.
+    """
+    chosen = turned[:, None, None]
+    return torch.where(chosen[:, None], images.flip(2), images), torch.where(chosen, labels.flip(1), labels)
+
+
 def count_within(mask, voxels, patch_size: int) -> np.ndarray:
     """Count the true voxels of a mask in the patches around some centers, without cutting them.
 

@@ -40,6 +40,7 @@ class Recipe:
     training: Training
     compute: Compute
     elastic: tuple[float, float]  # alpha, gamma
+    flips: bool = False  # whether half of the patches are turned left to right
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +169,12 @@ def eager_steps(network, optimizer, recipe: Recipe, stack: Resident, patch_set: 
     def take(order, part: int):
         bend = rng(recipe.seed, "elastic", recipe.fold, part)
         drop = torch.Generator(stack.images.device).manual_seed(_dropout_seed(recipe, part))
+        turn = rng(recipe.seed, "flips", recipe.fold, part)
         loss_sum, sums = 0, 0
         for images, labels in batches(stack, patch_set, order, size, recipe.variant, bend, recipe.elastic):
+            if recipe.flips:
+                turned = torch.from_numpy(turn.random(len(images)) < 0.5).to(images.device)
+                images, labels = patches.flip(images, labels, turned)
             loss, errors = forward(images, labels, network.draw_kept(len(images), drop))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -223,8 +228,9 @@ def recorded_steps(network, flat: Flat, optimizer, recipe: Recipe, stack: Reside
             noise = torch.rand((rows, 2, side, side), generator=generator, device=device)
             field = patches.smooth_field(noise, *recipe.elastic)
         kept = network.draw_kept(size, generator)
+        turned = torch.rand(size, generator=generator, device=device) < 0.5 if recipe.flips else None
         optimizer.zero_grad(set_to_none=True)
-        loss, errors = loss_of((corners, bend, field), kept)
+        loss, errors = loss_of((corners, bend, field, turned), kept)
         loss.backward()
         optimizer.step()
         with torch.no_grad():
@@ -258,10 +264,11 @@ def recorded_steps(network, flat: Flat, optimizer, recipe: Recipe, stack: Reside
 
 
 def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
-    """Make the function from (corners, bend, field) and masks to the loss and error sums of `recorded_steps`.
+    """Make the function from (corners, bend, field, turned) and masks to loss and error sums of `recorded_steps`.
 
     corners int32 (n, 3) are cut out of the stack; bend bool (n,) tells which of the first rows take the displacement
-    field (rows, 2, side, side), None for none; masks are those of `Network.draw_kept`.
+    field (rows, 2, side, side), None for none; turned bool (n,), which are flipped, None for none; masks are those of
+    `Network.draw_kept`.
     """
     function = _compiled_loss() if stack.images.is_cuda and can_compile(stack.images.device) else _loss
     # Exact float32 is not multiplied in blocks, and only the paper's network can be packed.
@@ -279,7 +286,7 @@ def _loss(module, values, flat: Flat, recipe: Recipe, stack: Resident, cut, kept
 
     `module` is a network, or one that is packed.
     """
-    corners, bend, field = cut
+    corners, bend, field, turned = cut
     side, rounded = recipe.variant.patch_size, recipe.compute.precision == "bf16"
     images, labels = patches.gather(stack.images, corners, side).float(), patches.gather(stack.labels, corners, side)
     if field is not None:
@@ -287,6 +294,8 @@ def _loss(module, values, flat: Flat, recipe: Recipe, stack: Resident, cut, kept
         warped, moved = patches.warp(images[:rows], labels[:rows], field)
         images = torch.cat([torch.where(bend[:, None, None, None], warped, images[:rows]), images[rows:]])
         labels = torch.cat([torch.where(bend[:, None, None], moved, labels[:rows]), labels[rows:]])
+    if turned is not None:
+        images, labels = patches.flip(images, labels, turned)
     parts = [values[: flat.convolutions], values[flat.convolutions :]]
     if rounded:
         images, parts[0] = images.bfloat16(), parts[0].bfloat16()

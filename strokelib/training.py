@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from strokelib import losses
 from strokelib.inference import read_facts, save_network, save_tensors
 from strokelib.network import make_network
-from strokelib.optimizer import make_optimizer
+from strokelib.optimizer import make_optimizer, pace, paced
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest, module_digest
@@ -60,7 +60,7 @@ class Job:
             "place": digest(self.name, recipe.fold),
             "seed": digest(recipe.seed),
             "variant": digest(recipe.variant),
-            "training": digest(recipe.training, recipe.elastic),
+            "training": digest(recipe.training, recipe.elastic, recipe.flips),
             "compute": digest(dataclasses.replace(recipe.compute, folds_at_once=1)),  # which changes no network
             "data": digest(self.data),
         }
@@ -187,9 +187,11 @@ def _train(job: Job, stack: Resident, sets: Sets, device):
         done, number = state.history[-1]["updates"] if state.history else 0, len(state.history) + 1
         until = min(done + (settings.validate_every or a_pass), most)
         state.network.train()
-        for update, (loss_sum, sums) in enumerate(  # noqa: B007, used after the loop
-            take(_order(recipe, count, done, until), number), start=done + 1
-        ):
+        steps = take(_order(recipe, count, done, until), number)
+        for update in range(done + 1, until + 1):
+            if settings.schedule != "constant":
+                pace(state.optimizer, paced(settings, update - 1, most))
+            loss_sum, sums = next(steps)
             if state.average is not None:
                 state.average.update_parameters(state.network)
             yield update, most

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,24 @@ def test_prediction_is_the_plain_method(scan, step, size, batch):
     assert ours.dtype == np.float32 and ours.shape == scan[1].shape
     assert np.abs(ours - plainly(nets, *scan, step, size)).max() < 1e-5
     assert (ours[~scan[1]] == 0).all() and (ours[scan[1]] > 0).all()
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_flips_average_with_the_network_turned(scan, passes):
+    """Of a symmetric scan the map is symmetric, and the mean of the plain map and its own mirror image."""
+    how, keep = Sweep(16, passes, 0.3, 32), ("spread",) if passes > 1 else ()
+    drawn = [np.random.default_rng(3) for _ in range(2)]
+    both, plain = (
+        inference.predict([network(0)], *scan, dataclasses.replace(how, flips=flips), generator, keep=keep)
+        for flips, generator in zip((True, False), drawn, strict=True)
+    )
+    assert np.abs(both.probability - plain.probability).max() > 1e-3
+    assert (both.probability[~scan[1]] == 0).all() and both.probability.max() <= 1
+    symmetric = scan[0] + scan[0][:, ::-1], np.ones_like(scan[1])
+    whole = inference.predict_slices([network(0)], *symmetric, dataclasses.replace(how, flips=True, passes=1))
+    assert np.allclose(whole, whole[::-1], atol=1e-6), "of a symmetric scan the map is symmetric"
+    alone = inference.predict_slices([network(0)], *symmetric)
+    assert np.allclose(whole, (alone + alone[::-1]) / 2, atol=1e-6) and not np.allclose(alone, alone[::-1], atol=1e-3)
 
 
 def test_needed_voxels_are_the_same_and_the_rest_is_zero(scan):

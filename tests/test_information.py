@@ -10,8 +10,8 @@ from test_voxelwise import SHAPE, scan
 
 from strokelib import voxelwise
 from strokelib.evaluation import information, ladder
+from strokelib.extra_inputs import FITTED
 from strokelib.modalities import ISLES, inputs
-from strokelib.raw_series import FITTED
 from strokelib.vocabulary import METRICS
 
 FOLD_OF = {seed: seed % 3 for seed in range(6)}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_training import changed, job, train, training, world  # noqa: F401, world is a fixture
 
-from strokelib.optimizer import PortableAdamW, _power, make_optimizer
+from strokelib.optimizer import PortableAdamW, _power, make_optimizer, pace, paced
 from strokelib.run.settings import load_settings
 
 DEMO = load_settings("demo").training
@@ -108,3 +108,36 @@ def test_a_killed_training_resumes_to_the_same_file(world, tmp_path, name, porta
     run.close()
     assert train(world, killed)[0][0] == 9
     assert killed.network_file.read_bytes() == whole.network_file.read_bytes()
+
+
+@pytest.mark.parametrize("most", [10, 24, 1500])
+def test_one_cycle_is_torchs(most):
+    settings = dataclasses.replace(DEMO, optimizer="adamw", learning_rate=3e-3, schedule="one_cycle")
+    value = torch.nn.Parameter(torch.ones(1))
+    theirs = torch.optim.AdamW([value], lr=1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(theirs, max_lr=3e-3, total_steps=most)
+    for done in range(most):
+        assert paced(settings, done, most) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-6)
+        if done < most - 1:
+            theirs.step()
+            cycle.step()
+    assert paced(settings, 0, most) == pytest.approx(3e-3 / 25) and paced(settings, most - 1, most) < 2e-8
+
+
+def test_a_constant_rate_stays():
+    assert {paced(DEMO, done, 100) for done in range(100)} == {DEMO.learning_rate}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_rate_that_is_set_is_taken_by_the_next_step(recorded):
+    """A gradient that stays the same moves a value by the rate, less what it decays by; 2 is half of 4."""
+    value = torch.nn.Parameter(torch.zeros(1))
+    settings = dataclasses.replace(DEMO, optimizer="adamw", learning_rate=4e-3, schedule="one_cycle")
+    optimizer, moved = make_optimizer([value], settings, recorded=recorded), []
+    for rate in (4e-3, 2e-3):
+        before = value.item()
+        pace(optimizer, rate)
+        value.grad = torch.ones(1)
+        optimizer.step()
+        moved.append(before - value.item())
+    assert moved == pytest.approx([4e-3, 2e-3], rel=1e-3)

@@ -234,3 +234,10 @@ def test_unbalanced_centers_are_spread_over_the_brain_whatever_is_lesion():
     chosen = patches.sample_centers(lesion, mask, sampling(256, balanced=False), 32, np.random.default_rng(1))
     assert len(chosen.voxels) == 256 and not chosen.lesion.any() and not chosen.deform.any()
     assert lesion[tuple(chosen.voxels.T)].sum() == pytest.approx(128, abs=4)
+
+
+def test_chosen_patches_are_turned_left_to_right_with_their_labels():
+    images, labels = torch.randn(3, 2, 4, 5), torch.randint(0, 2, (3, 4, 5))
+    found, moved = patches.flip(images, labels, torch.tensor([False, True, False]))
+    assert torch.equal(found[[0, 2]], images[[0, 2]]) and torch.equal(moved[[0, 2]], labels[[0, 2]])
+    assert torch.equal(found[1], images[1].flip(1)) and torch.equal(moved[1], labels[1].flip(0))

@@ -1,27 +1,21 @@
-"""Fitted maps as modalities of a scan, and a series that says nothing."""
+"""A raw series is fitted, drawn again or missed, and one that says nothing leaves zeros."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 from own_scans import phantom, with_vessels
-from test_voxelwise import NAMES, SHAPE, scan
+from test_voxelwise import scan
 
-from strokelib import modalities, raw_series, voxelwise
+from strokelib import raw_series
 from strokelib.bolus import Model
 from strokelib.cases import CaseFiles
+from strokelib.extra_inputs import FITTED
 from strokelib.nifti import CaseError
 from strokelib.preprocess import Preprocessed
-from strokelib.raw_series import FITTED
-from strokelib.run import saved
 from strokelib.run.settings import Cohort
 
 OWN = scan(2)
-
-
-def maps(seed=0):
-    rng = np.random.default_rng(seed)
-    return {name: (5 + rng.standard_normal(SHAPE)).astype(np.float32) * OWN.mask for name in FITTED.values()}
 
 
 def whole():
@@ -29,40 +23,6 @@ def whole():
     made = phantom()
     images = np.zeros((10, *made.brain.shape), np.float32)
     return Preprocessed(images, made.brain, made.brain, np.array(made.spacing), 3, "p", np.eye(3), 0.9, 0.5)
-
-
-def test_maps_stand_among_the_modalities_and_their_mirror_images_among_the_mirrored():
-    made = raw_series.with_maps(OWN, maps())
-    assert made.modalities == (*NAMES, *FITTED.values()) and made.images.shape == (2 * 6, *SHAPE)
-    assert np.array_equal(made.provided[:2], OWN.provided) and np.array_equal(made.mirrored[:2], OWN.mirrored)
-    for place, image in enumerate(maps().values(), start=2):
-        inside = image[OWN.mask]
-        np.testing.assert_allclose(made.provided[place][OWN.mask], (inside - inside.mean()) / inside.std(), atol=1e-5)
-        flipped, behind = image[::-1], OWN.mask[::-1]  # the alignment is the plain flip
-        values = flipped[behind]
-        np.testing.assert_allclose(made.mirrored[place][behind], (values - values.mean()) / values.std(), atol=1e-4)
-        assert not made.provided[place][~OWN.mask].any() and not made.mirrored[place][~behind].any()
-    assert voxelwise.read_voxels(made).features[0].image == "CT"
-    names = {feature.image for feature in voxelwise.read_voxels(made).features}
-    assert names == {*modalities.inputs(made.modalities, with_mirrored=True)}
-
-
-def test_the_scan_itself_stays_as_it_was():
-    before = OWN.images.copy()
-    raw_series.with_maps(OWN, maps())
-    assert np.array_equal(OWN.images, before) and OWN.modalities == NAMES
-
-
-def test_a_series_that_says_nothing_leaves_zeros():
-    made = raw_series.with_maps(OWN, raw_series.nothing(OWN))
-    assert not made.provided[2:].any() and not made.mirrored[2:].any() and np.isfinite(made.images).all()
-
-
-def test_names_and_sizes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"case_2 has CT already"):
-        raw_series.with_maps(OWN, {"CT": OWN.provided[0]})
-    with pytest.raises(ValueError, match=r"case_2: maps must be \(40, 36, 2\)"):
-        raw_series.with_maps(OWN, {"fitted CBF": np.zeros((3, 3, 3))})
 
 
 def test_a_series_with_vessels_is_fitted_and_flow_is_lower_where_it_truly_is():
@@ -85,24 +45,6 @@ def test_a_series_without_an_artery_or_too_short_is_refused_by_name():
         raw_series.fit_scan(calm, 1.0, head, whole())
     with pytest.raises(CaseError, match="8 frames, at least 10"):
         raw_series.fit_scan(calm[..., :8], 1.0, head, whole(), Model())
-
-
-def test_maps_go_to_a_file_and_back(tmp_path):
-    saved.write_arrays(tmp_path / "case_2.npz", maps())
-    back = raw_series.load_maps(tmp_path / "case_2.npz")
-    assert {*back} == {*maps()} and all(np.array_equal(back[name], image) for name, image in maps().items())
-    assert [path.name for path in tmp_path.iterdir()] == ["case_2.npz"]
-
-
-def test_a_file_that_is_not_there_damaged_or_of_other_maps_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="notebook 23 writes them"):
-        raw_series.load_maps(tmp_path / "none.npz")
-    (tmp_path / "bad.npz").write_bytes(b"PK no more")
-    with pytest.raises(CaseError, match=r"bad.npz is damaged .*run notebook 23"):
-        raw_series.load_maps(tmp_path / "bad.npz")
-    saved.write_arrays(tmp_path / "other.npz", {"CBF": OWN.provided[0]})
-    with pytest.raises(CaseError, match="holds CBF, expected fitted CBF"):
-        raw_series.load_maps(tmp_path / "other.npz")
 
 
 COHORT = Cohort(seed=3, training_patients=1, testing_patients=1, max_slices=2, difficulty="easy", series_cases=0,

@@ -120,6 +120,7 @@ IMPOSSIBLE = {
     "sampling.elastic_gamma": {0: "> 0", -0.1: "> 0"},
     "sampling.lesion_offset": {0: "must be bool"},
     "sampling.balanced": {"yes": "must be bool"},
+    "sampling.flips": {1: "must be bool"},
     "training.batch_size": {0: ">= 2", 1: ">= 2"},
     "training.max_updates": {1: ">= 2", 60: "must be below training.max_updates, 60, got [60]"},
     "training.validate_every": {-1: ">= 0", 0: "a multiple of training.validate_every, 0, got 60", 7: "got 60"},
@@ -134,6 +135,7 @@ IMPOSSIBLE = {
     },
     "training.patience": {0: ">= 1"},
     "training.min_improvement": {-1e-9: ">= 0"},
+    "training.schedule": {"cosine": "got 'cosine'", "one_cycle": "needs training.optimizer = 'adamw', got 'adadelta'"},
     "training.optimizer": {"adamv": "'adadelta', 'adamw' or 'sgd', got 'adamv'; did you mean 'adamw'?"},
     "training.rho": {0: "in (0, 1)", 1: "in (0, 1)", 95: "in (0, 1)"},
     "training.learning_rate": {0: "> 0", -1: "> 0"},
@@ -149,6 +151,7 @@ IMPOSSIBLE = {
     "prediction.passes": {0: ">= 1"},
     "prediction.dropout": {1: "in [0, 1)", -0.1: "in [0, 1)"},
     "prediction.dropout_level": {0: "in [1, 5]", 6: "in [1, 5]"},
+    "prediction.flips": {0: "must be bool"},
     "prediction.batch_size": {-1: ">= 0"},
     "postprocess.thresholds": {
         (): "a value at least",

@@ -24,11 +24,12 @@ def world():
     return stack, dataclasses.replace(found, deform=np.arange(len(found)) % 5 == 0)
 
 
-def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, training=None, count=None, **compute):
+def take(world, recorded: bool, elastic=(0.0, 0.12), epochs=1, training=None, count=None, flips=False, **compute):
     """Take the steps of some epochs, of so many patches; return the losses step by step and the network."""
     stack, found = world
     base = job(None, **(training or {})).recipe
-    recipe = dataclasses.replace(base, elastic=elastic, compute=dataclasses.replace(base.compute, **compute))
+    compute = dataclasses.replace(base.compute, **compute)
+    recipe = dataclasses.replace(base, elastic=elastic, flips=flips, compute=compute)
     torch.manual_seed(0)
     network = Network(5).to(memory_format=torch.channels_last).train()
     if recorded:
@@ -104,9 +105,56 @@ def test_only_marked_patches_are_bent(world):
     bend = torch.zeros(16, dtype=torch.bool)
     plain, none, some = (
         float(loss_of(cut, kept)[0].detach())
-        for cut in ((corners, bend, None), (corners, bend, field), (corners, bend.logical_not(), field))
+        for cut in (
+            (corners, bend, None, None),
+            (corners, bend, field, None),
+            (corners, bend.logical_not(), field, None),
+        )
     )
     assert plain == none != some
+
+
+def test_turned_patches_are_turned_and_all_of_them_turned_are_the_network_turned(world):
+    """A network whose kernels are turned left to right says of turned patches what it said of them before."""
+    stack, found = world
+    corners, no = torch.from_numpy(found.starts[:16].astype(np.int32)), torch.zeros(16, dtype=torch.bool)
+    losses = {}
+    for turned in (None, no, ~no):
+        for kernels in ("as they are", "turned"):
+            torch.manual_seed(0)
+            network = Plain(5)
+            if kernels == "turned":
+                network.conv.weight.data = network.conv.weight.data.flip(2)
+            loss_of = steps.recorded_loss(network, steps.flatten(network), job(None).recipe, stack)
+            key = "none" if turned is None else str(bool(turned[0]))
+            losses[key, kernels] = float(loss_of((corners, no, None, turned), None)[0].detach())
+    assert losses["none", "as they are"] == losses["False", "as they are"] != losses["True", "as they are"]
+    assert losses["True", "turned"] == pytest.approx(losses["none", "as they are"], rel=1e-6)
+
+
+class Plain(torch.nn.Module):
+    """One convolution."""
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(in_channels, 2, 3, padding=1)
+
+    def forward(self, x, kept=None):
+        return self.conv(x)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_half_of_the_patches_are_turned_where_asked_for(world, monkeypatch, recorded):
+    """The same share either way; none where it is not asked for."""
+    stack, found = world
+    seen = []
+    flip = steps.patches.flip
+    monkeypatch.setattr(steps.patches, "flip", lambda *batch: seen.append(batch[2]) or flip(*batch))
+    take((stack, found), recorded)
+    assert not seen
+    take((stack, found), recorded, flips=True)
+    share = torch.cat(seen).float().mean().item()
+    assert len(seen) == len(found) // 16 and 0.35 < share < 0.65
 
 
 def test_a_flat_network_is_the_same_network():

@@ -384,6 +384,25 @@ def test_averaged_weights_are_kept_and_resume(world, passing, tmp_path):
     assert set(ours) == set(plain) and not torch.equal(ours["enter.weight"], plain["enter.weight"])
 
 
+@pytest.mark.parametrize("stop_after", [3, 9])
+def test_a_cycle_of_rates_and_turned_patches_resume_to_the_same_file(world, tmp_path, stop_after):
+    how = {"optimizer": "adamw", "learning_rate": 3e-3, "schedule": "one_cycle"}
+    todo, plain = (changed(job(tmp_path / name, **how), flips=True) for name in ("killed", "whole"))
+    for made in (todo, plain):
+        made.folder.mkdir()
+    train(world, plain)
+    run = training.training_steps(todo, *world[1:])
+    for _ in range(stop_after):
+        next(run)
+    run.close()
+    train(world, todo)
+    assert todo.network_file.read_bytes() == plain.network_file.read_bytes()
+    history = training.read_history(todo.network_file)
+    assert history.loss.iloc[-1] < 0.8 * history.loss.iloc[0], "it learns"
+    constant = changed(job(tmp_path, **how | {"schedule": "constant"}), flips=True)
+    assert constant.digest != todo.digest != changed(todo, flips=False).digest
+
+
 def test_too_few_patches_for_a_batch_is_an_error(world, tmp_path):
     with pytest.raises(ValueError, match="hold no batch of 500"):
         train(world, job(tmp_path, batch_size=500))

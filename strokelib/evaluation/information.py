@@ -8,8 +8,8 @@ from strokelib import voxelwise
 from strokelib.evaluation import ladder
 from strokelib.evaluation.agreement import auc
 from strokelib.evaluation.summary import patient_interval
+from strokelib.extra_inputs import FITTED
 from strokelib.modalities import ISLES
-from strokelib.raw_series import FITTED
 from strokelib.run.runtime import rng
 
 # In which direction a lesion lies: -1 where its values are the lower ones.

@@ -136,6 +136,10 @@ class Run:
         """Load one preprocessed scan."""
         return preprocess.load_preprocessed(self.file(stages.SCAN.format(split=split, case=case)))
 
+    def series_file(self, split: str, case: int) -> Path:
+        """Return where the maps that were fitted to the raw series of a scan lie."""
+        return self.file(stages.SERIES.format(split=split, case=case))
+
     def usable(self) -> tuple[dict[str, list[cases.CaseFiles]], pd.DataFrame]:
         """Check the scans as they came, before notebook 02 has; return what `preprocess.check_cases` does."""
         files, bad = preprocess.check_cases(self.settings.data_root, self.settings.data.source)
@@ -271,7 +275,7 @@ class Run:
         return sha256
 
     def save_series(self, split: str, case: int, maps: dict[str, np.ndarray]) -> None:
-        """Save the maps that were fitted to the raw series of a scan; `raw_series.load_maps` reads them."""
+        """Save the maps that were fitted to the raw series of a scan; `extra_inputs.load_maps` reads them."""
         path = self.settings.results / stages.SERIES.format(split=split, case=case)
         saved.write_arrays(path, maps)
         self.wrote(path)

@@ -12,7 +12,7 @@ from strokelib.modalities import SOURCES
 from strokelib.run import runtime, toml
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.paths import placed
-from strokelib.run.variants import CHANGES, LOSSES, REMARKS, VARIANTS
+from strokelib.run.variants import CHANGES, LOSSES, REMARKS, TRIED, VARIANTS
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -65,6 +65,7 @@ class Sampling(Section):
     elastic_gamma: Annotated[float, "(0, inf)"]  # Gaussian sigma as a factor of the mean patch side
     lesion_offset: bool  # move lesion centers at random; off is for notebook 09, as is the next
     balanced: bool  # half of the centers on lesion
+    flips: bool  # turn half of the patches left to right; the paper does not
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Training(Section):
     optimizer: Annotated[str, ("adadelta", "adamw", "sgd")]  # the last two for notebook 19
     rho: Annotated[float, "(0, 1)"]  # Adadelta
     learning_rate: Annotated[float, "(0, inf)"]
+    schedule: Annotated[str, ("constant", "one_cycle")]  # of the learning rate; see `optimizer.paced`
     statistics_batches: Annotated[int, "[0, 1000]"]  # to measure batch normalization on; 0: as it remembers
     batch_norm_momentum: Annotated[float, "(0, 1]"]  # of what it remembers from step to step
     averaging: Annotated[float, "[0, 1)"]  # share of the old in a running average of the weights; 0 for none
@@ -93,6 +95,8 @@ class Training(Section):
                 every > 0 and count > 0 and count % every == 0,
                 f"each of training.snapshots must be a multiple of training.validate_every, {every}, got {count}",
             )
+        paced = self.schedule == "constant" or self.optimizer == "adamw"
+        require(paced, f"training.schedule = 'one_cycle' needs training.optimizer = 'adamw', got {self.optimizer!r}")
         rising = list(self.snapshots) == sorted({*self.snapshots})
         require(rising, f"training.snapshots must rise from value to value, got {list(self.snapshots)}")
 
@@ -122,6 +126,7 @@ class Prediction(Section):
     passes: Annotated[int, "[1, inf)"]  # stochastic passes of uncertainty filtering
     dropout: Annotated[float, "[0, 1)"]  # voxel-wise
     dropout_level: Annotated[int, "[1, 5]"]  # it acts in this resolution step and those below; 3 in the paper, 1 in all
+    flips: bool  # average with the patch turned left to right
     batch_size: Annotated[int, "[0, inf)"]  # patches at a time, 0 for what suits the device; changes no number
 
 
@@ -161,6 +166,7 @@ class Further(Section):
     leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds, for notebook 17
     losses: tuple[str, ...]  # names in LOSSES, for notebook 18
     remarks: tuple[str, ...]  # names in REMARKS, for notebook 19
+    candidates: tuple[str, ...]  # names in TRIED, for notebook 24
     cohort_seeds: tuple[int, ...]  # of other cohorts, for notebook 21
     training_seeds: tuple[int, ...]  # of the networks there, and of those of notebook 22
     symmetries: tuple[float, ...]  # shares of mirror-symmetric anatomy, for notebook 22
@@ -168,7 +174,7 @@ class Further(Section):
 
     def __post_init__(self):
         super().__post_init__()
-        for key, known in (("losses", LOSSES), ("remarks", REMARKS)):
+        for key, known in (("losses", LOSSES), ("remarks", REMARKS), ("candidates", TRIED)):
             for name in getattr(self, key):
                 listed = f"must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
                 require(name in known, f"each of further.{key} {listed}")

@@ -86,7 +86,7 @@ STAGES = {
     "05_crossvalidation": Stage(
         depends=("seed", "folds", "sampling", "training", "compute", "prediction", "variant"),
         reads=("registration.csv", SCAN),
-        may_read=(f"{FOLD}/network.safetensors", f"{FOLD}/network2.safetensors", *KEPT),
+        may_read=(f"{FOLD}/network.safetensors", f"{FOLD}/network2.safetensors", *KEPT, SERIES),
         writes=(f"{FOLD}/predictions.csv", MAP, f"{FOLD}/history.png", f"{FOLD}/probability.png"),
         may_write=(
             *(f"{FOLD}/{name}" for name in ("network.safetensors", "network2.safetensors", "history.csv")),

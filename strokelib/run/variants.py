@@ -9,6 +9,7 @@ from strokelib.run.checks import Section, SettingsError, nearest, require
 # The paper's own, and what others did about imbalance (notebook 18).
 KINDS_OF_LOSS = ("gdl_cross_entropy", "cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared")
 KINDS_OF_LOSS += ("dice_cross_entropy",)
+EXTRA = ("", "difference", "neighbors", "fitted")  # the first: nothing
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Variant(Section):
     mirrored: bool  # the mirror images of the modalities, too
     uncertainty_filtering: bool  # stochastic passes at prediction
     network: str = "network"  # the module of strokelib whose class `Network` it is
+    extra: Annotated[str, EXTRA] = ""  # what it is given beside the modalities; see `extra_inputs`
 
     def __post_init__(self):
         super().__post_init__()
@@ -100,6 +102,16 @@ REMARKS = {
 }
 REMARKS |= {f"adamw_1e-{n}": Change("adamw", "training.learning_rate", 10.0**-n) for n in (4, 3, 2)}
 REMARKS |= {f"sgd_1e-{n}": Change("sgd", "training.learning_rate", 10.0**-n) for n in (3, 2, 1)}
+# Notebook 24: what may lie beyond the paper, one thing each; others that it looks at are among the changes above.
+BEYOND = {
+    "adamw_3e-3": Change("adamw", "training.learning_rate", 3e-3),
+    "one_cycle": Change("adamw_3e-3", "training.schedule", "one_cycle"),
+    "flips": Change("rt_sm", "sampling.flips", True),
+    "flips_twice": Change("flips", "prediction.flips", True),
+    "group_norm": Change("rt_sm", "network", "group_norm"),
+}
+BEYOND |= {name: Change("rt_sm", "extra", name) for name in EXTRA[1:]}
+TRIED = CHANGES | LOSSES | OPTIMIZERS | REMARKS | BEYOND  # one thing changed, held against the row it departs from
 # Notebooks that no run makes unless asked to, and the target of tools/run.py that asks.
 ASKED = {"09_sensitivity": "sensitivity", "11_seeds": "seeds", "12_rt_apart": "rt_apart"}
 ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
@@ -146,9 +158,9 @@ def leakage(settings) -> dict[str, Change]:
 
 
 def changes(settings) -> dict[str, Change]:
-    """Return all changes by name: of notebooks 09 to 12 and 17 to 19."""
-    known = CHANGES | INNER | curve(settings) | apart(settings) | seeded(settings)
-    return known | leakage(settings) | LOSSES | OPTIMIZERS | REMARKS
+    """Return all changes by name: of notebooks 09 to 12, 17 to 19 and 24."""
+    known = INNER | curve(settings) | apart(settings) | seeded(settings)
+    return known | leakage(settings) | TRIED
 
 
 def main_rows(settings) -> list[str]:
@@ -186,10 +198,10 @@ def _on_the_way(change: Change, settings) -> bool:
 
 
 def reference(name: str, settings) -> str:
-    """Name what a change of notebook 09, 18 or 19 is held against: its row of Table 1 after as many updates."""
-    known, row, updates = CHANGES | LOSSES | OPTIMIZERS | REMARKS, name, settings.sensitivity.updates
-    while row in known:
-        row = known[row].variant
+    """Name what a change of notebook 09, 18, 19 or 24 is held against: its row of Table 1 after as many updates."""
+    row, updates = name, settings.sensitivity.updates
+    while row in TRIED:
+        row = TRIED[row].variant
     trained = weights(name, settings) == name
     return at(row, updates) if trained and updates in settings.training.snapshots else row
 

@@ -1,0 +1,136 @@
+"""What a network is given beside the modalities that came with a scan: further modalities, each with a mirror image.
+
+Whoever reads a scan with them needs nothing new: they stand among its modalities and have mirror images as all do.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from strokelib import bolus, registration
+from strokelib.nifti import CaseError
+from strokelib.preprocess import Preprocessed
+from strokelib.run.variants import EXTRA
+
+FITTED = {name: f"fitted {name}" for name in bolus.NAMES}  # the names of `bolus.fit`, and theirs as modalities
+
+
+def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None = None) -> Preprocessed:
+    """Add what a variant names as its extra inputs to the modalities of a scan.
+
+    Parameters
+    ----------
+    scan : preprocess.Preprocessed
+    extra : one of EXTRA: "" adds nothing; "difference" and "neighbors" as the functions below; "fitted" adds maps of
+        the raw series as `with_maps` does
+    maps : of "fitted", by name
+
+    Raises
+    ------
+    ValueError : another name, or no maps for "fitted".
+    """
+    if extra not in EXTRA:
+        raise ValueError(f"extra inputs must be one of {', '.join(map(repr, EXTRA))}, got {extra!r}")
+    if extra == "difference":
+        return with_difference(scan)
+    if extra == "neighbors":
+        return with_neighbors(scan)
+    if extra == "fitted":
+        if not maps:
+            raise ValueError(f"case_{scan.number}: no maps of its raw series were given; notebook 23 writes them")
+        return with_maps(scan, maps)
+    return scan
+
+
+def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
+    """Add maps to the modalities of a scan, and their mirror images to its mirrored ones, normalized as the others.
+
+    Parameters
+    ----------
+    scan : preprocess.Preprocessed
+    maps : (x, y, slice) each by name, on the scan's grid, 0 outside its brain. A map that is the same everywhere, such
+        as those of `raw_series.nothing`, stays 0, which is the mean of every other scan's.
+
+    Raises
+    ------
+    ValueError : a name that is among the modalities, or another size.
+
+    The mirror image is made by the alignment of the scan's own CT, as for its other modalities. Our choice: normalized
+    over the brain of the scan and over the mirrored brain, as `preprocess.preprocess_case` does.
+    """
+    if there := {*maps} & {*scan.modalities}:
+        raise ValueError(f"case_{scan.number} has {', '.join(sorted(there))} already; give other names")
+    if wrong := {name: image.shape for name, image in maps.items() if image.shape != scan.mask.shape}:
+        raise ValueError(f"case_{scan.number}: maps must be {scan.mask.shape} as its brain mask, got {wrong}")
+    both = np.stack([scan.mask.astype(np.float32), *maps.values()])
+    flipped = registration.mirror(both, alignment_of(scan), "cpu")
+    behind = flipped[0] > 0.5
+    added = [_normalized(image, scan.mask) for image in maps.values()]
+    added_mirrored = [_normalized(image, behind) for image in flipped[1:]]
+    images = np.stack([*scan.provided, *added, *scan.mirrored, *added_mirrored])
+    return dataclasses.replace(scan, images=images, modalities=(*scan.modalities, *maps))
+
+
+def with_difference(scan: Preprocessed) -> Preprocessed:
+    """Add what each modality is above its mirror image, 0 where either side is outside of its brain.
+
+    The mirror image of a difference is the same with its sign turned: a network of both takes no more from it than one
+    convolution could take from the two it is made of, but need not learn to.
+    """
+    there = (scan.provided != 0).any(axis=0) & (scan.mirrored != 0).any(axis=0)
+    difference = np.where(there, scan.provided - scan.mirrored, 0)
+    return _joined(scan, [f"difference of {name}" for name in scan.modalities], difference, -difference)
+
+
+def with_neighbors(scan: Preprocessed) -> Preprocessed:
+    """Add the mean of each modality over the slice below and the slice above; past the last there is itself again.
+
+    Another view of much the same tissue, with noise of its own. Our choice: one mean in place of two slices, as up and
+    down are alike and inputs take memory; 0 outside of the slice's own brain, so that nothing but brain is added.
+    """
+    slices = scan.mask.shape[2]
+    below, above = np.maximum(np.arange(slices) - 1, 0), np.minimum(np.arange(slices) + 1, slices - 1)
+    provided, mirrored = (
+        (images[..., below] + images[..., above]) / 2 * (images != 0).any(axis=0)
+        for images in (scan.provided, scan.mirrored)
+    )
+    return _joined(scan, [f"{name} beside" for name in scan.modalities], provided, mirrored)
+
+
+def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:
+    images = np.concatenate([scan.provided, provided, scan.mirrored, mirrored]).astype(np.float32, copy=False)
+    return dataclasses.replace(scan, images=images, modalities=(*scan.modalities, *names))
+
+
+def alignment_of(scan: Preprocessed) -> registration.Alignment:
+    """Return how the flipped CT of a scan was laid onto it, as its preprocessing found."""
+    return registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
+
+
+def _normalized(image, inside) -> np.ndarray:
+    """Bring a map to mean 0 and standard deviation 1 inside a mask, 0 outside."""
+    values, normalized = image[inside].astype(np.float64), np.zeros(image.shape, np.float32)
+    if values.size and values.min() < values.max():
+        normalized[inside] = (values - values.mean()) / values.std()
+    return normalized
+
+
+def load_maps(path) -> dict[str, np.ndarray]:
+    """Read the maps of a scan that `run.results.Run.save_series` wrote.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file.
+    CaseError : the file is damaged, or holds other maps than those of FITTED.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no maps of a raw series at {path}; notebook 23 writes them")
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            maps = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # numpy, zipfile, zlib and struct each raise their own
+        raise CaseError(f"{path} is damaged ({error}); delete it and run notebook 23") from error
+    if {*maps} != {*FITTED.values()}:
+        raise CaseError(f"{path} holds {', '.join(sorted(maps))}, expected {', '.join(FITTED.values())}; delete it")
+    return maps

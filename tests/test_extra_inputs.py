@@ -1,0 +1,115 @@
+"""Further modalities of a scan stand among its own, and have mirror images as all do."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_voxelwise import NAMES, SHAPE, scan
+
+from strokelib import extra_inputs, modalities, raw_series, voxelwise
+from strokelib.extra_inputs import FITTED
+from strokelib.nifti import CaseError
+from strokelib.run import saved
+from strokelib.run.variants import EXTRA
+from strokelib.stack import stack_scans
+
+OWN = scan(2)
+
+
+def maps(seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: (5 + rng.standard_normal(SHAPE)).astype(np.float32) * OWN.mask for name in FITTED.values()}
+
+
+def test_maps_stand_among_the_modalities_and_their_mirror_images_among_the_mirrored():
+    made = extra_inputs.with_maps(OWN, maps())
+    assert made.modalities == (*NAMES, *FITTED.values()) and made.images.shape == (2 * 6, *SHAPE)
+    assert np.array_equal(made.provided[:2], OWN.provided) and np.array_equal(made.mirrored[:2], OWN.mirrored)
+    for place, image in enumerate(maps().values(), start=2):
+        inside = image[OWN.mask]
+        np.testing.assert_allclose(made.provided[place][OWN.mask], (inside - inside.mean()) / inside.std(), atol=1e-5)
+        flipped, behind = image[::-1], OWN.mask[::-1]  # the alignment is the plain flip
+        values = flipped[behind]
+        np.testing.assert_allclose(made.mirrored[place][behind], (values - values.mean()) / values.std(), atol=1e-4)
+        assert not made.provided[place][~OWN.mask].any() and not made.mirrored[place][~behind].any()
+    assert voxelwise.read_voxels(made).features[0].image == "CT"
+    names = {feature.image for feature in voxelwise.read_voxels(made).features}
+    assert names == {*modalities.inputs(made.modalities, with_mirrored=True)}
+
+
+def test_the_scan_itself_stays_as_it_was():
+    before = OWN.images.copy()
+    extra_inputs.with_maps(OWN, maps())
+    assert np.array_equal(OWN.images, before) and OWN.modalities == NAMES
+
+
+def test_a_series_that_says_nothing_leaves_zeros():
+    made = extra_inputs.with_maps(OWN, raw_series.nothing(OWN))
+    assert not made.provided[2:].any() and not made.mirrored[2:].any() and np.isfinite(made.images).all()
+
+
+def test_names_and_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"case_2 has CT already"):
+        extra_inputs.with_maps(OWN, {"CT": OWN.provided[0]})
+    with pytest.raises(ValueError, match=r"case_2: maps must be \(40, 36, 2\)"):
+        extra_inputs.with_maps(OWN, {"fitted CBF": np.zeros((3, 3, 3))})
+
+
+def test_maps_go_to_a_file_and_back(tmp_path):
+    saved.write_arrays(tmp_path / "case_2.npz", maps())
+    back = extra_inputs.load_maps(tmp_path / "case_2.npz")
+    assert {*back} == {*maps()} and all(np.array_equal(back[name], image) for name, image in maps().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["case_2.npz"]
+
+
+def test_a_file_that_is_not_there_damaged_or_of_other_maps_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="notebook 23 writes them"):
+        extra_inputs.load_maps(tmp_path / "none.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK no more")
+    with pytest.raises(CaseError, match=r"bad.npz is damaged .*run notebook 23"):
+        extra_inputs.load_maps(tmp_path / "bad.npz")
+    saved.write_arrays(tmp_path / "other.npz", {"CBF": OWN.provided[0]})
+    with pytest.raises(CaseError, match="holds CBF, expected fitted CBF"):
+        extra_inputs.load_maps(tmp_path / "other.npz")
+
+
+def test_a_difference_is_what_a_side_is_above_the_other_where_both_have_brain():
+    made = extra_inputs.extended(OWN, "difference")
+    assert made.modalities == (*NAMES, *(f"difference of {name}" for name in NAMES))
+    count = len(NAMES)
+    assert np.array_equal(made.provided[:count], OWN.provided) and np.array_equal(made.mirrored[:count], OWN.mirrored)
+    both = (OWN.provided != 0).any(axis=0) & (OWN.mirrored != 0).any(axis=0)
+    assert both.any() and not both.all()
+    assert np.array_equal(made.provided[count:][:, both], (OWN.provided - OWN.mirrored)[:, both])
+    assert not made.provided[count:][:, ~both].any()
+    assert np.array_equal(made.mirrored[count:], -made.provided[count:])
+
+
+def test_neighbors_are_the_mean_of_the_slices_below_and_above():
+    """Three slices of 1, 2 and 6: the first takes (1 + 2) / 2, the second (1 + 6) / 2, the last (2 + 6) / 2."""
+    base = scan(2)
+    level = np.array([1, 2, 6], np.float32)
+    mask = np.ones((*SHAPE[:2], 3), bool)
+    mask[0, 0, 1] = False
+    images = np.ones((2 * len(NAMES), *mask.shape), np.float32) * level * mask
+    made = extra_inputs.extended(dataclasses.replace(base, images=images, mask=mask), "neighbors")
+    assert made.modalities == (*NAMES, *(f"{name} beside" for name in NAMES))
+    for images in (made.provided[len(NAMES) :], made.mirrored[len(NAMES) :]):
+        assert (images[:, 3, 3] == [1.5, 3.5, 4]).all()
+        assert (images[:, 0, 0] == [0.5, 0, 3]).all(), "outside of the slice's own brain there is nothing"
+
+
+@pytest.mark.parametrize("extra", EXTRA)
+def test_a_stack_takes_every_extra_input_with_its_mirror_image(extra):
+    made = extra_inputs.extended(OWN, extra, maps())
+    stack = stack_scans([made], True, "cpu")
+    assert stack.inputs == modalities.inputs(made.modalities, True) and len(set(stack.inputs)) == len(stack.inputs)
+    assert np.array_equal(np.moveaxis(stack.images.numpy(), (0, 3), (3, 0)), made.images)
+    assert (extra == "") == (len(made.modalities) == len(NAMES)) and made.images.dtype == np.float32
+
+
+def test_unknown_extra_inputs_and_missing_maps_are_refused():
+    with pytest.raises(ValueError, match="must be one of '', 'difference', 'neighbors', 'fitted', got 'more'"):
+        extra_inputs.extended(OWN, "more")
+    with pytest.raises(ValueError, match="case_2: no maps of its raw series were given; notebook 23 writes them"):
+        extra_inputs.extended(OWN, "fitted")
