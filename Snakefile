@@ -357,3 +357,12 @@ rule raw_series:
     threads: S.threads
     resources: mem_mb=gigabytes(12), runtime=hours(6)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule beyond:
+    input: reads("24_beyond", *compared("24_beyond", S)), notebook=source("24_beyond")
+    output: writes("24_beyond")
+    log: notebook=f"{OUT}/24_beyond.ipynb"
+    params: code=code("24_beyond")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

@@ -15,9 +15,9 @@ A room imports only from rooms named before it:
     evaluation.uncertainty, submission, evaluation.published, evaluation.entries, evaluation.leakage,
     evaluation.remarks, evaluation.cohorts, evaluation.symmetry, evaluation.imbalance, own.scan, own.quantities,
     own.registry, own.volumes, own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume,
-    own.dicom, own.segmentation_object, own.folders, own.segment, raw_series, evaluation.information, figures.style,
-    figures.reliability, figures.cohort, figures.cohorts, figures.symmetry, figures.comparisons, figures.imbalance,
-    figures.ladder, figures.mosaic, figures.network, figures.published, figures.raw_series, figures.remarks,
-    figures.report, figures.scans, figures.scores, figures.training, figures.trust, figures.viewer, own.viewer,
-    figures.uncertainty, own.output, figures.leakage
+    own.dicom, own.segmentation_object, own.folders, own.segment, raw_series, evaluation.information, evaluation.beyond,
+    figures.style, figures.reliability, figures.cohort, figures.cohorts, figures.symmetry, figures.comparisons,
+    figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published, figures.raw_series,
+    figures.beyond, figures.remarks, figures.report, figures.scans, figures.scores, figures.training, figures.trust,
+    figures.viewer, own.viewer, figures.uncertainty, own.output, figures.leakage
 """

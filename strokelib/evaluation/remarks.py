@@ -161,6 +161,12 @@ def augmented_bounds(quantiles: dict, patches: int) -> tuple[float, float, float
     return tuple(float(value / patches) for value in (width @ missing[1:], width @ missing[:-1], even))
 
 
+def multiplications(layers) -> float:
+    """Count the multiplications of one pass of a patch, from `network.layer_table`."""
+    # A transposed convolution works at its input, of half the side.
+    return float(sum(row["parameters"] * (row["side"] / (2 if row["kind"] == "up" else 1)) ** 2 for row in layers))
+
+
 def passes_cost(layers, passes: int, level: int = STOCHASTIC_LEVEL) -> float:
     """Count the multiplications of several stochastic passes over those of one, what comes before the dropout shared.
 
@@ -172,11 +178,9 @@ def passes_cost(layers, passes: int, level: int = STOCHASTIC_LEVEL) -> float:
 
     Normalization and activation are left out, so that a measured time may differ.
     """
-    whole = shared = 0.0
+    whole, shared = multiplications(layers), 0.0
     for row in layers:
-        side = row["side"] / 2 if row["kind"] == "up" else row["side"]  # a transposed convolution works at its input
-        count = row["parameters"] * side**2
-        whole += count
+        count = multiplications([row])
         if row["kind"] in ("enter", "encoder", "down") and row["level"] <= level:
             shared += count / 2 if row["kind"] == "encoder" and row["level"] == level else count
     return (shared + passes * (whole - shared)) / whole

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from strokelib.run import runtime
 from strokelib.run.digest import module_digest
 from strokelib.run.variants import (
+    BEYOND,
     CHANGES,
     LEAKAGE,
     LOSSES,
@@ -265,6 +266,14 @@ STAGES = {
             *_figures("raw_series_maps.png", "raw_series_areas.png", "raw_series.png"),
         ),
     ),
+    "24_beyond": Stage(
+        depends=(
+            *("seed", "folds.count", "training.max_updates", "prediction", "postprocess", "sensitivity"),
+            *("further.candidates", "variants"),
+        ),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+        writes=("beyond_metrics.csv", *_figures("beyond.csv", "beyond_pairs.csv", "beyond.png")),
+    ),
 }
 
 
@@ -355,6 +364,7 @@ def _asked_for(settings) -> dict:
         "leakage": LEAKAGE,
         "imbalance": LOSSES,
         "remarks": REMARKS,
+        "beyond": BEYOND,
     }
 
 

@@ -117,7 +117,7 @@ ASKED = {"09_sensitivity": "sensitivity", "11_seeds": "seeds", "12_rt_apart": "r
 ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
 ASKED |= {"18_imbalance": "imbalance", "19_remarks": "remarks"}
 ASKED |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry"}  # and with them notebook 20, once a cohort
-ASKED |= {"23_raw_series": "raw_series"}
+ASKED |= {"23_raw_series": "raw_series", "24_beyond": "beyond"}
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
@@ -202,7 +202,7 @@ def reference(name: str, settings) -> str:
     row, updates = name, settings.sensitivity.updates
     while row in TRIED:
         row = TRIED[row].variant
-    trained = weights(name, settings) == name
+    trained = weights(name, settings) in TRIED
     return at(row, updates) if trained and updates in settings.training.snapshots else row
 
 
@@ -214,7 +214,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
     KeyError : the notebook is none of ASKED.
     """
     asked, few = settings.further, settings.sensitivity.folds
-    tried = {"09": settings.sensitivity.changes, "18": asked.losses, "19": asked.remarks}
+    tried = {"09": settings.sensitivity.changes, "18": asked.losses, "19": asked.remarks, "24": asked.candidates}
     with_references = {
         number: [*names, *(reference(name, settings) for name in names)] for number, names in tried.items()
     }
@@ -226,6 +226,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
         "17": ([*leakage(settings)], settings.folds.count),
         "18": ([*with_references["18"], "no_balance"], few),
         "19": ([*VARIANTS, *with_references["19"]], few),
+        "24": (with_references["24"], few),
         **dict.fromkeys(("21", "22", "23"), ([], 0)),  # of cohorts of their own, and of series
     }[notebook[:2]]
     return [*dict.fromkeys(names)], folds

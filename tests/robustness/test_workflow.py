@@ -361,6 +361,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("cohorts", "Other cohorts", "cohorts"),
         ("raw_series", "What the raw series adds", "raw_series_steps"),
         ("symmetry", "Symmetry: dose and response", "symmetry"),
+        ("beyond", "Beyond the paper", "beyond"),
     ):
         told = call(project, "tools/run.py", TINY, target)
         assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
@@ -372,6 +373,8 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
     assert (results / "rt_sm_by_slice/fold1/network.safetensors").exists(), "folds that leak are trained in full"
     assert not (results / "loss_focal/fold1").exists(), "losses are compared in one fold"
     assert not (results / "dropout_everywhere/fold0/network.safetensors").exists(), "it uses those of rt_sm"
+    assert (results / "fitted/fold0/network.safetensors").exists() and not (results / "fitted/fold1").exists()
+    assert not (results / "flips_twice/fold0/network.safetensors").exists(), "it uses those of flips"
     worlds = {path.parent.name for path in results.glob("worlds/*/scores.csv")}
     assert worlds == {"cohort_2101", "cohort_2102", "symmetry_0.00", "symmetry_0.50", "affine"}
     trained = {path.relative_to(results).parts[1:3] for path in results.glob("worlds/*/*/fold0/network.safetensors")}

@@ -1,0 +1,116 @@
+"""What may lie beyond the paper: candidates by gain, cost and interval, and which of them to go on with."""
+
+import pandas as pd
+
+from strokelib.evaluation import ladder, stats
+from strokelib.evaluation.remarks import multiplications, passes_cost
+from strokelib.extra_inputs import FITTED
+from strokelib.network import layer_table, make_network
+from strokelib.run.checks import require_columns
+from strokelib.run.runtime import rng
+from strokelib.run.variants import TRIED
+
+MARGIN = 0.01  # of DSC, named before any run: what a candidate must add on average to be gone on with
+GOAL = 0.08  # of DSC, over rt_sm_uf: what all of them together were hoped to add
+MOST_COST = 3  # times the prediction of rt_sm: what a row may cost that is no vote
+SURVIVORS = 4  # are gone on with, at most
+METRICS_TOLD = ("dsc", "hd_mm", "volume_error_ml")
+WORDS = {  # of candidates, as figures and tables name them
+    "averaged": "averaged weights",
+    "gdl_squared": "GDL 1/v² in the loss",
+    "loss_dice_cross_entropy": "Dice + cross-entropy",
+    "patch_96": "patches of 96 voxels",
+    "adamw_3e-3": "AdamW, constant rate",
+    "one_cycle": "AdamW, one cycle of rates",
+    "flips": "patches turned in training",
+    "flips_twice": "patches turned in training and prediction",
+    "group_norm": "group normalization",
+    "difference": "difference from the other side",
+    "neighbors": "neighboring slices",
+    "fitted": "maps fitted to the raw series",
+}
+VOTE = "vote"  # the mean of the maps of the reference and of all candidates
+
+
+def named(name: str) -> str:
+    """Name a candidate, a row or the vote in words; one without words of its own by what it changes."""
+    if name == VOTE:
+        return "all of them voting"
+    if name in WORDS or name not in TRIED:
+        return WORDS.get(name, name)
+    return f"{TRIED[name].key} = {TRIED[name].value}"
+
+
+def input_count(variant, modalities) -> int:
+    """Count the inputs of a variant's network, of scans that came with these modalities; see `extra_inputs`."""
+    own = len(modalities)
+    added = {"": 0, "difference": own, "neighbors": own, "fitted": len(FITTED)}[variant.extra]
+    return (own + added) * (2 if variant.mirrored else 1)
+
+
+def prediction_cost(variant, prediction, modalities) -> float:
+    """Count the multiplications of a variant's prediction, for each voxel of the brain.
+
+    Parameters
+    ----------
+    variant, prediction : as `variants.method` returns them: Variant, and of the settings the part `prediction`
+    modalities : of the scans, as they came
+
+    Normalization, activation and the cutting of patches are left out, so that a measured time may differ; the second
+    network of a cascade counts as if it looked everywhere.
+    """
+    network = make_network(variant.network, input_count(variant, modalities))
+    layers = layer_table(network, variant.patch_size)
+    count = multiplications(layers) / prediction.step**2
+    if variant.uncertainty_filtering:
+        count *= passes_cost(layers, prediction.passes, prediction.dropout_level)
+    return count * (2 if prediction.flips else 1) * variant.networks
+
+
+def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
+    """Hold each candidate against its reference, scan by scan, with patients as the unit.
+
+    Parameters
+    ----------
+    scores : a row per (variant, case): variant, case, patient, dsc, hd_mm, volume_ml, truth_volume_ml
+    references : {candidate: what it is held against}
+    seed : of the bootstrap; candidates share its draws
+
+    Returns
+    -------
+    frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`, and detectable, the smallest
+    difference that so many patients would show in four of five repetitions. Holm's correction is over the candidates.
+    """
+    require_columns(scores, "volume_ml", "truth_volume_ml")
+    scores = scores.assign(volume_error_ml=(scores["volume_ml"] - scores["truth_volume_ml"]).abs())
+    tests = pd.concat(
+        stats.paired_tests(scores, metric, list(references.items()), "patient", rng(seed, "beyond", metric))
+        for metric in METRICS_TOLD
+    )
+    return tests.assign(detectable=ladder.detectable)
+
+
+def survivors(tests, costs: dict[str, float]) -> list[str]:
+    """Choose the candidates to go on with, the largest gain first.
+
+    Parameters
+    ----------
+    tests : frame of `gains`
+    costs : {candidate: prediction, times that of its reference}; what is not in it is no candidate
+
+    Returns
+    -------
+    at most SURVIVORS of those that gain MARGIN of DSC on average, do not lengthen HD beyond chance (its interval is not
+    above 0), and cost at most MOST_COST.
+
+    Our choice: by the mean and not by its p, as two folds cannot show a point; what is chosen here is chance in part,
+    and is judged anew on other scans.
+    """
+    require_columns(tests, "metric", "new", "mean_difference", "low")
+    longer = {row.new for row in tests[tests["metric"] == "hd_mm"].itertuples() if row.low > 0}
+    dsc = tests[tests["metric"] == "dsc"].set_index("new")["mean_difference"].sort_values(ascending=False)
+    kept = [
+        name for name, gain in dsc.items()
+        if name in costs and gain >= MARGIN and name not in longer and costs[name] <= MOST_COST
+    ]  # fmt: skip
+    return kept[:SURVIVORS]

@@ -1,0 +1,102 @@
+"""Candidates: what they gain, what they cost, which of them are gone on with."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from strokelib.evaluation import beyond, stats
+from strokelib.modalities import ISLES
+from strokelib.run.settings import load_settings
+from strokelib.run.variants import BEYOND, EXTRA, TRIED, VARIANTS, method, reference
+
+STUDY = load_settings("study")
+PATIENTS = 12
+
+
+def scores(**gains):
+    """A reference whose DSC rises from patient to patient, and variants that gain so much on every scan, and noise."""
+    rng = np.random.default_rng(0)
+    base = np.repeat(np.linspace(0.3, 0.8, PATIENTS), 2)
+    frames = []
+    for name, gain in {"rt_sm": 0.0, **gains}.items():
+        noise = 0 if name == "rt_sm" else rng.normal(0, 0.004, len(base))
+        frames.append(pd.DataFrame({
+            "variant": name, "case": range(len(base)), "patient": [f"p{i // 2}" for i in range(len(base))],
+            "dsc": base + gain + noise, "hd_mm": 20 - 100 * (gain + noise), "volume_ml": 30 - 50 * (gain + noise),
+            "truth_volume_ml": 20.0,
+        }))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_a_gain_is_the_paired_difference_with_patients_as_the_unit():
+    found = beyond.gains(scores(flips=0.03, fitted=0.0), {"flips": "rt_sm", "fitted": "rt_sm"}, 0)
+    assert {*found.metric} == {*beyond.METRICS_TOLD} and (found.n == PATIENTS).all()
+    dsc = found[found.metric == "dsc"].set_index("new")
+    assert dsc.mean_difference["flips"] == pytest.approx(0.03, abs=0.003) and dsc.low["flips"] > 0.02
+    assert dsc.low["fitted"] < 0 < dsc.high["fitted"] and dsc.p_holm["fitted"] > 0.05
+    assert (dsc.detectable > 0).all() and dsc.detectable["flips"] < 0.01
+    error = found[found.metric == "volume_error_ml"].set_index("new")
+    assert error.mean_difference["flips"] == pytest.approx(-50 * dsc.mean_difference["flips"])
+    plain = stats.paired_tests(scores(flips=0.03), "dsc", [("flips", "rt_sm")], "patient").iloc[0]
+    assert plain.mean_difference == pytest.approx(dsc.mean_difference["flips"])
+
+
+def held(**gains):
+    """DSC alone, and an HD that is no longer but for `longer`."""
+    rows = [{"metric": "dsc", "new": name, "mean_difference": gain, "low": gain - 0.02} for name, gain in gains.items()]
+    rows += [{"metric": "hd_mm", "new": name, "mean_difference": 1.0, "low": 0.5 if name == "longer" else -0.5}
+             for name in gains]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_what_is_gone_on_with_gains_the_margin_at_a_fair_cost_without_a_longer_distance():
+    gains = {"small": 0.009, "just": 0.01, "large": 0.04, "longer": 0.05, "dear": 0.06, beyond.VOTE: 0.07}
+    costs = dict.fromkeys(gains, 1.0) | {"dear": 3.5}
+    del costs[beyond.VOTE]
+    assert beyond.survivors(held(**gains), costs) == ["large", "just"]
+
+
+def test_at_most_four_go_on_the_largest_first_and_perhaps_none():
+    gains = {f"c{i}": 0.01 * i for i in range(1, 8)}
+    assert beyond.survivors(held(**gains), dict.fromkeys(gains, 1.0)) == ["c7", "c6", "c5", "c4"]
+    assert beyond.survivors(held(none=-0.1), {"none": 1.0}) == []
+
+
+def cost(name):
+    row, how = method(name, STUDY)
+    return beyond.prediction_cost(row, how.prediction, ISLES)
+
+
+def test_costs_of_what_can_be_reckoned_by_hand():
+    """Turned patches are predicted twice; another loss, rate or normalization asks the same of a prediction."""
+    plain = cost("rt_sm")
+    assert cost("flips_twice") == pytest.approx(2 * plain) and cost("flips") == pytest.approx(plain)
+    for name in ("one_cycle", "averaged", "loss_dice_cross_entropy"):
+        assert cost(name) == pytest.approx(plain)
+    assert 2 < cost("rt_sm_uf") / plain < 3, "three passes that share their beginning"
+    assert cost("rt_cascade") == pytest.approx(2 * cost("rt"))
+
+
+def test_more_inputs_cost_what_the_first_convolution_takes():
+    """10 inputs more of 8 maps and kernels of 9 numbers, at each of the patch's voxels, over steps of 16 voxels."""
+    assert cost("difference") - cost("rt_sm") == pytest.approx(10 * 8 * 9 * 64**2 / 16**2)
+    assert [beyond.input_count(dataclasses.replace(VARIANTS["rt_sm"], extra=extra), ISLES) for extra in EXTRA] == [
+        10, 20, 20, 18
+    ]  # fmt: skip
+    assert beyond.input_count(dataclasses.replace(VARIANTS["rt"], extra="fitted"), ISLES) == 9
+
+
+@pytest.mark.parametrize("name", STUDY.further.candidates)
+def test_every_candidate_has_words_and_is_held_against_its_row_after_as_many_updates(name):
+    assert name in beyond.WORDS and beyond.named(name) == beyond.WORDS[name]
+    assert reference(name, STUDY) == "rt_sm_at_1500"
+    row, how = method(name, STUDY)
+    assert how.training.max_updates == STUDY.sensitivity.updates and row.networks == 1
+
+
+def test_all_that_is_listed_as_beyond_is_among_the_candidates_or_leads_to_one():
+    assert {*BEYOND} <= {*STUDY.further.candidates} and {*beyond.WORDS} <= {*TRIED}
+    assert beyond.named("no_balance") == "sampling.balanced = False" and beyond.named("rt_sm") == "rt_sm"
+    assert beyond.named(beyond.VOTE) == "all of them voting"

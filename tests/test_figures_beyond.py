@@ -1,0 +1,39 @@
+"""What the figure of the candidates says."""
+
+import pytest
+from test_beyond import scores
+
+from strokelib.evaluation import beyond
+from strokelib.figures import beyond as figures
+
+NAMES = {"one_cycle": "rt_sm", "flips_twice": "rt_sm", beyond.VOTE: "rt_sm"}
+
+
+@pytest.fixture(scope="module")
+def found():
+    tests = beyond.gains(scores(one_cycle=0.0, flips_twice=0.03, vote=0.02), NAMES, 0)
+    return figures.gains(tests, {"one_cycle": 1.0, "flips_twice": 2.0}, ["flips_twice"], "synthetic cohort"), tests
+
+
+def test_a_line_each_the_largest_gain_at_the_top_in_words(found):
+    figure, _ = found
+    words = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert words == [beyond.named(name) for name in ("flips_twice", beyond.VOTE, "one_cycle")]
+    low, high = figure.axes[0].get_ylim()
+    assert low > high, "the first stands at the top"
+
+
+def test_points_stand_at_the_differences_and_costs_at_their_ratio(found):
+    figure, tests = found
+    dsc = tests[tests.metric == "dsc"].set_index("new").mean_difference
+    points = {line.get_ydata()[0]: line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"}
+    assert points == {place: pytest.approx(100 * dsc[name]) for place, name in enumerate(dsc.sort_values()[::-1].index)}
+    squares = {line.get_ydata()[0]: line.get_xdata()[0] for line in figure.axes[-1].lines if line.get_marker() == "s"}
+    assert squares == {0: 2.0, 2: 1.0}, "the vote has no cost"
+
+
+def test_the_cohort_is_named_and_a_missing_column_is_refused(found):
+    figure, tests = found
+    assert any("synthetic cohort" in text.get_text() for text in figure.texts)
+    with pytest.raises(ValueError, match="low"):
+        figures.gains(tests.drop(columns="low"), {}, [], "x")
