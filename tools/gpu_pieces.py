@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelib import crossvalidation, inference, preprocess, training
+from strokelib import crossvalidation, extra_inputs, inference, preprocess, training
 from strokelib.phantom.cohort import finished
 from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
@@ -72,6 +72,16 @@ def _bare_ipython() -> types.ModuleType:
     return bare
 
 
+def extended(scans, sha256, extra: str, settings: Settings) -> tuple:
+    """Give scans what a row takes beside the modalities, as notebook 05 does; return them and what tells them apart."""
+    if not extra:
+        return scans, sha256
+    files = [settings.results / stages.SERIES.format(split="TRAINING", case=scan.number) for scan in scans]
+    maps = [extra_inputs.load_maps(file) if extra == "fitted" else None for file in files]
+    scans = [extra_inputs.extended(scan, extra, own) for scan, own in zip(scans, maps, strict=True)]
+    return scans, [preprocess.contents_sha256(scan) for scan in scans]
+
+
 def train_row(name: str, settings: Settings, data, count: int, device, until: float) -> bool:
     """Train the folds of a row of Table 1, or of a change of one, in turn.
 
@@ -85,7 +95,7 @@ def train_row(name: str, settings: Settings, data, count: int, device, until: fl
     whether they are finished before `until`, by time.monotonic.
     """
     row, how = method(name, settings)
-    scans, sha256 = data
+    scans, sha256 = extended(*data, row.extra, settings)
     folds = [crossvalidation.split(scans, number, how) for number in range(count)]
     jobs = [crossvalidation.jobs(f, row, how, settings.results / name / f"fold{f.number}", sha256) for f in folds]
     if all(training.is_finished(job) for networks in jobs for job in networks):
@@ -163,6 +173,8 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     for name, folds in counts.items():  # some of which another row uses in more folds
         used = weights(name, settings)
         networks[used] = max(folds, networks.get(used, 0))
+    if any(method(name, settings)[0].extra == "fitted" for name in counts):
+        once("23_raw_series")
     first = [weights(row, settings) for row in reversed(main_rows(settings))]
     for name in dict.fromkeys([*first, *networks]):
         if not train_row(name, settings, (scans, facts.sha256), networks[name], device, until):
