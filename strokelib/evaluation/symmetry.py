@@ -7,6 +7,7 @@ from scipy import ndimage
 from strokelib import registration
 from strokelib.evaluation import ladder, resampling, stats
 from strokelib.evaluation.remarks import MARGIN
+from strokelib.extra_inputs import alignment_of
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
@@ -30,8 +31,7 @@ def own_flip(scan) -> dict[str, float]:
     """
     both = scan.mask & (scan.mirrored != 0).all(axis=0)
     if scan.lesion is not None:
-        found = registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
-        opposite = registration.mirror(scan.lesion[None].astype(np.float32), found, device="cpu")[0]
+        opposite = registration.mirror(scan.lesion[None].astype(np.float32), alignment_of(scan), device="cpu")[0]
         both &= ~scan.lesion & (opposite < 0.5)
     weights = both.astype(np.float32)
     sigma = (*(SMOOTHING_MM / side for side in scan.spacing[:2]), 0)
