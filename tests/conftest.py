@@ -10,8 +10,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the run of the whole workflow first: the longest, it would else be left to one worker at the end."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+    """Put the runs of whole workflows first: the longest, they would else be left to one worker at the end."""
+    longest = ("test_workflow.py", "test_asked.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 PLAIN = """

@@ -40,7 +40,7 @@ def gains(tests, costs: dict[str, float], kept, label: str):
         place = order.index(name)
         last.plot([1, cost], [place, place], color=GRAY, linewidth=1.5)
         last.plot(cost, place, "s", color=GRAY, markersize=5)
-    last.set(xlabel="multiplications of a prediction,\ntimes the reference's", ylim=(len(order) - 0.4, -0.6))
+    last.set(xlabel="cost of a prediction\n(times the reference)", ylim=(len(order) - 0.4, -0.6))
     last.set_xlim(left=0)
     axes[0, 0].set_yticks(range(len(order)), [named(name) for name in order])
     marks = "filled: p < 0.05 by t-test, after Holm; orange: gone on with; dotted: named before the run"
