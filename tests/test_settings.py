@@ -187,6 +187,18 @@ IMPOSSIBLE = {
     "further.training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "further.symmetries": {(1.1,): "in [0, 1]", (0.0, 0.0, 0.5, 0.92): "a value twice"},
     "further.symmetry_networks": {(0.3,): "one of further.symmetries, [0.0, 0.5, 0.92], got 0.3"},
+    "further.curve_scans": {
+        (): "a value at least",
+        (0, 8): ">= 1, got 0",
+        (16, 8): "must rise from value to value, got [16, 8]",
+    },
+    "further.curve_rows": {
+        ("rt_sn",): "did you mean 'rt_sm'?",
+        ("baseline",): "got 'baseline': it is a cascade",
+        ("fitted",): "got 'fitted': its maps of the raw series",
+        ("rt", "rt"): "a value twice",
+    },
+    "further.curve_seed": {-1: ">= 0"},
     "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
