@@ -1,4 +1,4 @@
-"""Training on more and more scans: further synthetic cohorts, nested sets of whole patients, scans that stay on disk."""
+"""Training on more and more scans: further synthetic cohorts, nested sets of whole patients, scans left on disk."""
 
 import dataclasses
 import shutil

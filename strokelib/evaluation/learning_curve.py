@@ -1,5 +1,6 @@
 """What more training scans bring: scores against their number, what each doubling adds, and where labels stop it."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -142,21 +143,16 @@ def steps(scores, seed: int) -> pd.DataFrame:
     """
     points, found = _points(scores), []
     sizes = {row: own["scans"].drop_duplicates().sort_values().tolist() for row, own in points.groupby("row")}
-    of = {(f"{row} {b}", f"{row} {a}"): (row, a, b) for row, all_of in sizes.items() for a, b in _pairs(all_of)}
-    for metric in TOLD if of else ():
+    of = {(f"{row} {b}", f"{row} {a}"): (row, a, b) for row, all_of in sizes.items() for a, b in pairwise(all_of)}
+    for metric in TOLD:
         tests = stats.paired_tests(points, metric, list(of), "patient", rng(seed, "learning curve", metric))
         found.append(_labelled(tests, "step", list(of.values())))
-    long = {row: (all_of[0], all_of[-1]) for row, all_of in sizes.items() if len(all_of) > 1}
-    if long:
-        lines = pd.concat([_slopes(points, row) for row in long])
-        pairs = [(f"{row} slope", f"{row} flat") for row in long]
-        tests = stats.paired_tests(lines, "dsc", pairs, "patient", rng(seed, "learning curve", "slope"))
-        found.append(_labelled(tests, "slope", [(row, *ends) for row, ends in long.items()]))
+    lines = pd.concat([_slopes(points, row) for row in sizes])
+    tests = stats.paired_tests(
+        lines, "dsc", [(f"{row} slope", f"{row} flat") for row in sizes], "patient", rng(seed, "learning curve", "slope")
+    )
+    found.append(_labelled(tests, "slope", [(row, all_of[0], all_of[-1]) for row, all_of in sizes.items()]))
     return pd.concat(found, ignore_index=True).assign(detectable=ladder.detectable)
-
-
-def _pairs(sizes):
-    return list(zip(sizes, sizes[1:], strict=False))
 
 
 def _labelled(tests, kind: str, of) -> pd.DataFrame:
@@ -196,15 +192,11 @@ def in_words(row: str, table, tests) -> str:
     dsc = table[table["metric"] == "dsc"]
     own, core = dsc[dsc["variant"] == row].sort_values("scans"), dsc[dsc["variant"] == CORE].iloc[0]
     first, last = own.iloc[0], own.iloc[-1]
-    slopes = tests[(tests["kind"] == "slope") & (tests["variant"] == row)]
-    levels = f"{100 * first['mean']:.1f} % with {first.training_scans:.0f} scans"
-    if not len(slopes):
-        return f"{named(row)}: {levels}; one size alone has no slope"
-    slope = slopes.iloc[0]
+    slope = tests[(tests["kind"] == "slope") & (tests["variant"] == row)].iloc[0]
     return (
-        f"{named(row)}: {levels}, {100 * last['mean']:.1f} % with {last.training_scans:.0f}; "
+        f"{named(row)}: {100 * first['mean']:.1f} % with {first.training_scans:.0f} scans, "
+        f"{100 * last['mean']:.1f} % with {last.training_scans:.0f}; "
         f"{tables.difference(slope.mean_difference, 'dsc')} a doubling, 95 % interval {tables.interval(slope)}: "
         f"**{verdict(slope)}** (smallest detectable {100 * slope.detectable:.1f}). The true core scores "
-        f"{100 * core['mean']:.1f} % against the label: {100 * (core['mean'] - last['mean']):+.1f} points are left, and "
-        "beyond it nothing but the outliner's own habits"
+        f"{100 * core['mean']:.1f} % against the label: {100 * (core['mean'] - last['mean']):+.1f} points are left to it"
     )

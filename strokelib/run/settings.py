@@ -1,7 +1,6 @@
 """All that a run depends on, read from TOML into frozen dataclasses that refuse what cannot be used."""
 
 import csv
-import dataclasses
 import os
 import re
 from dataclasses import dataclass

@@ -211,7 +211,7 @@ def check_curve(settings) -> None:
 
     Raises
     ------
-    SettingsError : scans that nobody can make more of, or no row to train.
+    SettingsError : scans that nobody can make more of, no row to train, or no two sizes to compare.
     """
     require(
         settings.synthetic,
@@ -220,6 +220,8 @@ def check_curve(settings) -> None:
     )
     there = bool(settings.further.curve_rows)
     require(there, f"further.curve_rows of {settings.name} is empty: there is nothing to look at")
+    sizes = list(settings.further.curve_scans)
+    require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers of scans at least, got {sizes}")
 
 
 def reference(name: str, settings) -> str:
