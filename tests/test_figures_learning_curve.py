@@ -17,7 +17,7 @@ def test_every_figure_is_tested():
 
 
 def test_it_has_names_units_and_a_note():
-    words = ("DSC (%)", "training scans", "loss of patches", "Single + RT + SM", "true core", "95 % bootstrap intervals")
+    words = ("DSC (%)", "training scans", "loss of patches", "Single + RT + SM", "true core", "95 % bootstrap")
     check(lambda: figures.curve(table(), LABEL), 2, words)
 
 

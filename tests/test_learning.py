@@ -1,4 +1,4 @@
-"""Sets of training scans: nested, of whole patients; scans that stay on disk; networks that share all but their scans."""
+"""Sets of training scans, nested and of whole patients; scans left on disk; networks that share all but their scans."""
 
 import dataclasses
 

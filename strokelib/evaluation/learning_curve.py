@@ -148,9 +148,8 @@ def steps(scores, seed: int) -> pd.DataFrame:
         tests = stats.paired_tests(points, metric, list(of), "patient", rng(seed, "learning curve", metric))
         found.append(_labelled(tests, "step", list(of.values())))
     lines = pd.concat([_slopes(points, row) for row in sizes])
-    tests = stats.paired_tests(
-        lines, "dsc", [(f"{row} slope", f"{row} flat") for row in sizes], "patient", rng(seed, "learning curve", "slope")
-    )
+    pairs, generator = [(f"{row} slope", f"{row} flat") for row in sizes], rng(seed, "learning curve", "slope")
+    tests = stats.paired_tests(lines, "dsc", pairs, "patient", generator)
     found.append(_labelled(tests, "slope", [(row, all_of[0], all_of[-1]) for row, all_of in sizes.items()]))
     return pd.concat(found, ignore_index=True).assign(detectable=ladder.detectable)
 
@@ -198,5 +197,5 @@ def in_words(row: str, table, tests) -> str:
         f"{100 * last['mean']:.1f} % with {last.training_scans:.0f}; "
         f"{tables.difference(slope.mean_difference, 'dsc')} a doubling, 95 % interval {tables.interval(slope)}: "
         f"**{verdict(slope)}** (smallest detectable {100 * slope.detectable:.1f}). The true core scores "
-        f"{100 * core['mean']:.1f} % against the label: {100 * (core['mean'] - last['mean']):+.1f} points are left to it"
+        f"{100 * core['mean']:.1f} % against the label: {100 * (core['mean'] - last['mean']):+.1f} points to go"
     )

@@ -221,7 +221,7 @@ def check_curve(settings) -> None:
     there = bool(settings.further.curve_rows)
     require(there, f"further.curve_rows of {settings.name} is empty: there is nothing to look at")
     sizes = list(settings.further.curve_scans)
-    require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers of scans at least, got {sizes}")
+    require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers at least, got {sizes}")
 
 
 def reference(name: str, settings) -> str:
