@@ -12,6 +12,7 @@ from strokelib import cases, crossvalidation, extra_inputs, inference, preproces
 from strokelib.nifti import CaseError
 from strokelib.phantom.cohort import cohort_digest
 from strokelib.phantom.scan import plan_cohort
+from strokelib.run.checks import require
 from strokelib.run.digest import digest, module_digest
 from strokelib.run.runtime import rng, write_whole
 from strokelib.run.settings import Cohort, Settings
@@ -49,12 +50,12 @@ def _plans(cohort: Cohort):
     return [plan for plan in plan_cohort(cohort) if plan.split == "TRAINING"]
 
 
-def number_of(name: str, case: int, settings: Settings) -> int:
-    """Return the number of a scan among those of all cohorts, by the cohort's name and the case there.
+def number_of(made, name: str, case: int) -> int:
+    """Return the number of a scan among those of all cohorts `made`, by its cohort's name and the case there.
 
     The draws of patches depend on it, so a scan gives the same patches in every set.
     """
-    return APART * [*cohorts(settings)].index(name) + case
+    return APART * [*made].index(name) + case
 
 
 def sets(settings: Settings) -> dict[int, dict[int, str]]:
@@ -63,20 +64,28 @@ def sets(settings: Settings) -> dict[int, dict[int, str]]:
     A set holds whole patients, as few as have so many scans, and all of the set before it. Patients of a cohort come in
     an order that is drawn, cohort after cohort: the table of geometry goes by center and protocol, so the first half of
     it would be of other scanners than the whole.
+
+    Raises
+    ------
+    SettingsError : two sets are the same, because a patient has more scans than lie between them.
     """
-    order = []
-    for name, cohort in cohorts(settings).items():
+    order, made = [], cohorts(settings)
+    for name, cohort in made.items():
         if not name.startswith(TRAINING):
             continue
         of = {}
         for plan in _plans(cohort):
-            of.setdefault(f"{name} {plan.name}", []).append(number_of(name, plan.number, settings))
+            of.setdefault(f"{name} {plan.name}", []).append(number_of(made, name, plan.number))
         people = list(of.items())
         order += [people[i] for i in rng(cohort.seed, "learning curve").permutation(len(people))]
     ends, found = np.cumsum([len(scans) for _, scans in order]), {}
     for count in settings.further.curve_scans:
         taken = order[: int(np.searchsorted(ends, count)) + 1]
         found[count] = {number: patient for patient, scans in taken for number in scans}
+    sizes = [len(own) for own in found.values()]
+    asked = list(settings.further.curve_scans)
+    differ = len({*sizes}) == len(sizes)
+    require(differ, f"further.curve_scans, {asked}, come to {sizes} scans of whole patients: two sets are the same")
     return found
 
 
@@ -95,15 +104,15 @@ def prepare(root, name: str, settings: Settings) -> Iterator[tuple[int, int]]:
 
     Our choice: images to train on are written as float16, as their tensor holds them.
     """
-    cohort, folder, learnt = cohorts(settings)[name], Path(root) / "preprocessed", name.startswith(TRAINING)
+    known, folder, learnt = cohorts(settings), Path(root) / "preprocessed", name.startswith(TRAINING)
     kind = settings.preprocess.registration
-    made = digest(cohort_digest(cohort), kind, name, learnt, module_digest("strokelib.preprocess"))
+    made = digest(cohort_digest(known[name]), kind, name, learnt, module_digest("strokelib.preprocess"))
     marker = folder / MADE_FROM
     if not marker.is_file() or marker.read_text() != made:
         shutil.rmtree(folder, ignore_errors=True)
         write_whole(marker, lambda path: path.write_text(made))
     needed = sets(settings)[settings.further.curve_scans[-1]] if learnt else None
-    files = {number_of(name, file.number, settings): file for file in cases.find_cases(root, "TRAINING")}
+    files = {number_of(known, name, file.number): file for file in cases.find_cases(root, "TRAINING")}
     files = {number: file for number, file in files.items() if needed is None or number in needed}
     for done, (number, file) in enumerate(files.items(), 1):
         path = folder / f"case_{number}.npz"

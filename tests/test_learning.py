@@ -11,6 +11,7 @@ from strokelib import learning, preprocess
 from strokelib.nifti import CaseError
 from strokelib.phantom.cohort import iter_cohort
 from strokelib.phantom.scan import plan_cohort
+from strokelib.run.checks import SettingsError
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
 
@@ -62,10 +63,11 @@ def test_sets_are_nested_and_hold_whole_patients_as_few_as_can_be(settings):
         assert sum(patient == people[-1] for patient in own.values()) > len(own) - count, "the last one was needed"
         before = own
     of = {}
-    for name, cohort in learning.cohorts(settings).items():
+    made = learning.cohorts(settings)
+    for name, cohort in made.items():
         plans = [plan for plan in plan_cohort(cohort) if plan.split == "TRAINING" and name.startswith("training")]
         for plan in plans:
-            of.setdefault(f"{name} {plan.name}", set()).add(learning.number_of(name, plan.number, settings))
+            of.setdefault(f"{name} {plan.name}", set()).add(learning.number_of(made, name, plan.number))
     for own in sets.values():
         assert all(of[patient] <= own.keys() for patient in own.values())
     assert len({*largest}) == len(largest) and {*largest.values()} <= of.keys()
@@ -75,6 +77,13 @@ def test_the_study_doubles_its_scans_exactly():
     sizes = {count: (len(own), len({*own.values()})) for count, own in learning.sets(STUDY).items()}
     assert [scans for scans, _ in sizes.values()] in ([47, 94, 188, 376], [48, 94, 188, 376])
     assert [people for _, people in sizes.values()][1:] == [63, 126, 252]
+
+
+def test_two_sets_that_are_the_same_are_refused():
+    with pytest.raises(SettingsError, match=r"further\.curve_scans, \[\d+, \d+\], come to"):
+        pairs = ((n, n + 1) for n in range(1, 30))  # some patient has two scans
+        for pair in pairs:
+            learning.sets(with_further(DEMO, curve_scans=pair))
 
 
 def test_the_first_set_is_no_run_of_the_table_of_geometry():
