@@ -358,6 +358,15 @@ rule raw_series:
     resources: mem_mb=gigabytes(12), runtime=hours(6)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
 
+rule learning_curve:
+    input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("25_learning_curve")
+    output: writes("25_learning_curve")
+    log: notebook=f"{OUT}/25_learning_curve.ipynb"
+    params: code=code("25_learning_curve")
+    threads: S.threads
+    resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(24)
+    shell: RUN_ON_GPU + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
 rule beyond:
     input: reads("24_beyond", *compared("24_beyond", S)), notebook=source("24_beyond")
     output: writes("24_beyond")

@@ -8,7 +8,7 @@ A room imports only from rooms named before it:
     phantom.anatomy, phantom.patient, phantom.pathology, phantom.scan, phantom.cohort, phantom.truth, phantom.series,
     bolus, warp, registration, plausibility, preprocess, extra_inputs, stack, run.results, patches, network,
     whole_decoder, bare_decoder, group_norm, packed, losses, metrics, voxelwise, inference, optimizer, hardware, steps,
-    validation, training, crossvalidation, elsewhere, postprocess, evaluation.optimum, evaluation.gridsearch,
+    validation, training, crossvalidation, elsewhere, learning, postprocess, evaluation.optimum, evaluation.gridsearch,
     evaluation.rule, evaluation.resampling, evaluation.summary, evaluation.stats, evaluation.stopping,
     evaluation.tables, evaluation.sentences, evaluation.agreement, evaluation.ranking, evaluation.optimism,
     evaluation.budget, evaluation.factors, evaluation.calibration, evaluation.ladder, evaluation.conformal,
@@ -16,8 +16,9 @@ A room imports only from rooms named before it:
     evaluation.remarks, evaluation.cohorts, evaluation.symmetry, evaluation.imbalance, own.scan, own.quantities,
     own.registry, own.volumes, own.grid, own.series, own.checks, own.arrival, own.dicom_files, own.dicom_volume,
     own.dicom, own.segmentation_object, own.folders, own.segment, raw_series, evaluation.information, evaluation.beyond,
-    figures.style, figures.reliability, figures.cohort, figures.cohorts, figures.symmetry, figures.comparisons,
-    figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published, figures.raw_series,
-    figures.beyond, figures.remarks, figures.report, figures.scans, figures.scores, figures.training, figures.trust,
-    figures.viewer, own.viewer, figures.uncertainty, own.output, figures.leakage
+    evaluation.learning_curve, figures.style, figures.reliability, figures.cohort, figures.cohorts, figures.symmetry,
+    figures.comparisons, figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published,
+    figures.raw_series, figures.beyond, figures.learning_curve, figures.remarks, figures.report, figures.scans,
+    figures.scores, figures.training, figures.trust, figures.viewer, own.viewer, figures.uncertainty, own.output,
+    figures.leakage
 """

@@ -120,6 +120,15 @@ def test_the_small_study_of_real_scans_is_the_study(estimate):
     assert small == study | {"data": real["data"]}
 
 
+def test_a_learning_curve_takes_its_networks_and_is_no_part_of_a_run(estimate):
+    settings = load_settings("study")
+    slow, fast = (estimate.reckon(settings, estimate.Speed(step, 0.0, 0.0))[0]["learning_curve"] for step in (2.0, 1.0))
+    assert slow - fast == pytest.approx(settings.sensitivity.updates * 4 * 2), "four sizes of two rows"
+    seconds, jobs = estimate.reckon(settings, estimate.Speed(1, 1, 1))
+    assert "learning_curve" not in jobs and seconds["learning_curve"] > slow
+    assert "learning_curve" not in estimate.reckon(load_settings("isles2018"), estimate.Speed(1, 1, 1))[0]
+
+
 def test_other_cohorts_take_their_networks_and_fits_and_are_no_part_of_a_run(estimate):
     settings = load_settings("study")
     slow, fast = (estimate.reckon(settings, estimate.Speed(step, 0.0, 0.0))[0]["other_cohort"] for step in (2.0, 1.0))

@@ -23,6 +23,7 @@ from strokelib.run.variants import (
     WEIGHTS,
     apart,
     changes,
+    check_curve,
     kept_as,
     leakage,
     method,
@@ -187,6 +188,18 @@ IMPOSSIBLE = {
     "further.training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "further.symmetries": {(1.1,): "in [0, 1]", (0.0, 0.0, 0.5, 0.92): "a value twice"},
     "further.symmetry_networks": {(0.3,): "one of further.symmetries, [0.0, 0.5, 0.92], got 0.3"},
+    "further.curve_scans": {
+        (): "a value at least",
+        (0, 8): ">= 1, got 0",
+        (16, 8): "must rise from value to value, got [16, 8]",
+    },
+    "further.curve_rows": {
+        ("rt_sn",): "did you mean 'rt_sm'?",
+        ("baseline",): "got 'baseline': it is a cascade",
+        ("fitted",): "got 'fitted': its maps of the raw series",
+        ("rt", "rt"): "a value twice",
+    },
+    "further.curve_seed": {-1: ">= 0"},
     "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
@@ -337,6 +350,26 @@ def test_what_notebook_09_cannot_try_is_refused_when_it_is_asked_for(change, par
             start(notebook[0], tmp_path / "mine.toml", *notebook[1:])
     for name in ("demo", "study", "phantom", "isles2018"):
         check_sensitivity(load_settings(name))
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "part"),
+    [
+        ("isles2018", {}, r"needs data\.source = 'synthetic'; mine has the scans of isles2018"),
+        ("demo", {"further.curve_rows": []}, "further.curve_rows of mine is empty"),
+        ("demo", {"further.curve_scans": [8]}, r"must hold two numbers at least, got \[8\]"),
+    ],
+    ids=str,
+)
+def test_what_notebook_25_cannot_look_at_is_refused_when_it_is_asked_for(base, change, part, tmp_path, monkeypatch):
+    file = changed(tmp_path, change, base)
+    with pytest.raises(SettingsError, match=part):
+        check_curve(load_settings(file))
+    monkeypatch.setattr(sys, "argv", ["run.py", str(file), "learning_curve"])
+    with pytest.raises(SystemExit, match=part):
+        tool("run").main()
+    for name in ("demo", "study", "study_1500", "phantom"):
+        check_curve(load_settings(name))
 
 
 def test_an_inner_split_needs_a_second_patient_to_train_on(tmp_path):

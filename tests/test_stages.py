@@ -78,16 +78,20 @@ def test_a_declared_key_is_one_of_the_settings(name):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24"}),
-        ({"training__dropout": 0.3}, {"04", "05", "19", "20"}),
-        ({"postprocess__thresholds": (0.5,)}, {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20", "23", "24"}),
-        ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19", "20", "24"}),
-        ({"preprocess__registration": "affine"}, {"02", "20", "22"}),
+        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24", "25"}),
+        ({"training__dropout": 0.3}, {"04", "05", "19", "20", "25"}),
+        (
+            {"postprocess__thresholds": (0.5,)},
+            {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20", "23", "24", "25"},
+        ),
+        ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19", "20", "24", "25"}),
+        ({"preprocess__registration": "affine"}, {"02", "20", "22", "25"}),
         ({"sensitivity__changes": ("patch_32",)}, {"09", "18", "19", "24"}),
         ({"further__cohort_seeds": (2101,)}, {"21"}),  # of other cohorts nothing is made again
         ({"further__symmetries": (0.0, 0.92)}, {"22"}),
+        ({"further__curve_scans": (8, 16)}, {"25"}),
         ({"further__training_seeds": (7,)}, {"20", "21", "22"}),
-        ({"cohort__difficulty": "easy"}, {"01", "13", "20", "22", "23"}),
+        ({"cohort__difficulty": "easy"}, {"01", "13", "20", "22", "23", "25"}),
         ({"drawing__colors": "colorblind"}, {"06", "08", "13"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
         ({"compute__portable": True}, {name[:2] for name in STAGES}),
@@ -134,7 +138,7 @@ def test_who_passes_scans_through_a_network_depends_on_its_code_and_no_one_else(
     for name, reruns in (("narrow", {"rt"}), ("network", {*VARIANTS} - {"rt"})):
         code(name, "WIDTH = 2")
         after = values()
-        expected = reruns | {"07_leaderboard_submission", "15_uncertainty", "20_another_cohort"}
+        expected = reruns | {"07_leaderboard_submission", "15_uncertainty", "20_another_cohort", "25_learning_curve"}
         assert {key for key in before if before[key] != after[key]} == expected
         code(name, "WIDTH = 1")
 

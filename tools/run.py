@@ -41,6 +41,7 @@ from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
+from strokelib.run.variants import check_curve
 from strokelib.run.worlds import check_worlds
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
@@ -56,6 +57,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
     "raw_series": ("What the raw series adds", "raw_series_steps.csv"),
     "beyond": ("Beyond the paper", "beyond.csv"),
+    "learning_curve": ("Learning curve", "learning_curve.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -72,6 +74,10 @@ TOLD = {  # of long tables, which rows and columns are printed
     ),
     "raw_series": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
     "beyond": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "cost"]),
+    "learning_curve": (
+        "metric == 'dsc'",
+        ["variant", "training_scans", "training_patients", "mean", "low", "high", "passes", "training_loss"],
+    ),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
@@ -469,6 +475,8 @@ def main() -> int:
             check_sensitivity(settings)
         if told.target in ("cohorts", "symmetry"):
             check_worlds(settings, {"cohorts": "21_cohorts", "symmetry": "22_symmetry"}[told.target])
+        if told.target == "learning_curve":
+            check_curve(settings)
         profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")

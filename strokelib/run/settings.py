@@ -1,7 +1,6 @@
 """All that a run depends on, read from TOML into frozen dataclasses that refuse what cannot be used."""
 
 import csv
-import dataclasses
 import os
 import re
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from strokelib.modalities import SOURCES
 from strokelib.run import runtime, toml
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.paths import placed
-from strokelib.run.variants import CHANGES, LOSSES, REMARKS, TRIED, VARIANTS
+from strokelib.run.variants import CHANGES, LOSSES, REMARKS, TRIED, VARIANTS, unfit_for_sets
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -161,7 +160,7 @@ class Sensitivity(Section):
 
 @dataclass(frozen=True)
 class Further(Section):
-    """What notebooks 17 to 22 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
+    """What notebooks 17 to 25 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
 
     leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds, for notebook 17
     losses: tuple[str, ...]  # names in LOSSES, for notebook 18
@@ -171,10 +170,14 @@ class Further(Section):
     training_seeds: tuple[int, ...]  # of the networks there, and of those of notebook 22
     symmetries: tuple[float, ...]  # shares of mirror-symmetric anatomy, for notebook 22
     symmetry_networks: tuple[float, ...]  # of these, where networks are trained, too
+    curve_scans: Annotated[tuple[int, ...], "[1, inf)"]  # to train on, for notebook 25
+    curve_rows: tuple[str, ...]  # of Table 1, or names in TRIED, of one network
+    curve_seed: Annotated[int, "[0, inf)"]  # of the cohort that is tested; those after it are held out and trained on
 
     def __post_init__(self):
         super().__post_init__()
-        for key, known in (("losses", LOSSES), ("remarks", REMARKS), ("candidates", TRIED)):
+        rows = VARIANTS | TRIED
+        for key, known in (("losses", LOSSES), ("remarks", REMARKS), ("candidates", TRIED), ("curve_rows", rows)):
             for name in getattr(self, key):
                 listed = f"must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
                 require(name in known, f"each of further.{key} {listed}")
@@ -184,9 +187,12 @@ class Further(Section):
         for share in self.symmetry_networks:
             listed = f"must be one of further.symmetries, {list(self.symmetries)}, got {share}"
             require(share in self.symmetries, f"each of further.symmetry_networks {listed}")
-        for field in dataclasses.fields(self)[1:]:
-            values = getattr(self, field.name)
-            require(len(set(values)) == len(values), f"further.{field.name} names a value twice: {list(values)}")
+        for name in self.curve_rows:
+            unfit = unfit_for_sets(name)
+            require(not unfit, f"each of further.curve_rows must suit any cohort, got {name!r}: {unfit}")
+        for key, values in vars(self).items():
+            once = not isinstance(values, tuple) or len(set(values)) == len(values)
+            require(once, f"further.{key} names a value twice: {values}")
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,17 @@ STAGES = {
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
         writes=("beyond_metrics.csv", *_figures("beyond.csv", "beyond_pairs.csv", "beyond.png")),
     ),
+    "25_learning_curve": Stage(
+        depends=(
+            *("seed", "cohort.training_patients", "cohort.max_slices", "cohort.difficulty"),
+            *("preprocess.registration", "sampling", "training", "compute", "prediction", "postprocess"),
+            *("sensitivity.updates", "further.curve_scans", "further.curve_rows", "further.curve_seed", "variants"),
+        ),
+        writes=(
+            "learning_curve_metrics.csv",
+            *_figures("learning_curve.csv", "learning_curve_steps.csv", "learning_curve.png"),
+        ),
+    ),
 }
 
 
@@ -293,7 +304,7 @@ def depends(notebook: str, settings, variant: str = "", world: str = "") -> dict
     stage, values = STAGES[notebook], {}
     names = (*ALWAYS, *stage.depends)
     has_networks = any(path.endswith("network.safetensors") for path in (*stage.reads, *stage.may_read))
-    has_networks |= "world" in names  # which trains its own
+    has_networks |= bool({"world", "further.curve_rows"} & {*names})  # which train their own
     if variant:
         used = weights(variant, settings) + kept_as(variant, settings)
         row, settings = method(variant, settings)
@@ -303,6 +314,8 @@ def depends(notebook: str, settings, variant: str = "", world: str = "") -> dict
         values = {f"variants.{name}": _row(row, has_networks) for name, row in VARIANTS.items()}
     if world:
         values |= {f"world.{key}": value for key, value in dataclasses.asdict(worlds(settings)[world]).items()}
+    if "further.curve_rows" in names:
+        values |= {f"rows.{name}": _row(method(name, settings)[0], True) for name in settings.further.curve_rows}
     if "changes" in names:
         values |= {f"changes.{name}": dataclasses.asdict(CHANGES[name]) for name in settings.sensitivity.changes}
     for key, value in flat(dataclasses.asdict(settings)).items():

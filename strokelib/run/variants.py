@@ -117,7 +117,7 @@ ASKED = {"09_sensitivity": "sensitivity", "11_seeds": "seeds", "12_rt_apart": "r
 ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
 ASKED |= {"18_imbalance": "imbalance", "19_remarks": "remarks"}
 ASKED |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry"}  # and with them notebook 20, once a cohort
-ASKED |= {"23_raw_series": "raw_series", "24_beyond": "beyond"}
+ASKED |= {"23_raw_series": "raw_series", "24_beyond": "beyond", "25_learning_curve": "learning_curve"}
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
@@ -197,6 +197,33 @@ def _on_the_way(change: Change, settings) -> bool:
     return change.key == "training.max_updates" and change.variant in CURVE and change.value in passed
 
 
+def unfit_for_sets(name: str) -> str:
+    """Say what keeps a row of Table 1, or one of TRIED, from the sets of notebook 25; "" for nothing."""
+    while name in TRIED:
+        if (TRIED[name].key, TRIED[name].value) == ("extra", "fitted"):
+            return "its maps of the raw series are fitted to the scans of the settings' own cohort alone"
+        name = TRIED[name].variant
+    return "" if VARIANTS[name].networks == 1 else "it is a cascade, and each set trains one network"
+
+
+def check_curve(settings) -> None:
+    """Refuse settings that notebook 25 cannot be run with, before anything is made.
+
+    Raises
+    ------
+    SettingsError : scans that nobody can make more of, no row to train, or no two sizes to compare.
+    """
+    require(
+        settings.synthetic,
+        "notebook 25_learning_curve makes cohorts, which needs data.source = 'synthetic'; "
+        f"{settings.name} has the scans of {settings.data.source}",
+    )
+    there = bool(settings.further.curve_rows)
+    require(there, f"further.curve_rows of {settings.name} is empty: there is nothing to look at")
+    sizes = list(settings.further.curve_scans)
+    require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers at least, got {sizes}")
+
+
 def reference(name: str, settings) -> str:
     """Name what a change of notebook 09, 18, 19 or 24 is held against: its row of Table 1 after as many updates."""
     row, updates = name, settings.sensitivity.updates
@@ -227,7 +254,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
         "18": ([*with_references["18"], "no_balance"], few),
         "19": ([*VARIANTS, *with_references["19"]], few),
         "24": (with_references["24"], few),
-        **dict.fromkeys(("21", "22", "23"), ([], 0)),  # of cohorts of their own, and of series
+        **dict.fromkeys(("21", "22", "23", "25"), ([], 0)),  # of cohorts of their own, and of series
     }[notebook[:2]]
     return [*dict.fromkeys(names)], folds
 

@@ -45,6 +45,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("raw_series", "What the raw series adds", "raw_series_steps"),
         ("symmetry", "Symmetry: dose and response", "symmetry"),
         ("beyond", "Beyond the paper", "beyond"),
+        ("learning_curve", "Learning curve", "learning_curve"),
     ):
         told = call(project, "tools/run.py", TINY, target)
         assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
