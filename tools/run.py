@@ -55,6 +55,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "cohorts": ("Other cohorts", "cohorts.csv"),
     "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
     "raw_series": ("What the raw series adds", "raw_series_steps.csv"),
+    "finalists": ("The challenge's other finalists, in our reading", "finalists_tests.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -70,6 +71,7 @@ TOLD = {  # of long tables, which rows and columns are printed
         ["new", "old", "symmetry", "registration", "n", "mean_difference", "low", "high", "p", "detectable"],
     ),
     "raw_series": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
+    "finalists": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "verdict"]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 

@@ -13,6 +13,7 @@ from strokelib.run import runtime
 from strokelib.run.digest import module_digest
 from strokelib.run.variants import (
     CHANGES,
+    FINALISTS,
     LEAKAGE,
     LOSSES,
     REMARKS,
@@ -265,6 +266,18 @@ STAGES = {
             *_figures("raw_series_maps.png", "raw_series_areas.png", "raw_series.png"),
         ),
     ),
+    "26_finalists": Stage(
+        depends=(
+            *("seed", "folds.count", "sampling.patches_per_case", "training", "postprocess", "sensitivity"),
+            *("further.finalists", "variants"),
+        ),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+        may_read=(f"{FOLD}/history.csv",),
+        writes=(
+            *("finalists_metrics.csv", *_figures("finalists.csv", "finalists_table2.csv", "finalists_tests.csv")),
+            *_figures("finalists.png"),
+        ),
+    ),
 }
 
 
@@ -355,6 +368,7 @@ def _asked_for(settings) -> dict:
         "leakage": LEAKAGE,
         "imbalance": LOSSES,
         "remarks": REMARKS,
+        "finalists": FINALISTS,
     }
 
 

@@ -360,6 +360,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("remarks", "The paper's remarks", "remarks"),
         ("cohorts", "Other cohorts", "cohorts"),
         ("raw_series", "What the raw series adds", "raw_series_steps"),
+        ("finalists", "The challenge's other finalists, in our reading", "finalists_tests"),
         ("symmetry", "Symmetry: dose and response", "symmetry"),
     ):
         told = call(project, "tools/run.py", TINY, target)
