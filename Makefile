@@ -7,7 +7,7 @@ RESULTS := $(or $(STROKELIB_RESULTS),results)
 
 # Notebooks that are made when asked for, hours after the rest.
 ASKED := sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond \
-  learning-curve
+  learning-curve finalists
 
 .PHONY: help demo study phantom isles2018 isles2018_small $(ASKED) segment cluster keep test test-all test-browser \
   lab report notebooks bench clean
@@ -60,6 +60,9 @@ beyond: .venv/.run  ## notebook 24: what may lie beyond the paper, one thing at 
 
 learning-curve: .venv/.run  ## notebook 25: more and more training scans (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) learning_curve
+
+finalists: .venv/.run  ## notebook 26: the challenge's other finalists, in our reading (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) finalists
 
 segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a page: make segment SCAN=folder (MODE=exact)
 	@$(PY) tools/segment.py $(if $(SCAN),"$(SCAN)",$(error name the folder: make segment SCAN=folder)) --mode $(or $(MODE),slices)

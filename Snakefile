@@ -375,3 +375,12 @@ rule beyond:
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule finalists:
+    input: reads("26_finalists", *compared("26_finalists", S)), "data/paper/table2.csv", notebook=source("26_finalists")
+    output: writes("26_finalists")
+    log: notebook=f"{OUT}/26_finalists.ipynb"
+    params: code=code("26_finalists")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

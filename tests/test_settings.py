@@ -184,6 +184,7 @@ IMPOSSIBLE = {
     "further.losses": {("loss_vocal",): "did you mean 'loss_focal'?", ("loss_gdl", "loss_gdl"): "a value twice"},
     "further.remarks": {("no_remark",): "got 'no_remark'"},
     "further.candidates": {("one_cicle",): "did you mean 'one_cycle'?", ("flips", "flips"): "a value twice"},
+    "further.finalists": {("leu",): "got 'leu'; did you mean 'liu'?", ("hu", "hu"): "a value twice"},
     "further.cohort_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "further.training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "further.symmetries": {(1.1,): "in [0, 1]", (0.0, 0.0, 0.5, 0.92): "a value twice"},

@@ -58,6 +58,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "raw_series": ("What the raw series adds", "raw_series_steps.csv"),
     "beyond": ("Beyond the paper", "beyond.csv"),
     "learning_curve": ("Learning curve", "learning_curve.csv"),
+    "finalists": ("The challenge's other finalists, in our reading", "finalists_tests.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -78,6 +79,7 @@ TOLD = {  # of long tables, which rows and columns are printed
         "metric == 'dsc'",
         ["variant", "training_scans", "training_patients", "mean", "low", "high", "passes", "training_loss"],
     ),
+    "finalists": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "verdict"]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 

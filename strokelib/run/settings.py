@@ -11,7 +11,7 @@ from strokelib.modalities import SOURCES
 from strokelib.run import runtime, toml
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.paths import placed
-from strokelib.run.variants import CHANGES, LOSSES, REMARKS, TRIED, VARIANTS, unfit_for_sets
+from strokelib.run.variants import CHANGES, FINALISTS, LOSSES, REMARKS, TRIED, VARIANTS, unfit_for_sets
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -160,12 +160,13 @@ class Sensitivity(Section):
 
 @dataclass(frozen=True)
 class Further(Section):
-    """What notebooks 17 to 25 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
+    """What notebooks 17 to 26 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
 
     leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds, for notebook 17
     losses: tuple[str, ...]  # names in LOSSES, for notebook 18
     remarks: tuple[str, ...]  # names in REMARKS, for notebook 19
     candidates: tuple[str, ...]  # names in TRIED, for notebook 24
+    finalists: tuple[str, ...]  # names in FINALISTS, for notebook 26
     cohort_seeds: tuple[int, ...]  # of other cohorts, for notebook 21
     training_seeds: tuple[int, ...]  # of the networks there, and of those of notebook 22
     symmetries: tuple[float, ...]  # shares of mirror-symmetric anatomy, for notebook 22
@@ -176,8 +177,8 @@ class Further(Section):
 
     def __post_init__(self):
         super().__post_init__()
-        rows = VARIANTS | TRIED
-        for key, known in (("losses", LOSSES), ("remarks", REMARKS), ("candidates", TRIED), ("curve_rows", rows)):
+        named = {"losses": LOSSES, "remarks": REMARKS, "candidates": TRIED, "curve_rows": VARIANTS | TRIED}
+        for key, known in (named | {"finalists": FINALISTS}).items():
             for name in getattr(self, key):
                 listed = f"must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
                 require(name in known, f"each of further.{key} {listed}")

@@ -14,6 +14,7 @@ from strokelib.run.digest import module_digest
 from strokelib.run.variants import (
     BEYOND,
     CHANGES,
+    FINALISTS,
     LEAKAGE,
     LOSSES,
     REMARKS,
@@ -285,6 +286,18 @@ STAGES = {
             *_figures("learning_curve.csv", "learning_curve_steps.csv", "learning_curve.png"),
         ),
     ),
+    "26_finalists": Stage(
+        depends=(
+            *("seed", "folds.count", "sampling.patches_per_case", "training", "postprocess", "sensitivity"),
+            *("further.finalists", "variants"),
+        ),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+        may_read=(f"{FOLD}/history.csv",),
+        writes=(
+            *("finalists_metrics.csv", *_figures("finalists.csv", "finalists_table2.csv", "finalists_tests.csv")),
+            *_figures("finalists.png"),
+        ),
+    ),
 }
 
 
@@ -378,6 +391,7 @@ def _asked_for(settings) -> dict:
         "imbalance": LOSSES,
         "remarks": REMARKS,
         "beyond": BEYOND,
+        "finalists": FINALISTS,
     }
 
 

@@ -111,13 +111,25 @@ BEYOND = {
     "group_norm": Change("rt_sm", "network", "group_norm"),
 }
 BEYOND |= {name: Change("rt_sm", "extra", name) for name in EXTRA[1:]}
+# Notebook 26: the challenge's other finalists, as far as the paper tells of them. It tells of no mirrored modalities
+# there, so all depart from RT; of two losses (section 1), an encoder a modality, and the raw series (section 5).
+FINALISTS = {
+    "liu": Change("rt", "loss", "weighted_cross_entropy"),
+    "rt_focal": Change("rt", "loss", "focal"),
+    "hu": Change("rt_focal", "networks", 2),
+    "chen": Change("rt", "network", "one_encoder_each"),
+    "liu_scales": Change("liu", "network", "multi_scale"),
+    "song": Change("liu_scales", "extra", "fitted"),
+}
 TRIED = CHANGES | LOSSES | OPTIMIZERS | REMARKS | BEYOND  # one thing changed, held against the row it departs from
+TRIED |= FINALISTS
 # Notebooks that no run makes unless asked to, and the target of tools/run.py that asks.
 ASKED = {"09_sensitivity": "sensitivity", "11_seeds": "seeds", "12_rt_apart": "rt_apart"}
 ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
 ASKED |= {"18_imbalance": "imbalance", "19_remarks": "remarks"}
 ASKED |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry"}  # and with them notebook 20, once a cohort
 ASKED |= {"23_raw_series": "raw_series", "24_beyond": "beyond", "25_learning_curve": "learning_curve"}
+ASKED |= {"26_finalists": "finalists"}
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
@@ -158,7 +170,7 @@ def leakage(settings) -> dict[str, Change]:
 
 
 def changes(settings) -> dict[str, Change]:
-    """Return all changes by name: of notebooks 09 to 12, 17 to 19 and 24."""
+    """Return all changes by name: of notebooks 09 to 12, 17 to 19, 24 and 26."""
     known = INNER | curve(settings) | apart(settings) | seeded(settings)
     return known | leakage(settings) | TRIED
 
@@ -225,11 +237,12 @@ def check_curve(settings) -> None:
 
 
 def reference(name: str, settings) -> str:
-    """Name what a change of notebook 09, 18, 19 or 24 is held against: its row of Table 1 after as many updates."""
+    """Name what a change of notebook 09, 18, 19, 24 or 26 is held against: its row of Table 1 after as many updates."""
     row, updates = name, settings.sensitivity.updates
     while row in TRIED:
         row = TRIED[row].variant
-    trained = weights(name, settings) in TRIED
+    used = weights(name, settings)
+    trained = used == name or used in TRIED
     return at(row, updates) if trained and updates in settings.training.snapshots else row
 
 
@@ -254,6 +267,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
         "18": ([*with_references["18"], "no_balance"], few),
         "19": ([*VARIANTS, *with_references["19"]], few),
         "24": (with_references["24"], few),
+        "26": ([*asked.finalists, *(reference(row, settings) for row in CURVE)], few),
         **dict.fromkeys(("21", "22", "23", "25"), ([], 0)),  # of cohorts of their own, and of series
     }[notebook[:2]]
     return [*dict.fromkeys(names)], folds

@@ -33,6 +33,7 @@ SHOTS = os.environ.get("STROKELIB_SHOTS")
 TARGETS = {"09_sensitivity": "sensitivity", "12_rt_apart": "rt-apart"}
 TARGETS |= {"17_leakage": "leakage", "18_imbalance": "imbalance", "19_remarks": "remarks"}
 TARGETS |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry", "23_raw_series": "raw-series"}
+TARGETS |= {"26_finalists": "finalists"}
 LONG = ("20_another_cohort", "25_learning_curve")  # they train by themselves and are opened only
 NAMES_RUN = [name for name in NAMES if name not in LONG]
 ALONE = [name for name in NAMES_RUN if name in stages.STAGES and not stages.STAGES[name].reads]  # 01 and 04

@@ -46,6 +46,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("symmetry", "Symmetry: dose and response", "symmetry"),
         ("beyond", "Beyond the paper", "beyond"),
         ("learning_curve", "Learning curve", "learning_curve"),
+        ("finalists", "The challenge's other finalists, in our reading", "finalists_tests"),
     ):
         told = call(project, "tools/run.py", TINY, target)
         assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
