@@ -78,15 +78,15 @@ def test_a_declared_key_is_one_of_the_settings(name):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24", "25"}),
-        ({"training__dropout": 0.3}, {"04", "05", "19", "20", "25"}),
+        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24", "25", "26"}),
+        ({"training__dropout": 0.3}, {"04", "05", "19", "20", "25", "26"}),
         (
             {"postprocess__thresholds": (0.5,)},
-            {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20", "23", "24", "25"},
+            {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20", "23", "24", "25", "26"},
         ),
         ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19", "20", "24", "25"}),
         ({"preprocess__registration": "affine"}, {"02", "20", "22", "25"}),
-        ({"sensitivity__changes": ("patch_32",)}, {"09", "18", "19", "24"}),
+        ({"sensitivity__changes": ("patch_32",)}, {"09", "18", "19", "24", "26"}),
         ({"further__cohort_seeds": (2101,)}, {"21"}),  # of other cohorts nothing is made again
         ({"further__symmetries": (0.0, 0.92)}, {"22"}),
         ({"further__curve_scans": (8, 16)}, {"25"}),
