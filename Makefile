@@ -6,7 +6,7 @@ own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import 
 RESULTS := $(or $(STROKELIB_RESULTS),results)
 
 .PHONY: help demo study phantom isles2018 isles2018_small sensitivity seeds rt-apart uncertainty leakage \
-  imbalance remarks cohorts symmetry raw-series beyond segment cluster keep test test-all test-browser lab report notebooks \
+  imbalance remarks cohorts symmetry raw-series beyond chain segment cluster keep test test-all test-browser lab report notebooks \
   bench clean
 .NOTPARALLEL:
 
@@ -21,7 +21,7 @@ isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folde
 	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@
 
-sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond: SETTINGS = study
+sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond chain: SETTINGS = study
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
@@ -55,6 +55,9 @@ raw-series: .venv/.run  ## notebook 23: what the raw series still knows (SETTING
 beyond: .venv/.run  ## notebook 24: what may lie beyond the paper, one thing at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) beyond
 
+chain: .venv/.run  ## notebook 27: from rt_sm to beyond row by row, confirmed once on another cohort (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) chain
+
 segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a page: make segment SCAN=folder (MODE=exact)
 	@$(PY) tools/segment.py $(if $(SCAN),"$(SCAN)",$(error name the folder: make segment SCAN=folder)) --mode $(or $(MODE),slices)
 
@@ -81,7 +84,7 @@ report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS
 	$(PY) tools/pages.py $$(find $(RESULTS)/$(SETTINGS) -name '[0-9][0-9]_*.ipynb')
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
-	@for target in sensitivity seeds rt_apart uncertainty leakage imbalance remarks cohorts symmetry raw_series beyond; do $(PY) tools/run.py demo $$target || exit 1; done
+	@for target in sensitivity seeds rt_apart uncertainty leakage imbalance remarks cohorts symmetry raw_series beyond chain; do $(PY) tools/run.py demo $$target || exit 1; done
 	for n in notebooks/*.ipynb; do $(PY) tools/pinned.py demo $(PY) -m nbconvert --to notebook --execute \
 	  --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $$n || exit 1; done
 

@@ -56,6 +56,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "symmetry": ("Symmetry: dose and response", "symmetry.csv"),
     "raw_series": ("What the raw series adds", "raw_series_steps.csv"),
     "beyond": ("Beyond the paper", "beyond.csv"),
+    "chain": ("The chain of rows", "chain_steps.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -72,6 +73,7 @@ TOLD = {  # of long tables, which rows and columns are printed
     ),
     "raw_series": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
     "beyond": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "cost"]),
+    "chain": ("metric == 'dsc'", ["step", "new", "old", "n", *CHANGE, "detectable"]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
