@@ -187,6 +187,13 @@ IMPOSSIBLE = {
     "further.training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "further.symmetries": {(1.1,): "in [0, 1]", (0.0, 0.0, 0.5, 0.92): "a value twice"},
     "further.symmetry_networks": {(0.3,): "one of further.symmetries, [0.0, 0.5, 0.92], got 0.3"},
+    "further.chain": {
+        ("one_cicle",): "did you mean 'one_cycle'?",
+        ("flips", "flips"): "a value twice",
+        ("neighbors", "fitted"): "sets extra twice, to 'neighbors' and, by fitted, to 'fitted'; keep one",
+    },
+    "further.confirming_seed": {-1: ">= 0", 2018: "must be other than cohort.seed"},
+    "further.confirming_training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }
