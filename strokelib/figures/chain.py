@@ -62,7 +62,7 @@ def confirmed(table, label: str):
     require_columns(table, "training", "metric", "mean_difference", "low", "high", "p_claim_holm")
     metrics, trainings = [*TOLD, BIAS_SIZE], [*dict.fromkeys(table["training"])]
     bounds = {"dsc": 100 * GOAL, "hd_mm": HD_MARGIN_MM}
-    fig, axes = panels(1, len(metrics), 11, 1.7 + 0.36 * len(trainings), share_y=True)
+    fig, axes = panels(1, len(metrics), 10, 1.7 + 0.36 * len(trainings), share_y=True)
     for ax, metric in zip(axes[0], metrics, strict=True):
         scale = TOLD[metric].scale if metric in TOLD else 1
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
