@@ -7,7 +7,7 @@ RESULTS := $(or $(STROKELIB_RESULTS),results)
 
 # Notebooks that are made when asked for, hours after the rest.
 ASKED := sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond \
-  learning-curve finalists
+  learning-curve finalists chain
 
 .PHONY: help demo study phantom isles2018 isles2018_small $(ASKED) segment cluster keep test test-all test-browser \
   lab report notebooks bench clean
@@ -63,6 +63,9 @@ learning-curve: .venv/.run  ## notebook 25: more and more training scans (SETTIN
 
 finalists: .venv/.run  ## notebook 26: the challenge's other finalists, in our reading (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) finalists
+
+chain: .venv/.run  ## notebook 27: from rt_sm to beyond row by row, confirmed once on another cohort (SETTINGS=study)
+	@$(PY) tools/run.py $(SETTINGS) chain
 
 segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a page: make segment SCAN=folder (MODE=exact)
 	@$(PY) tools/segment.py $(if $(SCAN),"$(SCAN)",$(error name the folder: make segment SCAN=folder)) --mode $(or $(MODE),slices)

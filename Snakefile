@@ -384,3 +384,12 @@ rule finalists:
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
     shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+
+rule chain:
+    input: reads("27_chain", *compared("27_chain", S), listed("27_chain", S)), notebook=source("27_chain")
+    output: writes("27_chain")
+    log: notebook=f"{OUT}/27_chain.ipynb"
+    params: code=code("27_chain")
+    threads: S.threads
+    resources: mem_mb=gigabytes(8), runtime=hours(1)
+    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"

@@ -8,7 +8,7 @@ A room imports only from rooms named before it:
     phantom.anatomy, phantom.patient, phantom.pathology, phantom.scan, phantom.cohort, phantom.truth, phantom.series,
     bolus, warp, registration, plausibility, preprocess, extra_inputs, stack, run.results, patches, network,
     whole_decoder, bare_decoder, group_norm, one_encoder_each, multi_scale, packed, losses, metrics, voxelwise,
-    inference, optimizer, hardware, steps, validation, training, crossvalidation, elsewhere, learning, postprocess,
+    inference, optimizer, hardware, steps, validation, training, crossvalidation, learning, postprocess,
     evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling, evaluation.summary,
     evaluation.stats, evaluation.stopping, evaluation.tables, evaluation.sentences, evaluation.agreement,
     evaluation.ranking, evaluation.optimism, evaluation.budget, evaluation.factors, evaluation.calibration,
@@ -16,10 +16,10 @@ A room imports only from rooms named before it:
     evaluation.entries, evaluation.leakage, evaluation.remarks, evaluation.cohorts, evaluation.symmetry,
     evaluation.imbalance, own.scan, own.quantities, own.registry, own.volumes, own.grid, own.series, own.checks,
     own.arrival, own.dicom_files, own.dicom_volume, own.dicom, own.segmentation_object, own.folders, own.segment,
-    raw_series, evaluation.information, evaluation.beyond, evaluation.finalists, evaluation.learning_curve,
-    figures.style, figures.reliability, figures.cohort, figures.cohorts, figures.symmetry, figures.comparisons,
-    figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published, figures.raw_series,
-    figures.beyond, figures.learning_curve, figures.finalists, figures.remarks, figures.report, figures.scans,
-    figures.scores, figures.training, figures.trust, figures.viewer, own.viewer, figures.uncertainty, own.output,
-    figures.leakage
+    raw_series, elsewhere, evaluation.information, evaluation.beyond, evaluation.finalists, evaluation.learning_curve,
+    evaluation.chain, figures.style, figures.reliability, figures.cohort, figures.cohorts, figures.symmetry,
+    figures.comparisons, figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published,
+    figures.raw_series, figures.beyond, figures.learning_curve, figures.finalists, figures.chain, figures.remarks,
+    figures.report, figures.scans, figures.scores, figures.training, figures.trust, figures.viewer, own.viewer,
+    figures.uncertainty, own.output, figures.leakage
 """

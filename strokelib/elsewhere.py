@@ -5,11 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strokelib import cases, crossvalidation, inference, preprocess, registration, training, warp
+from strokelib import (
+    cases,
+    crossvalidation,
+    extra_inputs,
+    inference,
+    preprocess,
+    raw_series,
+    registration,
+    training,
+    warp,
+)
 from strokelib.phantom.patient import KNOBS, Knobs
 from strokelib.run.runtime import rng
-from strokelib.run.settings import Settings
-from strokelib.run.variants import VARIANTS
+from strokelib.run.settings import Cohort, Settings
+from strokelib.run.variants import VARIANTS, Variant, method, weights
 from strokelib.run.worlds import World
 
 
@@ -43,21 +53,50 @@ def prepare(root, world: World):
         yield case, preprocess.preprocess_case(case, world.registration, device="cpu")
 
 
-def settings_of(settings: Settings, seed: int) -> Settings:
-    """Return the settings by which a network is trained in a world: sensitivity.updates, and its own seed."""
-    budget = dataclasses.replace(settings.training, max_updates=settings.sensitivity.updates, snapshots=())
-    return dataclasses.replace(settings, seed=seed, training=budget)
+def extended(scans, extra: str, root, cohort: Cohort) -> list[preprocess.Preprocessed]:
+    """Give the scans of a world what a row takes beside the modalities, as notebooks 23 and 05 do.
+
+    Parameters
+    ----------
+    scans : sequence of preprocess.Preprocessed
+    extra : of the row; see `extra_inputs.extended`
+    root : folder of the world's cohort
+    cohort : its settings, of `worlds.cohort_of`, by which a series that was not written is drawn again
+    """
+    if extra != "fitted":
+        return [extra_inputs.extended(scan, extra) for scan in scans]
+    files, made = {file.number: file for file in cases.find_cases(root, "TRAINING")}, []
+    for scan in scans:
+        file = files[scan.number]
+        maps, _, _ = raw_series.read(file, cases.load_case(file).head, scan, "TRAINING", cohort)
+        made.append(extra_inputs.extended(scan, extra, maps))
+    return made
 
 
-def train_and_predict(fold, row: str, how: Settings, folder, device, watch=None) -> tuple[dict, str]:
+def method_of(settings: Settings, row: str, seed: int) -> tuple[Variant, Settings]:
+    """Look up how a row is trained and predicted in a world: by `variants.method`, with the budget of single changes.
+
+    Returns
+    -------
+    Variant, and the settings with sensitivity.updates, or what the change of a batch makes of them
+    """
+    variant, how = method(row, settings)
+    if weights(row, settings) in VARIANTS:
+        budget = dataclasses.replace(how.training, max_updates=settings.sensitivity.updates, snapshots=())
+        how = dataclasses.replace(how, training=budget)
+    return variant, dataclasses.replace(how, seed=seed)
+
+
+def train_and_predict(fold, row: str, settings: Settings, seed: int, folder, device, watch=None) -> tuple[dict, str]:
     """Train the network of one fold, or take it where it is there already, and predict the scans it has not seen.
 
     Parameters
     ----------
-    fold : crossvalidation.Fold
-    row : a name in VARIANTS of one network
-    how : Settings, of `settings_of`
-    folder : where the network goes
+    fold : crossvalidation.Fold, of scans that are `extended` for the row
+    row : a row of Table 1 or a change of one, of one network
+    settings : Settings, of the run
+    seed : of the network
+    folder : where the network goes; rows that share one (`variants.weights`) give the same
     device : torch device
     watch : as `training.train_fold`
 
@@ -65,17 +104,18 @@ def train_and_predict(fold, row: str, how: Settings, folder, device, watch=None)
     -------
     {case: float32 (x, y, slice)}, and what tells the network from others
     """
-    variant = VARIANTS[row]
+    variant, how = method_of(settings, weights(row, settings), seed)
     (job,) = crossvalidation.jobs(fold, variant, how, folder, map(preprocess.contents_sha256, fold.scans))
     if not training.is_finished(job):
         stack = crossvalidation.resident(fold.scans, variant, how, device.type)
         training.train_fold(job, stack, crossvalidation.sets(fold, stack, variant, how), device, watch)
     network, facts = inference.load_network(job.network_file, device)
-    sweep = inference.sweep(variant, how.prediction)
-    maps = {
-        scan.number: inference.predict([network], scan.inputs(variant.mirrored), scan.mask, sweep).probability
-        for scan in fold.evaluated
-    }
+    variant, how = method_of(settings, row, seed)
+    sweep, maps = inference.sweep(variant, how.prediction), {}
+    for scan in fold.evaluated:
+        generator = inference.dropout_generator(seed, fold.number, scan.number)  # drawn from where there are passes
+        found = inference.predict([network], scan.inputs(variant.mirrored), scan.mask, sweep, generator)
+        maps[scan.number] = found.probability
     return maps, facts["digest"]
 
 

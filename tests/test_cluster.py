@@ -216,7 +216,7 @@ def test_every_rule_says_what_it_asks_of_a_cluster_and_the_readme_of_the_profile
         SNAKEFILE,
         re.MULTILINE | re.DOTALL,
     )
-    assert len(rules) == 29 and [name for name, *_ in asked] == rules
+    assert len(rules) == 30 and [name for name, *_ in asked] == rules
     table = (PROFILE / "README.md").read_text()
     for name, memory, hours in asked:
         assert re.search(rf"^\| {name} \|.*\| {memory} GiB \| {hours} h \|$", table, re.MULTILINE), name

@@ -1,18 +1,21 @@
 """Another cohort: its knobs change scans and only scans, and a line of symmetry is moved by what is said."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_cohort import COHORT
 
 from strokelib import elsewhere
+from strokelib.inference import dropout_generator
 from strokelib.phantom import cohort
 from strokelib.phantom.patient import KNOBS
 from strokelib.phantom.scan import make_case
 from strokelib.registration import Alignment, midline, mirror, yaw_degrees
 from strokelib.run import worlds
 from strokelib.run.settings import load_settings
+from strokelib.run.variants import VARIANTS, method
 
 FOUND = Alignment(np.eye(3), 0.9, 0.8, "rigid")
 SHAPE = (41, 31)
@@ -74,6 +77,56 @@ def test_a_line_that_was_found_elsewhere_is_moved_from_there():
 
 def test_networks_of_a_world_take_the_budget_of_single_changes_and_their_own_seed():
     settings = load_settings("study")
-    how = elsewhere.settings_of(settings, 7)
+    row, how = elsewhere.method_of(settings, "rt_sm_uf", 7)
+    assert row == VARIANTS["rt_sm_uf"]
     assert (how.seed, how.training.max_updates, how.training.snapshots) == (7, settings.sensitivity.updates, ())
     assert dataclasses.replace(how, seed=settings.seed, training=settings.training) == settings
+
+
+def test_a_row_of_the_chain_takes_the_budget_and_batches_of_its_changes():
+    settings = load_settings("study")
+    further = dataclasses.replace(settings.further, chain=("batch_16", "flips_twice"))
+    settings = dataclasses.replace(settings, further=further)
+    row, how = elsewhere.method_of(settings, "beyond", 7)
+    expected = method("beyond", settings)
+    assert (row, how) == (expected[0], dataclasses.replace(expected[1], seed=7))
+    assert (how.training.max_updates, how.training.batch_size, how.prediction.flips) == (6000, 16, True)
+
+
+def test_a_row_with_other_passes_shares_the_network_and_is_predicted_by_its_own_passes(tmp_path, monkeypatch):
+    """Nothing is trained twice: the second row finds the network of the first, and draws its dropout by case."""
+    settings, asked = load_settings("demo"), []
+    scan = SimpleNamespace(number=4, mask=np.ones((1, 1, 1), bool), inputs=lambda mirrored: ("mirrored", mirrored))
+    fold = SimpleNamespace(number=1, scans=[scan], evaluated=[scan])
+    job = SimpleNamespace(network_file=tmp_path)
+
+    def predict(networks, images, mask, sweep, generator):
+        asked.append((images, sweep.passes, generator.integers(1000)))
+        return SimpleNamespace(probability=mask)
+
+    monkeypatch.setattr(elsewhere.preprocess, "contents_sha256", lambda scan: "digest")
+    jobs = lambda fold, row, *_: [] if row.uncertainty_filtering else [job]  # noqa: E731
+    monkeypatch.setattr(elsewhere.crossvalidation, "jobs", jobs)
+    monkeypatch.setattr(elsewhere.training, "is_finished", lambda job: True)
+    monkeypatch.setattr(elsewhere.inference, "load_network", lambda *_: ("network", {"digest": "made"}))
+    monkeypatch.setattr(elsewhere.inference, "predict", predict)
+    for row in ("rt_sm", "rt_sm_uf"):
+        maps, digest = elsewhere.train_and_predict(fold, row, settings, 7, tmp_path, "cpu")
+        assert digest == "made" and [*maps] == [4]
+    first = dropout_generator(7, 1, 4).integers(1000)
+    assert asked == [(("mirrored", True), 1, first), (("mirrored", True), settings.prediction.passes, first)]
+
+
+def test_maps_of_the_series_are_fitted_with_the_worlds_own_cohort(monkeypatch, tmp_path):
+    file, scan, seen = SimpleNamespace(number=3), SimpleNamespace(number=3), []
+    def read(*given):
+        seen.append(given)
+        return {"maps": 1}, {}, {}
+
+    monkeypatch.setattr(elsewhere.cases, "find_cases", lambda root, split: [file])
+    monkeypatch.setattr(elsewhere.cases, "load_case", lambda file: SimpleNamespace(head="head"))
+    monkeypatch.setattr(elsewhere.raw_series, "read", read)
+    monkeypatch.setattr(elsewhere.extra_inputs, "extended", lambda scan, extra, maps=None: (scan, extra, maps))
+    assert elsewhere.extended([scan], "fitted", tmp_path, COHORT) == [(scan, "fitted", {"maps": 1})]
+    assert seen == [(file, "head", scan, "TRAINING", COHORT)]
+    assert elsewhere.extended([scan], "neighbors", tmp_path, COHORT) == [(scan, "neighbors", None)]

@@ -13,6 +13,7 @@ NAMES += ["05_crossvalidation", "06_ablations", "07_leaderboard_submission", "08
 NAMES += ["09_sensitivity", "10_trust", "11_seeds", "12_rt_apart", "13_ladder", "14_published_numbers"]
 NAMES += ["15_uncertainty", "16_segment_a_scan", "17_leakage", "18_imbalance", "19_remarks", "20_another_cohort"]
 NAMES += ["21_cohorts", "22_symmetry", "23_raw_series", "24_beyond", "25_learning_curve", "26_finalists"]
+NAMES += ["27_chain"]
 each_notebook = pytest.mark.parametrize("name", NAMES)
 # What tools/keep.py has put beside the figures of a run.
 KEPT = [str(path.relative_to(ROOT).with_suffix("")) for path in sorted((ROOT / "figures").glob("*/[0-9][0-9]_*.ipynb"))]

@@ -201,6 +201,13 @@ IMPOSSIBLE = {
         ("rt", "rt"): "a value twice",
     },
     "further.curve_seed": {-1: ">= 0"},
+    "further.chain": {
+        ("one_cicle",): "did you mean 'one_cycle'?",
+        ("flips", "flips"): "a value twice",
+        ("neighbors", "fitted"): "sets extra twice, to 'neighbors' and, by fitted, to 'fitted'; keep one",
+    },
+    "further.confirming_seed": {-1: ">= 0", 2018: "must be other than cohort.seed"},
+    "further.confirming_training_seeds": {(-1,): ">= 0", (7, 7): "a value twice"},
     "claims.share": {0: "in (0, 1]", 1.1: "in (0, 1]"},
     "drawing.colors": {"gray": "must be 'paper' or 'colorblind', got 'gray'"},
 }

@@ -78,19 +78,21 @@ def test_a_declared_key_is_one_of_the_settings(name):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24", "25", "26"}),
+        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24", "25", "26", "27"}),
         ({"training__dropout": 0.3}, {"04", "05", "19", "20", "25", "26"}),
         (
             {"postprocess__thresholds": (0.5,)},
-            {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20", "23", "24", "25", "26"},
+            {"06", "09", "10", "11", "12", "13", "17", "18", "19", "20", "23", "24", "25", "26", "27"},
         ),
-        ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19", "20", "24", "25"}),
+        ({"prediction__step": 9}, {"05", "07", "09", "12", "15", "19", "20", "24", "25", "27"}),
         ({"preprocess__registration": "affine"}, {"02", "20", "22", "25"}),
         ({"sensitivity__changes": ("patch_32",)}, {"09", "18", "19", "24", "26"}),
         ({"further__cohort_seeds": (2101,)}, {"21"}),  # of other cohorts nothing is made again
         ({"further__symmetries": (0.0, 0.92)}, {"22"}),
         ({"further__curve_scans": (8, 16)}, {"25"}),
         ({"further__training_seeds": (7,)}, {"20", "21", "22"}),
+        ({"further__confirming_seed": 7}, {"27"}),  # of the cohorts that are there already none is made again
+        ({"further__chain": ("flips",)}, {"27"}),
         ({"cohort__difficulty": "easy"}, {"01", "13", "20", "22", "23", "25"}),
         ({"drawing__colors": "colorblind"}, {"06", "08", "13"}),
         ({"threads": 2}, {name[:2] for name in STAGES}),
@@ -183,6 +185,8 @@ def test_a_path_that_nobody_declares_is_refused_by_name():
         ("demo", "rt_at_60", "make demo"),  # kept on the way, for notebook 10
         ("demo", "patch_32", "make sensitivity SETTINGS=demo"),
         ("study", "rt_sm_seed7", "make seeds SETTINGS=study"),
+        ("study", "rt_sm_uf_at_1500", "make chain SETTINGS=study"),
+        ("demo", "beyond", "make chain SETTINGS=demo"),
         ("mine", "", "python tools/run.py mine.toml"),
         ("mine", "patch_32", "python tools/run.py mine.toml sensitivity"),
     ],
@@ -200,7 +204,7 @@ def test_what_is_made_when_asked_for_has_a_target_and_says_what_it_reads():
     assert {*ASKED.values()} == {*targets} - {""} and {*ASKED} <= {*STAGES}
     read = {name for name in ASKED if any("{variant}" in path for path in STAGES[name].reads)}
     assert {name for name in ASKED if compared(name, settings)[0]} == read
-    assert {name for name in ASKED if listed(name, settings)} == {"21_cohorts", "22_symmetry"}
+    assert {name for name in ASKED if listed(name, settings)} == {"21_cohorts", "22_symmetry", "27_chain"}
     with pytest.raises(KeyError):
         compared("06_ablations", settings)
     makefile = (ROOT / "Makefile").read_text()
@@ -209,7 +213,8 @@ def test_what_is_made_when_asked_for_has_a_target_and_says_what_it_reads():
 
 
 @pytest.mark.parametrize(
-    ("world", "target"), [("cohort_2101", "cohorts"), ("symmetry_0.50", "symmetry"), ("affine", "symmetry")]
+    ("world", "target"),
+    [("cohort_2101", "cohorts"), ("symmetry_0.50", "symmetry"), ("affine", "symmetry"), ("confirming", "chain")],
 )
 def test_what_makes_another_cohort_is_named(world, target):
     assert stages.command(load_settings("demo"), world=world) == f"make {target} SETTINGS=demo"

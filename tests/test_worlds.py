@@ -20,7 +20,8 @@ def test_each_world_differs_in_one_thing():
     assert worlds.of_cohorts(DEMO) == ["cohort_2101", "cohort_2102"]
     assert worlds.of_symmetry(DEMO)[-1] == "affine" and "symmetry_0.50" in known
     own = worlds.World(DEMO.cohort.seed, "rigid")
-    for name, world in known.items():
+    for name in worlds.of_cohorts(DEMO) + worlds.of_symmetry(DEMO):
+        world = known[name]
         fields = ("seed", "registration", "symmetry")
         changed = {field for field in fields if getattr(world, field) != getattr(own, field)}
         expected = {"cohort": {"seed"}, "symmetry": {"symmetry"}, "affine": {"symmetry", "registration"}}
@@ -32,12 +33,33 @@ def test_each_world_differs_in_one_thing():
 
 def test_without_networks_the_other_registration_has_the_largest_symmetry():
     known = worlds.worlds(with_further(DEMO, symmetry_networks=()))
-    assert known["affine"].symmetry == 0.92 and {world.rows for name, world in known.items() if name[0] != "c"} == {()}
+    of_symmetry = {known[name].rows for name in worlds.of_symmetry(with_further(DEMO, symmetry_networks=()))}
+    assert known["affine"].symmetry == 0.92 and of_symmetry == {()}
 
 
 def test_each_notebook_reads_its_own_worlds():
-    both = worlds.listed("21_cohorts", DEMO) + worlds.listed("22_symmetry", DEMO)
-    assert both == [*worlds.worlds(DEMO)] and worlds.listed("17_leakage", DEMO) == []
+    every = [name for notebook in ("21_cohorts", "22_symmetry", "27_chain") for name in worlds.listed(notebook, DEMO)]
+    assert every == [*worlds.worlds(DEMO)] and worlds.listed("17_leakage", DEMO) == []
+
+
+def test_a_chain_is_confirmed_in_all_folds_on_a_cohort_of_its_own():
+    known = worlds.worlds(DEMO)[worlds.CONFIRMING]
+    assert (known.seed, known.rows) == (DEMO.further.confirming_seed, ("rt_sm_uf", "beyond"))
+    assert (known.folds, known.seeds, known.truths) == (DEMO.folds.count, (2018,), True)
+    others = [world for name, world in worlds.worlds(DEMO).items() if name != worlds.CONFIRMING]
+    assert {(world.folds, world.seeds, world.truths) for world in others} == {(0, (), False)}
+    for without in ({"chain": ()}, {"confirming_training_seeds": ()}):
+        assert worlds.listed("27_chain", with_further(DEMO, **without)) == []
+
+
+def test_the_confirming_world_depends_on_what_its_rows_are():
+    name, key = "20_another_cohort", "world.beyond.training.schedule"
+    before = {world: stages.depends(name, DEMO, world=world) for world in worlds.worlds(DEMO)}
+    assert before[worlds.CONFIRMING][key] == "one_cycle" and not any("beyond" in key for key in before["cohort_2101"])
+    other = with_further(DEMO, chain=("flips",))
+    after = {world: stages.depends(name, other, world=world) for world in worlds.worlds(other)}
+    assert {world for world in before if before[world] != after[world]} == {worlds.CONFIRMING}
+    assert key not in after[worlds.CONFIRMING] and after[worlds.CONFIRMING]["world.beyond.sampling.flips"] is True
 
 
 def test_the_cohort_of_a_world_has_the_settings_training_scans():

@@ -141,8 +141,13 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     jobs = {rule: 1 for rule in seconds if rule not in ("sensitivity", "raw_series")}
     if made := worlds(settings).values():  # each in one notebook, on average
         share, asked = slices["TRAINING"] / DEMO_SLICES, settings.sensitivity
-        times = asked.folds * len(settings.further.training_seeds)
-        networks = times * sum(fold(VARIANTS[row], asked.updates) for world in made for row in world.rows)
+        networks = sum(
+            (world.folds or asked.folds)
+            * len(world.seeds or settings.further.training_seeds)
+            * fold(method(row, settings)[0], asked.updates)
+            for world in made
+            for row in world.rows
+        )
         fits = VOXELWISE_S * share * sum(world.voxelwise for world in made)
         scans = share * (BY_SLICES_S["cohort"] + BY_SLICES_S["preprocess"])
         seconds["other_cohort"] = BEGIN_S + scans + (networks + fits) / len(made)

@@ -59,6 +59,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "beyond": ("Beyond the paper", "beyond.csv"),
     "learning_curve": ("Learning curve", "learning_curve.csv"),
     "finalists": ("The challenge's other finalists, in our reading", "finalists_tests.csv"),
+    "chain": ("The chain of rows", "chain_steps.csv"),
 }
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
@@ -80,6 +81,7 @@ TOLD = {  # of long tables, which rows and columns are printed
         ["variant", "training_scans", "training_patients", "mean", "low", "high", "passes", "training_loss"],
     ),
     "finalists": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "verdict"]),
+    "chain": ("metric == 'dsc'", ["step", "new", "old", "n", *CHANGE, "detectable"]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 

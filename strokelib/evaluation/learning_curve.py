@@ -142,7 +142,8 @@ def steps(scores, seed: int) -> pd.DataFrame:
     truly has. A curve that levels off has one, too; look at its steps.
     """
     points, found = _points(scores), []
-    sizes = {row: own["scans"].drop_duplicates().sort_values().tolist() for row, own in points.groupby("row", sort=False)}
+    rows = points.groupby("row", sort=False)["scans"]
+    sizes = {row: own.drop_duplicates().sort_values().tolist() for row, own in rows}
     of = {(f"{row} {b}", f"{row} {a}"): (row, a, b) for row, all_of in sizes.items() for a, b in pairwise(all_of)}
     for metric in TOLD:
         tests = stats.paired_tests(points, metric, list(of), "patient", rng(seed, "learning curve", metric))

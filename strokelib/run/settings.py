@@ -11,7 +11,16 @@ from strokelib.modalities import SOURCES
 from strokelib.run import runtime, toml
 from strokelib.run.checks import Section, SettingsError, inside, nearest, require
 from strokelib.run.paths import placed
-from strokelib.run.variants import CHANGES, FINALISTS, LOSSES, REMARKS, TRIED, VARIANTS, unfit_for_sets
+from strokelib.run.variants import (
+    CHANGES,
+    FINALISTS,
+    LOSSES,
+    REMARKS,
+    TRIED,
+    VARIANTS,
+    links,
+    unfit_for_sets,
+)
 from strokelib.vocabulary import OUTCOMES
 
 SMALLEST_PATCH = min(row.patch_size for row in VARIANTS.values())  # a larger step of prediction would leave gaps
@@ -160,7 +169,10 @@ class Sensitivity(Section):
 
 @dataclass(frozen=True)
 class Further(Section):
-    """What notebooks 17 to 26 train; but for leakage sensitivity.updates each, in the first sensitivity.folds folds."""
+    """What notebooks 17 to 27 train: sensitivity.updates each but for leakage, in the first sensitivity.folds folds.
+
+    The chain, its confirmation and the ways to make folds take all folds.
+    """
 
     leakage_updates: Annotated[int, "[2, inf)"]  # of each way to make folds, in all folds, for notebook 17
     losses: tuple[str, ...]  # names in LOSSES, for notebook 18
@@ -174,17 +186,20 @@ class Further(Section):
     curve_scans: Annotated[tuple[int, ...], "[1, inf)"]  # to train on, for notebook 25
     curve_rows: tuple[str, ...]  # of Table 1, or names in TRIED, of one network
     curve_seed: Annotated[int, "[0, inf)"]  # of the cohort that is tested; those after it are held out and trained on
+    chain: tuple[str, ...]  # names in TRIED, one upon the other, from rt_sm to beyond: notebook 27
+    confirming_seed: Annotated[int, "[0, inf)"]  # of the cohort that it is confirmed on, once; named before any run
+    confirming_training_seeds: tuple[int, ...]  # of the networks there
 
     def __post_init__(self):
         super().__post_init__()
         named = {"losses": LOSSES, "remarks": REMARKS, "candidates": TRIED, "curve_rows": VARIANTS | TRIED}
-        for key, known in (named | {"finalists": FINALISTS}).items():
+        for key, known in (named | {"finalists": FINALISTS, "chain": TRIED}).items():
             for name in getattr(self, key):
                 listed = f"must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
                 require(name in known, f"each of further.{key} {listed}")
-        for key, allowed in (("cohort_seeds", "[0, inf)"), ("training_seeds", "[0, inf)"), ("symmetries", "[0, 1]")):
+        for key in ("cohort_seeds", "training_seeds", "confirming_training_seeds", "symmetries"):
             for value in getattr(self, key):
-                inside(value, f"each of further.{key}", allowed)
+                inside(value, f"each of further.{key}", "[0, 1]" if key == "symmetries" else "[0, inf)")
         for share in self.symmetry_networks:
             listed = f"must be one of further.symmetries, {list(self.symmetries)}, got {share}"
             require(share in self.symmetries, f"each of further.symmetry_networks {listed}")
@@ -192,8 +207,9 @@ class Further(Section):
             unfit = unfit_for_sets(name)
             require(not unfit, f"each of further.curve_rows must suit any cohort, got {name!r}: {unfit}")
         for key, values in vars(self).items():
-            once = not isinstance(values, tuple) or len(set(values)) == len(values)
-            require(once, f"further.{key} names a value twice: {values}")
+            if isinstance(values, tuple):
+                require(len(set(values)) == len(values), f"further.{key} names a value twice: {list(values)}")
+        links(self.chain)  # which refuses changes that cannot stand one upon the other
 
 
 @dataclass(frozen=True)
@@ -350,6 +366,12 @@ def load_settings(name_or_path) -> Settings:
             leaked in (*passed, most),
             "further.leakage_updates must be training.max_updates or one of training.snapshots, so that the folds of "
             f"the settings are there at this budget: one of {[*passed, most]}, got {leaked}",
+        )
+        confirming = settings.further.confirming_seed
+        require(
+            confirming != settings.cohort.seed,
+            "further.confirming_seed must be other than cohort.seed, by whose scans the chain was chosen; got "
+            f"{confirming}",
         )
         return settings
     except SettingsError as error:

@@ -19,13 +19,14 @@ from strokelib.run.variants import (
     LOSSES,
     REMARKS,
     VARIANTS,
+    chain,
     kept_as,
     main_rows,
     method,
     seeded,
     weights,
 )
-from strokelib.run.worlds import worlds
+from strokelib.run.worlds import CONFIRMING, worlds
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
@@ -298,6 +299,16 @@ STAGES = {
             *_figures("finalists.png"),
         ),
     ),
+    "27_chain": Stage(
+        depends=(
+            *("seed", "folds.count", "training.max_updates", "training.snapshots", "prediction", "postprocess"),
+            *("sensitivity.updates", "further.chain", "further.confirming_seed", "further.confirming_training_seeds"),
+            "variants",
+        ),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "worlds/{world}/scores.csv"),
+        writes=("chain_metrics.csv", *_figures("chain.csv", "chain_steps.csv", "chain_pairs.csv", "chain.png")),
+        may_write=_figures("confirmed.csv", "confirmed_groups.csv", "confirmed.png"),  # where cohorts can be made
+    ),
 }
 
 
@@ -326,7 +337,13 @@ def depends(notebook: str, settings, variant: str = "", world: str = "") -> dict
     if "variants" in names:
         values = {f"variants.{name}": _row(row, has_networks) for name, row in VARIANTS.items()}
     if world:
-        values |= {f"world.{key}": value for key, value in dataclasses.asdict(worlds(settings)[world]).items()}
+        own = worlds(settings)[world]
+        values |= {f"world.{key}": value for key, value in dataclasses.asdict(own).items()}
+        for name in {*own.rows} - {*VARIANTS}:
+            row, how = method(name, settings)
+            values |= {f"world.{name}.{key}": value for key, value in _row(row, has_networks).items()}
+            before, after = (flat(dataclasses.asdict(each)) for each in (settings, how))
+            values |= {f"world.{name}.{key}": after[key] for key in after if after[key] != before[key]}
     if "further.curve_rows" in names:
         values |= {f"rows.{name}": _row(method(name, settings)[0], True) for name in settings.further.curve_rows}
     if "changes" in names:
@@ -392,12 +409,14 @@ def _asked_for(settings) -> dict:
         "remarks": REMARKS,
         "beyond": BEYOND,
         "finalists": FINALISTS,
+        "chain": chain(settings),
     }
 
 
 def command(settings, variant: str = "", world: str = "") -> str:
     """Say what makes all that lies in results/<settings>, or what is asked for apart: the networks of a change."""
     target = ("cohorts" if world.startswith("cohort_") else "symmetry") if world else ""
+    target = "chain" if world == CONFIRMING else target
     if variant and variant not in main_rows(settings):
         target = next((name for name, names in _asked_for(settings).items() if variant in names), "rt-apart")
     if (runtime.ROOT / "configs" / f"{settings.name}.toml").is_file():

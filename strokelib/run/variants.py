@@ -129,8 +129,9 @@ ASKED |= {"15_uncertainty": "uncertainty", "17_leakage": "leakage"}
 ASKED |= {"18_imbalance": "imbalance", "19_remarks": "remarks"}
 ASKED |= {"21_cohorts": "cohorts", "22_symmetry": "symmetry"}  # and with them notebook 20, once a cohort
 ASKED |= {"23_raw_series": "raw_series", "24_beyond": "beyond", "25_learning_curve": "learning_curve"}
-ASKED |= {"26_finalists": "finalists"}
+ASKED |= {"26_finalists": "finalists", "27_chain": "chain"}
 CURVE = ("rt", "rt_sm")  # whose networks are kept on the way; a cascade's second begins where its first ends
+LINKED_TO = "rt_sm"  # what the chain of notebook 27 starts from: UF multiplies the cost of a prediction
 SIDE = 64  # voxels, of the patches that training.batch_size and prediction.step are meant for
 
 
@@ -169,10 +170,66 @@ def leakage(settings) -> dict[str, Change]:
     return {at("rt_sm", updates): Change("rt_sm", "training.max_updates", updates)} | LEAKAGE
 
 
+def links(names) -> dict[str, Change]:
+    """Put changes one upon the other: RT + SM with the first, with the first and the second, and so on.
+
+    Parameters
+    ----------
+    names : of TRIED; each departs from rt_sm, by itself or over others
+
+    Returns
+    -------
+    {"beyond_1": Change, ..., "beyond": Change}, the last with all of them. Between two of these rows stand the single
+    steps that lead from one to the other, such as beyond_1_training_optimizer, which nobody trains.
+
+    Raises
+    ------
+    SettingsError : a change of another row, one that sets what is set already to another value, or that adds nothing.
+
+    What acts at prediction comes first within a row, so that one that is trained, too, has networks of its own.
+    """
+    made, before, held = {}, LINKED_TO, {}
+    for place, name in enumerate(names, start=1):
+        row, steps, of = "beyond" if place == len(names) else f"beyond_{place}", [], name
+        while of in TRIED:
+            steps, of = [TRIED[of], *steps], TRIED[of].variant
+        require(of == LINKED_TO, f"further.chain starts from {LINKED_TO}, and {name} is a change of {of}; leave it out")
+        for step in steps:
+            there = held.get(step.key, step.value)
+            twice = f"further.chain sets {step.key} twice, to {there!r} and, by {name}, to {step.value!r}; keep one"
+            require(there == step.value, twice)
+        steps = sorted((step for step in steps if step.key not in held), key=lambda step: not _at_prediction(step))
+        require(bool(steps), f"further.chain: {name} adds nothing to what stands before it; leave it out")
+        for step in steps:
+            own = row if step is steps[-1] else f"{row}_{step.key.replace('.', '_')}"
+            made[own] = Change(before, step.key, step.value)
+            before, held[step.key] = own, step.value
+    return made
+
+
+def chain_rows(settings) -> list[str]:
+    """Name the rows of notebook 27 after RT + SM, the first change first; "beyond" is the last."""
+    count = len(settings.further.chain)
+    return [f"beyond_{place}" for place in range(1, count)] + ["beyond"] * (count > 0)
+
+
+def chain(settings) -> dict[str, Change]:
+    """Return what notebook 27 alone predicts, by name: its rows, and RT + SM + UF after as many updates as they have.
+
+    Raises
+    ------
+    SettingsError : see `links`.
+    """
+    filtered, updates = {}, settings.sensitivity.updates
+    if updates in settings.training.snapshots:
+        filtered = {at("rt_sm_uf", updates): Change(at("rt_sm", updates), "uncertainty_filtering", True)}
+    return filtered | links(settings.further.chain)
+
+
 def changes(settings) -> dict[str, Change]:
-    """Return all changes by name: of notebooks 09 to 12, 17 to 19, 24 and 26."""
+    """Return all changes by name: of notebooks 09 to 12, 17 to 19, 24, 26 and 27."""
     known = INNER | curve(settings) | apart(settings) | seeded(settings)
-    return known | leakage(settings) | TRIED
+    return known | leakage(settings) | TRIED | chain(settings)
 
 
 def main_rows(settings) -> list[str]:
@@ -187,7 +244,7 @@ def weights(name: str, settings) -> str:
         return WEIGHTS.get(name, name)
     if change.key == "seed":
         return f"{WEIGHTS.get(change.variant, change.variant)}_seed{change.value}"
-    same = change.key == "monitor" or change.key.startswith("prediction.")
+    same = change.key == "monitor" or _at_prediction(change)
     return weights(change.variant, settings) if same or _on_the_way(change, settings) else name
 
 
@@ -201,6 +258,10 @@ def kept_as(name: str, settings) -> str:
         return f"{before}.{change.value}"
     on_the_way = _on_the_way(change, settings) and change.value != settings.training.max_updates
     return f"{before}.at{change.value}" if on_the_way else before
+
+
+def _at_prediction(change: Change) -> bool:
+    return change.key == "uncertainty_filtering" or change.key.startswith("prediction.")
 
 
 def _on_the_way(change: Change, settings) -> bool:
@@ -238,12 +299,17 @@ def check_curve(settings) -> None:
 
 def reference(name: str, settings) -> str:
     """Name what a change of notebook 09, 18, 19, 24 or 26 is held against: its row of Table 1 after as many updates."""
-    row, updates = name, settings.sensitivity.updates
+    row = name
     while row in TRIED:
         row = TRIED[row].variant
     used = weights(name, settings)
-    trained = used == name or used in TRIED
-    return at(row, updates) if trained and updates in settings.training.snapshots else row
+    return at_budget(row, settings) if used == name or used in TRIED else row
+
+
+def at_budget(row: str, settings) -> str:
+    """Name what a row of Table 1, of one network, comes to with the budget of single changes; itself if it has that."""
+    updates = settings.sensitivity.updates
+    return at(row, updates) if updates in settings.training.snapshots else row
 
 
 def compared(notebook: str, settings) -> tuple[list[str], int]:
@@ -253,21 +319,22 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
     ------
     KeyError : the notebook is none of ASKED.
     """
-    asked, few = settings.further, settings.sensitivity.folds
+    asked, few, every = settings.further, settings.sensitivity.folds, settings.folds.count
     tried = {"09": settings.sensitivity.changes, "18": asked.losses, "19": asked.remarks, "24": asked.candidates}
     with_references = {
         number: [*names, *(reference(name, settings) for name in names)] for number, names in tried.items()
     }
     names, folds = {
         "09": ([*VARIANTS, *with_references["09"]], few),
-        "11": ([*VARIANTS, *seeded(settings)], settings.folds.count),
+        "11": ([*VARIANTS, *seeded(settings)], every),
         "12": ([*apart(settings)], settings.sensitivity.apart_folds),
-        "15": (["rt_sm"], settings.folds.count),
-        "17": ([*leakage(settings)], settings.folds.count),
+        "15": (["rt_sm"], every),
+        "17": ([*leakage(settings)], every),
         "18": ([*with_references["18"], "no_balance"], few),
         "19": ([*VARIANTS, *with_references["19"]], few),
         "24": (with_references["24"], few),
         "26": ([*asked.finalists, *(reference(row, settings) for row in CURVE)], few),
+        "27": ([*(at_budget(row, settings) for row in ("rt_sm_uf", "rt_sm")), *chain_rows(settings)], every),
         **dict.fromkeys(("21", "22", "23", "25"), ([], 0)),  # of cohorts of their own, and of series
     }[notebook[:2]]
     return [*dict.fromkeys(names)], folds
@@ -282,7 +349,8 @@ def method(name: str, settings) -> tuple:
 
     What is trained for a change takes sensitivity.updates, or further.leakage_updates. Its patches have a step of
     prediction in proportion to their side, and so many a batch that their voxels stay as many: sides differ in side
-    alone. Another batch size takes as many patches in all, and is validated after as many; its updates differ.
+    alone. Another batch size takes as many patches in all, and is validated after as many; its updates differ. Changes
+    of a change keep what that one takes.
 
     Raises
     ------
@@ -305,7 +373,8 @@ def method(name: str, settings) -> tuple:
         made = dataclasses.replace(made, seed=change.value)
     else:
         row = dataclasses.replace(row, **{key: change.value})
-    if weights(name, settings) == name and key != "seed":
+    first = weights(change.variant, settings) in VARIANTS  # another has the budget already
+    if weights(name, settings) == name and key != "seed" and first:
         own = name in leakage(settings)
         budget = settings.further.leakage_updates if own else settings.sensitivity.updates
         made = _with(made, "training", max_updates=budget, snapshots=())
@@ -313,10 +382,10 @@ def method(name: str, settings) -> tuple:
         held, share = made.training, settings.training.batch_size / change.value
         every = max(1, round(held.validate_every * share)) if held.validate_every else 0  # 0: as all patches were seen
         made = _with(made, "training", max_updates=max(2, round(held.max_updates * share)), validate_every=every)
-    if row.patch_size != SIDE and key != "seed" and change.variant in VARIANTS:
-        batch = max(2, round(settings.training.batch_size * (SIDE / row.patch_size) ** 2))
+    if row.patch_size != SIDE and key != "seed" and (change.variant in VARIANTS or key == "patch_size"):
+        batch = max(2, round(made.training.batch_size * (SIDE / row.patch_size) ** 2))
         made = _with(made, "training", batch_size=batch)
-        made = _with(made, "prediction", step=max(1, round(settings.prediction.step * row.patch_size / SIDE)))
+        made = _with(made, "prediction", step=max(1, round(made.prediction.step * row.patch_size / SIDE)))
     return row, made
 
 

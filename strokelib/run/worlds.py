@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from strokelib.run.checks import nearest, require
 from strokelib.run.settings import Cohort, Settings, check_sensitivity
 
+CONFIRMING = "confirming"  # the world of notebook 27
+CONFIRMED = ("rt_sm_uf", "beyond")  # its rows: what the last is held against, and the last of the chain
 ROWS = ("rt", "rt_sm")  # of Table 1: without mirror images and with them
 NOTEBOOKS = ("20_another_cohort", "21_cohorts", "22_symmetry")
 
@@ -22,6 +24,9 @@ class World:
     symmetry: float | None = None  # share of mirror-symmetric anatomy; None for that of cohort.difficulty
     rows: tuple[str, ...] = ROWS  # networks that are trained
     voxelwise: bool = False  # whether the logistic regression is fitted, with the line of symmetry moved, too
+    folds: int = 0  # the first so many; 0 for sensitivity.folds
+    seeds: tuple[int, ...] = ()  # of the networks; () for further.training_seeds
+    truths: bool = False  # whether what the phantom alone knows is judged, too
 
 
 def worlds(settings: Settings) -> dict[str, World]:
@@ -30,8 +35,9 @@ def worlds(settings: Settings) -> dict[str, World]:
     Returns
     -------
     {"cohort_2101": World, ...} for each of further.cohort_seeds; {"symmetry_0.50": World, ...} for each of
-    further.symmetries, with networks where further.symmetry_networks has it; and the one that the line of symmetry is
-    found in by the other kind of registration, "affine" or "rigid", at the largest symmetry that has networks.
+    further.symmetries, with networks where further.symmetry_networks has it; the one that the line of symmetry is
+    found in by the other kind of registration, "affine" or "rigid", at the largest symmetry that has networks; and the
+    one that a chain of changes is confirmed on, in all folds, where there is a chain.
 
     Worlds of symmetry have the cohort's own seed, hence its patients, strokes and noise: they pair scan by scan.
     """
@@ -48,6 +54,9 @@ def worlds(settings: Settings) -> dict[str, World]:
         rows = ROWS[1:] if asked.symmetry_networks else ()  # what has no mirror images needs no registration
         largest = max(asked.symmetry_networks or asked.symmetries)
         known[other] = World(seed, other, largest, rows, voxelwise=True)
+    if asked.chain and asked.confirming_training_seeds:
+        how = {"folds": settings.folds.count, "seeds": asked.confirming_training_seeds, "truths": True}
+        known[CONFIRMING] = World(asked.confirming_seed, own, rows=CONFIRMED, **how)
     return known
 
 
@@ -58,12 +67,17 @@ def of_cohorts(settings: Settings) -> list[str]:
 
 def of_symmetry(settings: Settings) -> list[str]:
     """Name the worlds of notebook 22, by rising symmetry, the one with the other registration last."""
-    return [name for name in worlds(settings) if not name.startswith("cohort_")]
+    return [name for name in worlds(settings) if not name.startswith("cohort_") and name != CONFIRMING]
+
+
+def of_chain(settings: Settings) -> list[str]:
+    """Name the world of notebook 27; none where there is no chain, or where scans are real."""
+    return [name for name in worlds(settings) if name == CONFIRMING]
 
 
 def listed(notebook: str, settings: Settings) -> list[str]:
     """Name the worlds that a notebook that is made when asked for reads; of most there are none."""
-    return {"21": of_cohorts, "22": of_symmetry}.get(notebook[:2], lambda _: [])(settings)
+    return {"21": of_cohorts, "22": of_symmetry, "27": of_chain}.get(notebook[:2], lambda _: [])(settings)
 
 
 def cohort_of(settings: Settings, world: World) -> Cohort:

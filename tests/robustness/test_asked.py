@@ -46,6 +46,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
         ("symmetry", "Symmetry: dose and response", "symmetry"),
         ("beyond", "Beyond the paper", "beyond"),
         ("learning_curve", "Learning curve", "learning_curve"),
+        ("chain", "The chain of rows", "chain_steps"),
         ("finalists", "The challenge's other finalists, in our reading", "finalists_tests"),
     ):
         told = call(project, "tools/run.py", TINY, target)
@@ -61,11 +62,12 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
     assert (results / "fitted/fold0/network.safetensors").exists() and not (results / "fitted/fold1").exists()
     assert not (results / "flips_twice/fold0/network.safetensors").exists(), "it uses those of flips"
     worlds = {path.parent.name for path in results.glob("worlds/*/scores.csv")}
-    assert worlds == {"cohort_2101", "cohort_2102", "symmetry_0.00", "symmetry_0.50", "affine"}
+    assert worlds == {"cohort_2101", "cohort_2102", "symmetry_0.00", "symmetry_0.50", "affine", "confirming"}
     trained = {path.relative_to(results).parts[1:3] for path in results.glob("worlds/*/*/fold0/network.safetensors")}
     full = ("cohort_2101", "cohort_2102", "symmetry_0.50")
     both = {(name, f"{row}_seed2018") for name in full for row in ("rt", "rt_sm")}
-    assert trained == both | {("affine", "rt_sm_seed2018")}, "what has no mirror images needs no registration"
+    own = {("confirming", f"{row}_seed2018") for row in ("rt_sm", "beyond")}  # rt_sm_uf uses those of rt_sm
+    assert trained == both | own | {("affine", "rt_sm_seed2018")}, "what has no mirror images needs no registration"
     assert "nothing to do" in call(project, "tools/run.py", TINY).stdout
 
 
