@@ -18,7 +18,7 @@ TABLE, STEPS = table1(SCORES, dict.fromkeys(NAMES)), chain.steps(SCORES, NAMES[1
 TOLD = chain.confirm(trained(0.05), "beyond", "rt_sm_uf", 0)
 DRAWN = {
     "rows": (lambda: figures.rows(TABLE, STEPS, COSTS, WORDS, LABEL), 3,
-             ["+ two", "the last row − filtered", "by patient", "multiplications", "DSC (%)"]),
+             ["+ two", "the last row − filtered", "by patient", "cost of a prediction", "DSC (%)"]),
     "confirmed": (lambda: figures.confirmed(TOLD, LABEL), 5,
                   ["training seed 2", "all, averaged by scan", "|bias of volume|", "HD", "ΔV"]),
 }  # fmt: skip

@@ -43,7 +43,7 @@ def rows(table, steps, costs: dict[str, float], words: dict[str, str], label: st
     for place, name in enumerate(order):
         price.plot([1, costs[name]], [place, place], color=GRAY, linewidth=1.5)
         price.plot(costs[name], place, "s", color=GRAY, markersize=5)
-    price.set(xlabel="multiplications of a prediction,\ntimes those of RT + SM", ylim=(len(order) + 0.6, -0.6))
+    price.set(xlabel="cost of a prediction\n(times RT + SM)", ylim=(len(order) + 0.6, -0.6))
     price.set_xlim(left=0)
     names = [words.get(name, name) for name in order]
     means.set_yticks(range(len(order) + 1), [*names, f"the last row − {names[0]}"])
@@ -74,10 +74,10 @@ def confirmed(table, label: str):
             face = color if row.p_claim_holm < 0.05 else "white"
             ax.plot(scale * row.mean_difference, place, "o", color=color, markerfacecolor=face, markersize=5)
         words = TOLD[metric].difference if metric in TOLD else "difference in |bias of volume| (mL)"
-        ax.set_xlabel(words.replace(" (", "\n("))
+        ax.set_xlabel(words.replace("difference in ", "difference in\n"))
         ax.margins(x=0.12)
     names = ["all, averaged by scan" if name == ALL else f"training seed {name}" for name in trainings]
     axes[0, 0].set_yticks(range(len(trainings)), names)
     axes[0, 0].set_ylim(len(trainings) - 0.4, -0.6)
-    note = "95 % bootstrap intervals by patient; filled: the claim is confirmed, p < 0.05 after Holm"
-    return finish(fig, label, f"{note}; dotted: goal and margin, named before the run")
+    note = "95 % intervals by patient; filled: confirmed, p < 0.05 after Holm; dotted: named before the run"
+    return finish(fig, label, note)
