@@ -75,7 +75,8 @@ def test_a_study_in_pieces_ends_as_one_and_is_packed_and_put_back(results):
     trained = {path: path.stat().st_mtime_ns for path in results.glob("tiny/rt*/fold*/network.safetensors")}
     more = call(results, "chapters", "--device", "cpu", settings=own)  # other seeds, RT apart, leakage and the like
     assert "finished" in more
-    further = ("leakage", "imbalance", "remarks", "cohorts", "symmetry", "raw_series", "beyond", "chain_steps")
+    further = ("leakage", "imbalance", "remarks", "cohorts", "symmetry", "raw_series", "beyond", "learning_curve")
+    further += ("finalists", "chain", "chain_steps")
     for table in ("sensitivity", "seeds", "rt_apart", *further):
         assert len(pd.read_csv(results / "tiny" / "figures" / f"{table}.csv")) > 0, table
     assert {path: path.stat().st_mtime_ns for path in trained} == trained, "what the study trained is trained once"
