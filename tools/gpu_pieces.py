@@ -166,7 +166,8 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
     scans = [preprocess.load_preprocessed(file) for file in files]
     counts = dict.fromkeys(main_rows(settings), settings.folds.count)
-    asked = [name for name in ASKED if chapters and (name not in NOTEBOOKS or listed(name, settings))]
+    cohorts = {*NOTEBOOKS, *(() if synthetic else ("25_learning_curve",))}  # which scans of patients are no cohort for
+    asked = [name for name in ASKED if chapters and (name not in cohorts or listed(name, settings))]
     for names, folds in (compared(notebook, settings) for notebook in asked):
         counts |= {name: max(folds, counts.get(name, 0)) for name in names}
     networks = {}
