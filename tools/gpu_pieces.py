@@ -175,7 +175,7 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
         used = weights(name, settings)
         networks[used] = max(folds, networks.get(used, 0))
     # Who uses networks of another asks for what that one's notebook has written: all that train come first.
-    counts = {name: max(folds, counts.get(name, 0)) for name, folds in networks.items()} | counts
+    counts = {name: max(networks.get(name, 0), counts.get(name, 0)) for name in [*networks, *counts]}
     if any(method(name, settings)[0].extra == "fitted" for name in counts):
         once("23_raw_series")
     first = [weights(row, settings) for row in reversed(main_rows(settings))]
