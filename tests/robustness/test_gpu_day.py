@@ -39,7 +39,7 @@ def call(results, *words, settings=TINY):
         env=kept | {"OMP_NUM_THREADS": "1", "STROKELIB_RESULTS": str(results), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=2400,
     )
     assert told.returncode == 0, told.stdout + told.stderr
     return told.stdout
