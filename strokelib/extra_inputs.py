@@ -16,6 +16,14 @@ from strokelib.run.variants import EXTRA
 FITTED = {name: f"fitted {name}" for name in bolus.NAMES}  # the names of `bolus.fit`, and theirs as modalities
 
 
+def added(extra: str, modalities) -> tuple[str, ...]:
+    """Name the modalities that extra inputs, one of EXTRA, add to those that came with a scan."""
+    if extra == "fitted":
+        return tuple(FITTED.values())
+    named = {"": "", "difference": "difference of {}", "neighbors": "{} beside"}[extra]
+    return tuple(named.format(name) for name in modalities) if named else ()
+
+
 def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None = None) -> Preprocessed:
     """Add what a variant names as its extra inputs to the modalities of a scan.
 
@@ -66,10 +74,9 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
     both = np.stack([scan.mask.astype(np.float32), *maps.values()])
     flipped = registration.mirror(both, alignment_of(scan), "cpu")
     behind = flipped[0] > 0.5
-    added = [_normalized(image, scan.mask) for image in maps.values()]
-    added_mirrored = [_normalized(image, behind) for image in flipped[1:]]
-    images = np.stack([*scan.provided, *added, *scan.mirrored, *added_mirrored])
-    return dataclasses.replace(scan, images=images, modalities=(*scan.modalities, *maps))
+    made = [_normalized(image, scan.mask) for image in maps.values()]
+    made_mirrored = [_normalized(image, behind) for image in flipped[1:]]
+    return _joined(scan, maps, made, made_mirrored)
 
 
 def with_difference(scan: Preprocessed) -> Preprocessed:
@@ -80,7 +87,7 @@ def with_difference(scan: Preprocessed) -> Preprocessed:
     """
     there = (scan.provided != 0).any(axis=0) & (scan.mirrored != 0).any(axis=0)
     difference = np.where(there, scan.provided - scan.mirrored, 0)
-    return _joined(scan, [f"difference of {name}" for name in scan.modalities], difference, -difference)
+    return _joined(scan, added("difference", scan.modalities), difference, -difference)
 
 
 def with_neighbors(scan: Preprocessed) -> Preprocessed:
@@ -95,11 +102,12 @@ def with_neighbors(scan: Preprocessed) -> Preprocessed:
         (images[..., below] + images[..., above]) / 2 * (images != 0).any(axis=0)
         for images in (scan.provided, scan.mirrored)
     )
-    return _joined(scan, [f"{name} beside" for name in scan.modalities], provided, mirrored)
+    return _joined(scan, added("neighbors", scan.modalities), provided, mirrored)
 
 
 def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:
-    images = np.concatenate([scan.provided, provided, scan.mirrored, mirrored]).astype(np.float32, copy=False)
+    """Put images of these names, and their mirror images, behind the modalities and the mirrored ones of a scan."""
+    images = np.stack([*scan.provided, *provided, *scan.mirrored, *mirrored])
     return dataclasses.replace(scan, images=images, modalities=(*scan.modalities, *names))
 
 

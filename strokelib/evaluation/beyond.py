@@ -4,7 +4,9 @@ import pandas as pd
 
 from strokelib.evaluation import ladder, stats
 from strokelib.evaluation.remarks import multiplications, passes_cost
-from strokelib.extra_inputs import FITTED
+from strokelib.evaluation.summary import with_volume_error
+from strokelib.extra_inputs import added
+from strokelib.modalities import inputs
 from strokelib.network import layer_table, make_network
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
@@ -43,9 +45,7 @@ def named(name: str) -> str:
 
 def input_count(variant, modalities) -> int:
     """Count the inputs of a variant's network, of scans that came with these modalities; see `extra_inputs`."""
-    own = len(modalities)
-    added = {"": 0, "difference": own, "neighbors": own, "fitted": len(FITTED)}[variant.extra]
-    return (own + added) * (2 if variant.mirrored else 1)
+    return len(inputs((*modalities, *added(variant.extra, modalities)), variant.mirrored))
 
 
 def prediction_cost(variant, prediction, modalities) -> float:
@@ -81,8 +81,7 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
     frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`, and detectable, the smallest
     difference that so many patients would show in four of five repetitions. Holm's correction is over the candidates.
     """
-    require_columns(scores, "volume_ml", "truth_volume_ml")
-    scores = scores.assign(volume_error_ml=(scores["volume_ml"] - scores["truth_volume_ml"]).abs())
+    scores = with_volume_error(scores)
     tests = pd.concat(
         stats.paired_tests(scores, metric, list(references.items()), "patient", rng(seed, "beyond", metric))
         for metric in METRICS_TOLD

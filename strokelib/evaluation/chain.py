@@ -8,6 +8,7 @@ from strokelib.evaluation import ladder, stats
 from strokelib.evaluation.agreement import VOLUME_GROUPS, volume_groups
 from strokelib.evaluation.beyond import GOAL, named
 from strokelib.evaluation.resampling import patient_means
+from strokelib.evaluation.summary import with_volume_error
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 from strokelib.vocabulary import METRICS, Metric
@@ -25,9 +26,8 @@ ALL = "all"
 
 def with_volumes(scores) -> pd.DataFrame:
     """Add volume_error_ml and volume_bias_ml to scores with the columns volume_ml and truth_volume_ml."""
-    require_columns(scores, "volume_ml", "truth_volume_ml")
-    bias = scores["volume_ml"] - scores["truth_volume_ml"]
-    return scores.assign(volume_bias_ml=bias, volume_error_ml=bias.abs())
+    scores = with_volume_error(scores)
+    return scores.assign(volume_bias_ml=scores["volume_ml"] - scores["truth_volume_ml"])
 
 
 def titles(names, chain) -> dict[str, str]:

@@ -96,8 +96,7 @@ def _points(scores) -> pd.DataFrame:
     """Name each row and size as a variant of its own."""
     require_columns(scores, *SIZE, "case", "patient", "dsc", "hd_mm", "volume_ml", "truth_volume_ml")
     own = scores["variant"] + " " + scores["scans"].astype(str)
-    error = (scores["volume_ml"] - scores["truth_volume_ml"]).abs()
-    return scores.assign(row=scores["variant"], variant=own, volume_error_ml=error)
+    return summary.with_volume_error(scores).assign(row=scores["variant"], variant=own)
 
 
 def means(scores, core, seed: int) -> pd.DataFrame:
@@ -116,8 +115,7 @@ def means(scores, core, seed: int) -> pd.DataFrame:
     """
     points = _points(scores)
     require_columns(points, *FACTS)
-    core = core.assign(variant=CORE, volume_error_ml=(core["volume_ml"] - core["truth_volume_ml"]).abs())
-    both = pd.concat([points, core], ignore_index=True)
+    both = pd.concat([points, summary.with_volume_error(core).assign(variant=CORE)], ignore_index=True)
     table = summary.variant_means(both, TOLD, seed, "learning curve").rename(columns={"scans": "testing_scans"})
     facts = points.drop_duplicates("variant")[["variant", "row", *SIZE[1:], *FACTS]]
     table = table.merge(facts, on="variant", how="left")

@@ -145,6 +145,12 @@ def scans_of(frame, variant) -> pd.DataFrame:
     return scans
 
 
+def with_volume_error(frame) -> pd.DataFrame:
+    """Add volume_error_ml, how far the volume of each scan is off, to a frame with volume_ml and truth_volume_ml."""
+    require_columns(frame, "volume_ml", "truth_volume_ml")
+    return frame.assign(volume_error_ml=(frame["volume_ml"] - frame["truth_volume_ml"]).abs())
+
+
 def table1(frame, choices, source="this run") -> pd.DataFrame:
     """Make the rows of Table 1 from our scores.
 
@@ -171,7 +177,7 @@ def table1(frame, choices, source="this run") -> pd.DataFrame:
     `summarize`.
     """
     require_columns(frame, "variant", "patient", "volume_ml", "truth_volume_ml", "dsc")
-    frame = frame.assign(volume_error_ml=(frame["volume_ml"] - frame["truth_volume_ml"]).abs())
+    frame = with_volume_error(frame)
     rows = []
     for variant, pair in choices.items():
         scans = scans_of(frame, variant)
