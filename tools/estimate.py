@@ -112,7 +112,6 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     plans = plan_cohort(settings.cohort)
     slices = {split: sum(p.slices for p in plans if p.split == split) for split in ("TRAINING", "TESTING")}
     scans = sum(p.split == "TRAINING" for p in plans)
-    scans_of_one = scans
     swept = BRAIN_VOXELS / settings.prediction.step**2  # patches of a slice
     sampled = round(scans * settings.sampling.patches_per_case * (counts - 1) / counts)
     stopping = sampled / (counts - 1)  # patches of a fold
@@ -149,11 +148,11 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
             for row in world.rows
         )
         fits = VOXELWISE_S * share * sum(world.voxelwise for world in made)
-        scans = share * (BY_SLICES_S["cohort"] + BY_SLICES_S["preprocess"])
-        seconds["other_cohort"] = BEGIN_S + scans + (networks + fits) / len(made)
+        prepared = share * (BY_SLICES_S["cohort"] + BY_SLICES_S["preprocess"])
+        seconds["other_cohort"] = BEGIN_S + prepared + (networks + fits) / len(made)
     if settings.synthetic:  # one notebook that trains a network a row and size, on cohorts of its own
         asked, share = settings.further, slices["TRAINING"] / DEMO_SLICES
-        made = 1.25 + math.ceil(asked.curve_scans[-1] / scans_of_one)  # to test, to hold out, to train on
+        made = 1.25 + math.ceil(asked.curve_scans[-1] / scans)  # to test, to hold out, to train on
         each = sum(fold(method(row, settings)[0], settings.sensitivity.updates) for row in asked.curve_rows)
         mapped = swept * 1.25 * slices["TRAINING"] * speed.patch * len(asked.curve_rows)
         new = made * share * (BY_SLICES_S["cohort"] + BY_SLICES_S["preprocess"])

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from strokelib.evaluation import stats
 from strokelib.evaluation.beyond import input_count
 from strokelib.evaluation.remarks import multiplications
 from strokelib.evaluation.summary import paper_table
-from strokelib.evaluation.uncertainty import smallest_difference
+from strokelib.evaluation.uncertainty import smallest_of
 from strokelib.network import count_parameters, layer_table, make_network
 from strokelib.run.checks import require_columns
 from strokelib.run.variants import Variant
@@ -105,20 +104,13 @@ def compare(scores, pairs, generator) -> pd.DataFrame:
     tables = []
     for metric, sign in HIGHER.items():
         found = stats.paired_tests(scores, metric, pairs, "patient", generator)
-        wide = scores.pivot(index=["case", "patient"], columns="variant", values=metric)
-        wide = wide.where(np.isfinite(wide))
-        found["detectable"] = [_least(wide[new] - wide[old]) for new, old in pairs]
+        found["detectable"] = [smallest_of(row.sd, row.n) for row in found.itertuples()]
         found["verdict"] = [
             ("better" if sign * row.mean_difference > 0 else "worse") if row.p_holm < 0.05 else "inconclusive"
             for row in found.itertuples()
         ]
         tables.append(found)
     return pd.concat(tables, ignore_index=True)
-
-
-def _least(differences) -> float:
-    there = differences.dropna()
-    return smallest_difference(there, there.index.get_level_values("patient"))
 
 
 def told(row) -> str:

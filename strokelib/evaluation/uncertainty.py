@@ -196,10 +196,14 @@ def smallest_difference(differences, patients) -> float:
     Source: the paired t-test's sample size formula, (t(0.975) + t(0.8)) standard errors.
     """
     means = pd.Series(np.asarray(differences, float)).groupby(np.asarray(patients)).mean()
-    n = len(means)
+    return smallest_of(means.std(ddof=1), len(means))
+
+
+def smallest_of(sd: float, n: int) -> float:
+    """Do as `smallest_difference`, given the standard deviation of the patients' differences and their number."""
     if n < 2:
         return float("nan")
-    return float((stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) * means.std(ddof=1) / np.sqrt(n))
+    return float((stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) * sd / np.sqrt(n))
 
 
 def selective(uncertainty, score) -> pd.DataFrame:
