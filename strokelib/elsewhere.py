@@ -19,7 +19,7 @@ from strokelib import (
 from strokelib.phantom.patient import KNOBS, Knobs
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Cohort, Settings
-from strokelib.run.variants import VARIANTS, Variant, method, weights
+from strokelib.run.variants import Variant, at_changes_budget, weights
 from strokelib.run.worlds import World
 
 
@@ -74,16 +74,13 @@ def extended(scans, extra: str, root, cohort: Cohort) -> list[preprocess.Preproc
 
 
 def method_of(settings: Settings, row: str, seed: int) -> tuple[Variant, Settings]:
-    """Look up how a row is trained and predicted in a world: by `variants.method`, with the budget of single changes.
+    """Look up how a row is trained and predicted in a world: with the budget of single changes, and this seed.
 
     Returns
     -------
     Variant, and the settings with sensitivity.updates, or what the change of a batch makes of them
     """
-    variant, how = method(row, settings)
-    if weights(row, settings) in VARIANTS:
-        budget = dataclasses.replace(how.training, max_updates=settings.sensitivity.updates, snapshots=())
-        how = dataclasses.replace(how, training=budget)
+    variant, how = at_changes_budget(row, settings)
     return variant, dataclasses.replace(how, seed=seed)
 
 

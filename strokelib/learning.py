@@ -16,7 +16,7 @@ from strokelib.run.checks import require
 from strokelib.run.digest import digest, module_digest
 from strokelib.run.runtime import rng, write_whole
 from strokelib.run.settings import Cohort, Settings
-from strokelib.run.variants import VARIANTS, Variant, method, weights
+from strokelib.run.variants import Variant, at_changes_budget
 
 TESTING, HELD_OUT, TRAINING = "testing", "held_out", "training"  # what a cohort is for
 FEW = 4  # of a cohort's patients one in so many is as many as are held out
@@ -192,10 +192,8 @@ def settings_of(settings: Settings, row: str) -> tuple[Variant, Settings]:
     Our choice: updates are what training costs; passes over the patches fall as the set grows, which is the point. The
     weights that are kept are the best on held-out scans, as in every row, but patience ends nothing.
     """
-    variant, how = method(row, settings)
+    variant, how = at_changes_budget(row, settings)
     budget = how.training
-    if weights(row, settings) in VARIANTS:
-        budget = dataclasses.replace(budget, max_updates=settings.sensitivity.updates)
     smallest = settings.further.curve_scans[0] * how.sampling.patches_per_case // budget.batch_size
     every = budget.validate_every or max(1, smallest)
     budget = dataclasses.replace(

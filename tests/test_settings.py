@@ -23,13 +23,13 @@ from strokelib.run.variants import (
     WEIGHTS,
     apart,
     changes,
-    check_curve,
     kept_as,
     leakage,
     method,
     reference,
     weights,
 )
+from strokelib.run.worlds import check_curve
 
 
 def text(name="demo"):

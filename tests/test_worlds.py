@@ -95,3 +95,11 @@ def test_a_world_depends_on_itself_and_on_no_other():
     assert {world for world in before if world in after and after[world] != before[world]} == {"symmetry_0.50"}
     assert stages.manifest(name, "worlds/affine/scores.csv") == "worlds/affine/20_another_cohort.manifest.json"
     assert stages.maker("worlds/affine/scores.csv") == name
+
+
+def test_which_notebooks_find_the_cohorts_they_cannot_do_without():
+    real, bare = load_settings("isles2018"), with_further(DEMO, cohort_seeds=())
+    need = {"21_cohorts", "22_symmetry", "25_learning_curve"}
+    assert all(worlds.has_cohorts(name, DEMO) for name in (*need, "24_beyond", "27_chain"))
+    assert not any(worlds.has_cohorts(name, real) for name in need) and worlds.has_cohorts("27_chain", real)
+    assert not worlds.has_cohorts("21_cohorts", bare) and worlds.has_cohorts("22_symmetry", bare)

@@ -24,7 +24,7 @@ from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
 from strokelib.run.variants import ASKED, compared, main_rows, method, weights
-from strokelib.run.worlds import NOTEBOOKS, listed
+from strokelib.run.worlds import has_cohorts, listed
 from strokelib.vocabulary import MONITORS
 
 PART_BYTES = 15 * 2**20  # of a packed file
@@ -166,8 +166,7 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
     scans = [preprocess.load_preprocessed(file) for file in files]
     counts = dict.fromkeys(main_rows(settings), settings.folds.count)
-    cohorts = {*NOTEBOOKS, *(() if synthetic else ("25_learning_curve",))}  # which scans of patients are no cohort for
-    asked = [name for name in ASKED if chapters and (name not in cohorts or listed(name, settings))]
+    asked = [name for name in ASKED if chapters and has_cohorts(name, settings)]
     for names, folds in (compared(notebook, settings) for notebook in asked):
         counts |= {name: max(folds, counts.get(name, 0)) for name in names}
     networks = {}

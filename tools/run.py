@@ -41,8 +41,7 @@ from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
-from strokelib.run.variants import check_curve
-from strokelib.run.worlds import check_worlds
+from strokelib.run.worlds import check_curve, check_worlds
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
     "": ("Table 1", "table1.csv"),

@@ -1,7 +1,7 @@
 """What candidates add to their reference, and what they cost."""
 
 from strokelib.evaluation.beyond import MARGIN, MOST_COST, VOTE, named
-from strokelib.figures.style import finish, panels, styled
+from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, METRICS, ORANGE
 
@@ -28,9 +28,8 @@ def gains(tests, costs: dict[str, float], kept, label: str):
         for row in tests[tests["metric"] == metric].itertuples():
             place = order.index(row.new)
             color = ORANGE if row.new in kept else GRAY if row.new == VOTE else BLUE
-            ax.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=1.5)
-            face = color if row.p_holm < 0.05 else "white"
-            ax.plot(scale * row.mean_difference, place, "o", color=color, markerfacecolor=face, markersize=5)
+            values = (scale * row.low, scale * row.mean_difference, scale * row.high)
+            interval(ax, place, values, color, row.p_holm < 0.05)
         ax.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
         ax.margins(x=0.12)
     last = axes[0, -1]

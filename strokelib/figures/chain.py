@@ -2,7 +2,7 @@
 
 from strokelib.evaluation.beyond import GOAL, MOST_COST
 from strokelib.evaluation.chain import ALL, BIAS_SIZE, HD_MARGIN_MM, TOLD
-from strokelib.figures.style import finish, panels, styled
+from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, ORANGE
 
@@ -25,17 +25,15 @@ def rows(table, steps, costs: dict[str, float], words: dict[str, str], label: st
     means, added, price = axes[0]
     for place, row in enumerate(table.itertuples()):
         color = GRAY if place == 0 else BLUE
-        means.plot([100 * row.dsc_low, 100 * row.dsc_high], [place, place], color=color, linewidth=1.5)
-        means.plot(100 * row.dsc_mean, place, "o", color=color, markersize=5)
+        interval(means, place, (100 * row.dsc_low, 100 * row.dsc_mean, 100 * row.dsc_high), color)
     means.set_xlabel("DSC (%)")
     added.axvline(0, color="0.6", linewidth=1, zorder=0)
     added.axvline(100 * GOAL, color=GRAY, linewidth=1, linestyle=":", zorder=0)
     for row in steps[steps["metric"] == "dsc"].itertuples():
         whole = row.step == "whole"
         place, color = len(order) if whole else order.index(row.new), ORANGE if whole else BLUE
-        added.plot([100 * row.low, 100 * row.high], [place, place], color=color, linewidth=1.5)
-        face = color if row.p_holm < 0.05 else "white"
-        added.plot(100 * row.mean_difference, place, "o", color=color, markerfacecolor=face, markersize=5)
+        values = (100 * row.low, 100 * row.mean_difference, 100 * row.high)
+        interval(added, place, values, color, row.p_holm < 0.05)
     added.set_xlabel("difference in DSC (points)\nfrom the row above")
     added.margins(x=0.1)
     price.axvline(1, color="0.6", linewidth=1, zorder=0)
@@ -70,9 +68,8 @@ def confirmed(table, label: str):
             ax.axvline(bounds[metric], color=GRAY, linewidth=1, linestyle=":", zorder=0)
         for row in table[table["metric"] == metric].itertuples():
             place, color = trainings.index(row.training), ORANGE if row.training == ALL else BLUE
-            ax.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=1.5)
-            face = color if row.p_claim_holm < 0.05 else "white"
-            ax.plot(scale * row.mean_difference, place, "o", color=color, markerfacecolor=face, markersize=5)
+            values = (scale * row.low, scale * row.mean_difference, scale * row.high)
+            interval(ax, place, values, color, row.p_claim_holm < 0.05)
         words = TOLD[metric].difference if metric in TOLD else "difference in |bias of volume| (mL)"
         ax.set_xlabel(words.replace("difference in ", "difference in\n"))
         ax.margins(x=0.12)

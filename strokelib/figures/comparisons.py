@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from strokelib.evaluation.tables import claim, difference, p_text, p_value, step
-from strokelib.figures.style import finish, minus, panels, styled
+from strokelib.figures.style import finish, interval, minus, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, COMPARED, GRAY, METRICS, NAMES, OPTIMIZED, VERDICTS, changed
 
@@ -21,9 +21,8 @@ def _forest(axes, rows, metric: str, color: str = BLUE, size: float = 5) -> None
     scale = METRICS[metric].scale
     axes.axvline(0, color="0.6", linewidth=1, zorder=0)
     for place, row in rows:
-        axes.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=0.3 * size)
-        filling = color if row.p_holm < 0.05 else "white"
-        axes.plot(scale * row.mean_difference, place, "o", color=color, markerfacecolor=filling, markersize=size)
+        values = (scale * row.low, scale * row.mean_difference, scale * row.high)
+        interval(axes, place, values, color, row.p_holm < 0.05, size)
     axes.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
     axes.xaxis.set_major_locator(MaxNLocator(4))
 

@@ -1,7 +1,7 @@
 """The challenge's other finalists in our reading: their scores, and differences from our rows."""
 
 from strokelib.evaluation.finalists import words
-from strokelib.figures.style import finish, panels, styled
+from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, METRICS
 
@@ -22,9 +22,8 @@ def differences(means, tests, label: str):
     fig, axes = panels(1, 2, 10, 1.8 + 0.42 * len(names), share_y=True)
     left, right = axes[0]
     for place, row in enumerate(means.itertuples()):
-        color = _color(row.variant)
-        left.plot([known.scale * row.low, known.scale * row.high], [place, place], color=color, linewidth=1.5)
-        left.plot(known.scale * row.mean, place, "o", color=color, markersize=5)
+        values = (known.scale * row.low, known.scale * row.mean, known.scale * row.high)
+        interval(left, place, values, _color(row.variant))
     right.axvline(0, color="0.6", linewidth=1, zorder=0)
     for order, base in enumerate(bases):
         own, shift = tests[tests["old"] == base], 0.3 * (order - (len(bases) - 1) / 2)

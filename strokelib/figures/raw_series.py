@@ -3,7 +3,7 @@
 import numpy as np
 
 from strokelib.evaluation.information import BESIDE, named
-from strokelib.figures.style import LESION_NOTE, color_bar, finish, outline, panels, picture, styled, zoom
+from strokelib.figures.style import LESION_NOTE, color_bar, finish, interval, outline, panels, picture, styled, zoom
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, METRICS, ORANGE
 
@@ -94,20 +94,15 @@ def gains(table, tests, metrics, label: str):
         scale = METRICS[metric].scale
         for place, name in enumerate(variants):
             low, mean, high = (scale * rows.loc[name, f"{metric}_{part}"] for part in ("low", "mean", "high"))
-            _interval(above, place, (low, mean, high), GRAY if name.endswith("provided") else ORANGE, True)
+            interval(above, place, (low, mean, high), GRAY if name.endswith("provided") else ORANGE)
         below.axvline(0, color="0.6", linewidth=1, zorder=0)
         for row in tests[tests["metric"] == metric].itertuples():
             values = (scale * row.low, scale * row.mean_difference, scale * row.high)
-            _interval(below, steps.index(row.new), values, ORANGE, row.p_holm < 0.05)
+            interval(below, steps.index(row.new), values, ORANGE, row.p_holm < 0.05)
+        for ax in (above, below):
+            ax.margins(x=0.12)
         above.set(xlabel=f"mean {METRICS[metric].column}", ylim=(len(variants) - 0.4, -0.6))
         below.set(xlabel=METRICS[metric].difference.replace(" (", "\n("), ylim=(len(steps) - 0.4, -0.6))
     axes[0, 0].set_yticks(range(len(variants)), [named(name) for name in variants])
     axes[1, 0].set_yticks(range(len(steps)), [f"{named(name)},\nless as provided" for name in steps])
     return finish(fig, label, "95 % bootstrap intervals by patient; below, filled: p < 0.05 by t-test, after Holm")
-
-
-def _interval(ax, place: int, values, color: str, filled: bool) -> None:
-    low, middle, high = values
-    ax.plot([low, high], [place, place], color=color, linewidth=1.5)
-    ax.plot(middle, place, "o", color=color, markerfacecolor=color if filled else "white", markersize=5)
-    ax.margins(x=0.12)

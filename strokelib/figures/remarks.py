@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from strokelib.figures.style import finish, panels, styled
+from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, GREEN, METHODS, METRICS, ORANGE, RED
 
@@ -24,8 +24,7 @@ def differences(tests, label: str):
     ax = axes[0, 0]
     ax.axvline(0, color="0.6", linewidth=1)
     for place, row in enumerate(tests.itertuples()):
-        ax.plot([scale * row.low, scale * row.high], [place, place], color=BLUE, linewidth=1.5)
-        ax.plot(scale * row.mean_difference, place, "o", color=BLUE, markersize=5)
+        interval(ax, place, (scale * row.low, scale * row.mean_difference, scale * row.high), BLUE)
     ax.set_yticks(range(len(tests)), tests["words"])
     ax.set_ylim(len(tests) - 0.5, -0.5)
     ax.set_xlabel(f"{METRICS['dsc'].difference}, change − reference")

@@ -62,6 +62,18 @@ def two_lines(name: str) -> str:
     return name
 
 
+def interval(ax, place: float, values, color: str, filled: bool = True, size: float = 5) -> None:
+    """Draw an interval on its line and a mark at its middle, open where it is not to stand out.
+
+    Parameters
+    ----------
+    values : low, middle and high, in the unit of the axis
+    """
+    low, middle, high = values
+    ax.plot([low, high], [place, place], color=color, linewidth=0.3 * size)
+    ax.plot(middle, place, "o", color=color, markerfacecolor=color if filled else "white", markersize=size)
+
+
 def picture(ax, image, cmap=None, vmin=None, vmax=None):
     """Draw an (x, y) image upright, without ticks."""
     ax.set(xticks=[], yticks=[])

@@ -279,24 +279,6 @@ def unfit_for_sets(name: str) -> str:
     return "" if VARIANTS[name].networks == 1 else "it is a cascade, and each set trains one network"
 
 
-def check_curve(settings) -> None:
-    """Refuse settings that notebook 25 cannot be run with, before anything is made.
-
-    Raises
-    ------
-    SettingsError : scans that nobody can make more of, no row to train, or no two sizes to compare.
-    """
-    require(
-        settings.synthetic,
-        "notebook 25_learning_curve makes cohorts, which needs data.source = 'synthetic'; "
-        f"{settings.name} has the scans of {settings.data.source}",
-    )
-    there = bool(settings.further.curve_rows)
-    require(there, f"further.curve_rows of {settings.name} is empty: there is nothing to look at")
-    sizes = list(settings.further.curve_scans)
-    require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers at least, got {sizes}")
-
-
 def reference(name: str, settings) -> str:
     """Name what a change of notebook 09, 18, 19, 24 or 26 is held against: its row of Table 1 after as many updates."""
     row = name
@@ -387,6 +369,14 @@ def method(name: str, settings) -> tuple:
         made = _with(made, "training", batch_size=batch)
         made = _with(made, "prediction", step=max(1, round(made.prediction.step * row.patch_size / SIDE)))
     return row, made
+
+
+def at_changes_budget(name: str, settings) -> tuple:
+    """Do as `method`, but for a row of Table 1 with the budget of single changes, sensitivity.updates, too."""
+    row, how = method(name, settings)
+    if weights(name, settings) in VARIANTS:
+        how = _with(how, "training", max_updates=settings.sensitivity.updates, snapshots=())
+    return row, how
 
 
 def _with(settings, section: str, **values):

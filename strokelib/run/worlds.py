@@ -13,6 +13,7 @@ CONFIRMING = "confirming"  # the world of notebook 27
 CONFIRMED = ("rt_sm_uf", "beyond")  # its rows: what the last is held against, and the last of the chain
 ROWS = ("rt", "rt_sm")  # of Table 1: without mirror images and with them
 NOTEBOOKS = ("20_another_cohort", "21_cohorts", "22_symmetry")
+CURVE = "25_learning_curve"  # which makes cohorts by itself
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,7 @@ def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
     SettingsError : scans that nobody can make anew, no world to look at, an unknown one, no seed to train from, more
         folds than there are.
     """
-    require(
-        settings.synthetic,
-        f"notebook {notebook} makes cohorts, which needs data.source = 'synthetic'; {settings.name} has the scans of "
-        f"{settings.data.source}",
-    )
+    _check_synthetic(settings, notebook)
     check_sensitivity(settings)
     require(bool(settings.further.training_seeds), f"further.training_seeds of {settings.name} is empty: name one")
     known = worlds(settings)
@@ -114,3 +111,29 @@ def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
         key = "cohort_seeds" if notebook == "21_cohorts" else "symmetries"
         there = bool(listed(notebook, settings))
         require(there, f"further.{key} of {settings.name} is empty: there is nothing to look at")
+
+
+def check_curve(settings: Settings) -> None:
+    """Refuse settings that notebook 25 cannot be run with, before anything is made.
+
+    Raises
+    ------
+    SettingsError : scans that nobody can make more of, no row to train, or no two sizes to compare.
+    """
+    _check_synthetic(settings, CURVE)
+    there = bool(settings.further.curve_rows)
+    require(there, f"further.curve_rows of {settings.name} is empty: there is nothing to look at")
+    sizes = list(settings.further.curve_scans)
+    require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers at least, got {sizes}")
+
+
+def _check_synthetic(settings: Settings, notebook: str) -> None:
+    message = f"notebook {notebook} makes cohorts, which needs data.source = 'synthetic'; {settings.name} has the scans"
+    require(settings.synthetic, f"{message} of {settings.data.source}")
+
+
+def has_cohorts(notebook: str, settings: Settings) -> bool:
+    """Tell whether a notebook finds the cohorts that it cannot do without; most need none but the settings' own."""
+    if notebook == CURVE:
+        return settings.synthetic
+    return notebook not in NOTEBOOKS or bool(listed(notebook, settings))
