@@ -80,7 +80,7 @@ test: .venv/.test  ## the tests, but for whole workflows and what may go wrong a
 	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/robustness
 
 test-all: .venv/.test  ## those and more: whole workflows, damaged files, full disks, kills, a rehearsal of a day on a GPU
-	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: .venv/.browser  ## each notebook in JupyterLab, in a real browser: tests/browser/README.md (after make demo)
 	$(own) OMP_NUM_THREADS=1 $(PY) -m pytest -q -m browser tests/browser tests/test_own_viewer.py

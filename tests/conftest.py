@@ -11,7 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 def pytest_collection_modifyitems(items):
     """Put the runs of whole workflows first: the longest, they would else be left to one worker at the end."""
-    longest = ("test_workflow.py", "test_asked.py")
+    longest = ("test_asked.py", "test_gpu_day.py", "test_workflow.py")
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 

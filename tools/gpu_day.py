@@ -8,7 +8,8 @@ speed   the ladder: kernel by kernel, recorded, compiled; float32, TF32, bf16; o
 dsc     the mean DSC of all folds after the same updates in each precision, over seeds
 plan    an epoch of five folds by the paper's numbers, exact predictions, and what Table 1 takes by them
 phantom the study of the settings file, from scans to Table 1, as far as `--seconds` reach; the next call goes on
-chapters  the same, with the notebooks that a run makes only when asked for: other seeds, RT apart, leakage ...
+chapters  the same, with the notebooks that a run makes only when asked for: other seeds, RT apart, leakage ...,
+        or those that `--only` names
 pack    what is worth keeping of it into a few files in FOLDER; `unpack` puts them back on another machine
 
 Needs neither papermill nor snakemake, and no installation: where strokelib is not installed, set PYTHONPATH to the
@@ -43,7 +44,7 @@ from strokelib.network import Network
 from strokelib.phantom.scan import make_case, plan_cohort
 from strokelib.run.runtime import choose_device, prepare_torch, rng
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import VARIANTS
+from strokelib.run.variants import ASKED, VARIANTS
 
 ROW = "rt_sm"  # the row of Table 1 that everything is measured on
 # How far a gradient may lie from that of float64, as a share of its length.
@@ -205,7 +206,7 @@ def gradient_errors(bench: Bench) -> list[dict]:
             rows_bent = min(len(corners), steps.ROWS_AT_ONCE)  # none of which is: the shapes are those of training
             bend = torch.zeros(len(corners), dtype=torch.bool, device=bench.device)
             field = torch.zeros((rows_bent, 2, row.patch_size, row.patch_size), device=bench.device)
-            got = steps.recorded_loss(there, own, job.recipe, bench.stack)((place, bend, field), masks)[0]
+            got = steps.recorded_loss(there, own, job.recipe, bench.stack)((place, bend, field, None), masks)[0]
             got.backward()
             named = steps.views(own, [own.values.grad])
         else:
@@ -406,6 +407,7 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="a few steps of everything, for a rehearsal")
     parser.add_argument("--compiled", default="float32,tf32,bf16", help="precisions, fastest last (all)")
     parser.add_argument("--seconds", type=float, default=1e9, help="how long phantom may take, about (no end)")
+    parser.add_argument("--only", nargs="+", choices=list(ASKED), metavar="NOTEBOOK", help="of `chapters` (all)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     asked = parser.parse_args()
     device, settings, out = choose_device(asked.device), load_settings(asked.settings), Path(asked.out)
@@ -427,7 +429,8 @@ def main() -> int:
         elif part in ("phantom", "chapters"):
             is_path = asked.settings.endswith(".toml")
             name = str(Path(asked.settings).resolve()) if is_path else asked.settings
-            done = gpu_pieces.phantom(settings, name, device, asked.seconds, part == "chapters")
+            further = (asked.only or ASKED) if part == "chapters" else ()
+            done = gpu_pieces.phantom(settings, name, device, asked.seconds, further)
             print("finished" if done else "not finished; call it again")
         elif part == "pack":
             for file in gpu_pieces.pack(settings, out, "chapters" in asked.parts):

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 import types
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,14 +143,14 @@ def is_made(settings: Settings, path: str) -> bool:
     return True
 
 
-def phantom(settings: Settings, path: str, device, seconds: float, chapters: bool = False) -> bool:
+def phantom(settings: Settings, path: str, device, seconds: float, further: Sequence[str] = ()) -> bool:
     """Go on with a whole study for so many seconds; tell whether it is finished.
 
     Parameters
     ----------
     path : the settings as the notebooks take them: a name in configs/, or the whole path of a file
-    chapters : whether those of ASKED are made, too, which a run makes only when asked for; not of cohorts where there
-        are none
+    further : which notebooks of ASKED are made, too, those that a run makes only when asked for; not those of cohorts
+        where there are none
     """
     until, results = time.monotonic() + seconds, settings.results
 
@@ -166,7 +167,7 @@ def phantom(settings: Settings, path: str, device, seconds: float, chapters: boo
     files = [results / stages.SCAN.format(split="TRAINING", case=case) for case in facts.case]
     scans = [preprocess.load_preprocessed(file) for file in files]
     counts = dict.fromkeys(main_rows(settings), settings.folds.count)
-    asked = [name for name in ASKED if chapters and has_cohorts(name, settings)]
+    asked = [name for name in ASKED if name in further and has_cohorts(name, settings)]
     for names, folds in (compared(notebook, settings) for notebook in asked):
         counts |= {name: max(folds, counts.get(name, 0)) for name in names}
     networks = {}
