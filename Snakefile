@@ -31,15 +31,16 @@ ONCE = ["00_overview", "01_data_exploration", "02_preprocessing", "03_sampling",
 ONCE += ["06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty", "10_trust"]
 ONCE += ["13_ladder", "14_published_numbers"]
 ONCE += ["16_segment_a_scan"] if S.synthetic else []  # on a scan of the cohort; for one of your own see the notebook
-# A setting of the same name asks for them: kernels and processes that a notebook starts inherit them.
-PINNED = "".join(f"{name}={value} " for name, value in portable.surroundings(S).items())
-PYTHON, SETTINGS = (shlex.quote(word).replace("{", "{{").replace("}", "}}") for word in (sys.executable, NAME))
+# What follows is filled in when a job starts, so that in a folder that was moved nothing is made again.
+# A setting of the same name asks for the pins: kernels and processes that a notebook starts inherit them.
+PINNED = " ".join(f"{name}={shlex.quote(value)}" for name, value in portable.surroundings(S).items())
+PYTHON, SETTINGS = shlex.quote(sys.executable), shlex.quote(NAME)
 EXECUTE = (
-    f"{PYTHON} tools/execute.py {{input.notebook}} {{log.notebook}} --cwd notebooks -k python3"
-    f" --no-progress-bar --no-log-output -r settings {SETTINGS}"
+    "{PYTHON} tools/execute.py {input.notebook} {log.notebook} --cwd notebooks -k python3"
+    " --no-progress-bar --no-log-output -r settings {SETTINGS}"
 )
-RUN = PINNED + EXECUTE
-RUN_ON_GPU = f"{PINNED}{PYTHON} tools/on_gpu.py {SETTINGS} {EXECUTE}"
+RUN = "{PINNED} " + EXECUTE
+RUN_ON_GPU = "{PINNED} {PYTHON} tools/on_gpu.py {SETTINGS} " + EXECUTE
 GPU = 0 if S.compute.portable else 1  # portable bits come from the CPU
 
 
@@ -119,7 +120,7 @@ rule html:
     output: [name.replace(".ipynb", ".html") for name in EXECUTED]
     params: notebooks=EXECUTED
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: f"{PYTHON} tools/pages.py {{params.notebooks}}"
+    shell: "{PYTHON} tools/pages.py {params.notebooks}"
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
@@ -261,7 +262,7 @@ rule seeds:
     params: code=code("11_seeds")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule rt_apart:
     input: reads("12_rt_apart", *compared("12_rt_apart", S)), notebook=source("12_rt_apart")
@@ -270,7 +271,7 @@ rule rt_apart:
     params: code=code("12_rt_apart")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule uncertainty:
     input: reads("15_uncertainty", *compared("15_uncertainty", S)),
@@ -281,7 +282,7 @@ rule uncertainty:
     params: code=code("15_uncertainty")
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
-    shell: RUN_ON_GPU + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN_ON_GPU + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule sensitivity:
     input: reads("09_sensitivity", *compared("09_sensitivity", S)), notebook=source("09_sensitivity")
@@ -290,7 +291,7 @@ rule sensitivity:
     params: code=code("09_sensitivity")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule leakage:
     input: reads("17_leakage", *compared("17_leakage", S)),
@@ -301,7 +302,7 @@ rule leakage:
     params: code=code("17_leakage")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule imbalance:
     input: reads("18_imbalance", *compared("18_imbalance", S)), notebook=source("18_imbalance")
@@ -310,7 +311,7 @@ rule imbalance:
     params: code=code("18_imbalance")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule remarks:
     input: reads("19_remarks", *compared("19_remarks", S)), notebook=source("19_remarks")
@@ -319,7 +320,7 @@ rule remarks:
     params: code=code("19_remarks")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule other_cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("20_another_cohort")
@@ -329,7 +330,7 @@ rule other_cohort:
     wildcard_constraints: world="|".join(map(re.escape, worlds(S))) or "none"
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(12)
-    shell: RUN_ON_GPU + f" -r world {{wildcards.world}} && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN_ON_GPU + " -r world {wildcards.world} && {PYTHON} tools/pages.py {log.notebook}"
 
 rule cohorts:
     input: reads("21_cohorts", worlds=listed("21_cohorts", S)), notebook=source("21_cohorts")
@@ -338,7 +339,7 @@ rule cohorts:
     params: code=code("21_cohorts")
     threads: S.threads
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule symmetry:
     input: reads("22_symmetry", worlds=listed("22_symmetry", S)), notebook=source("22_symmetry")
@@ -347,7 +348,7 @@ rule symmetry:
     params: code=code("22_symmetry")
     threads: S.threads
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule raw_series:
     input: reads("23_raw_series"), notebook=source("23_raw_series")
@@ -356,7 +357,7 @@ rule raw_series:
     params: code=code("23_raw_series")
     threads: S.threads
     resources: mem_mb=gigabytes(12), runtime=hours(6)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule learning_curve:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("25_learning_curve")
@@ -365,7 +366,7 @@ rule learning_curve:
     params: code=code("25_learning_curve")
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(24)
-    shell: RUN_ON_GPU + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN_ON_GPU + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule beyond:
     input: reads("24_beyond", *compared("24_beyond", S)), notebook=source("24_beyond")
@@ -374,7 +375,7 @@ rule beyond:
     params: code=code("24_beyond")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule finalists:
     input: reads("26_finalists", *compared("26_finalists", S)), "data/paper/table2.csv", notebook=source("26_finalists")
@@ -383,7 +384,7 @@ rule finalists:
     params: code=code("26_finalists")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
 
 rule chain:
     input: reads("27_chain", *compared("27_chain", S), listed("27_chain", S)), notebook=source("27_chain")
@@ -392,4 +393,4 @@ rule chain:
     params: code=code("27_chain")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + f" && {PYTHON} tools/pages.py {{log.notebook}}"
+    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"

@@ -49,4 +49,4 @@ def test_any_other_error_passes_through_at_once(run, error):
 
 def test_the_workflow_starts_every_notebook_this_way():
     snakefile = (ROOT / "Snakefile").read_text()
-    assert "tools/execute.py {{input.notebook}}" in snakefile and "-m papermill" not in snakefile
+    assert "tools/execute.py {input.notebook}" in snakefile and "-m papermill" not in snakefile
