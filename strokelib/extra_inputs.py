@@ -7,12 +7,14 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from strokelib import bolus, registration
 from strokelib.nifti import CaseError
 from strokelib.preprocess import Preprocessed
 from strokelib.run.variants import EXTRA
 
+AROUND = 12.0  # voxels, the standard deviation of the window of "surroundings"
 FITTED = {name: f"fitted {name}" for name in bolus.NAMES}  # the names of `bolus.fit`, and theirs as modalities
 
 
@@ -20,7 +22,7 @@ def added(extra: str, modalities) -> tuple[str, ...]:
     """Name the modalities that extra inputs, one of EXTRA, add to those that came with a scan."""
     if extra == "fitted":
         return tuple(FITTED.values())
-    named = {"": "", "difference": "difference of {}", "neighbors": "{} beside"}[extra]
+    named = {"": "", "difference": "difference of {}", "neighbors": "{} beside", "surroundings": "{} around"}[extra]
     return tuple(named.format(name) for name in modalities) if named else ()
 
 
@@ -30,8 +32,8 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
     Parameters
     ----------
     scan : preprocess.Preprocessed
-    extra : one of EXTRA: "" adds nothing; "difference" and "neighbors" as the functions below; "fitted" adds maps of
-        the raw series as `with_maps` does
+    extra : one of EXTRA: "" adds nothing; "difference", "neighbors" and "surroundings" as the functions below; "fitted"
+        adds maps of the raw series as `with_maps` does
     maps : of "fitted", by name
 
     Raises
@@ -44,6 +46,8 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
         return with_difference(scan)
     if extra == "neighbors":
         return with_neighbors(scan)
+    if extra == "surroundings":
+        return with_surroundings(scan)
     if extra == "fitted":
         if not maps:
             raise ValueError(f"case_{scan.number}: no maps of its raw series were given; notebook 23 writes them")
@@ -103,6 +107,28 @@ def with_neighbors(scan: Preprocessed) -> Preprocessed:
         for images in (scan.provided, scan.mirrored)
     )
     return _joined(scan, added("neighbors", scan.modalities), provided, mirrored)
+
+
+def with_surroundings(scan: Preprocessed) -> Preprocessed:
+    """Add the mean of each modality over the brain around each voxel, within its slice, by a Gaussian window.
+
+    So a patch tells of what lies beyond it: of a window of AROUND, most lies within twice as many voxels. Our choice:
+    in place of a second stream that sees the slice at half resolution. The window stops at the brain's edge, past which
+    there is nothing to average; 0 outside.
+    """
+    provided, mirrored = (
+        np.stack([_around(image, (images != 0).any(axis=0)) for image in images])
+        for images in (scan.provided, scan.mirrored)
+    )
+    return _joined(scan, added("surroundings", scan.modalities), provided, mirrored)
+
+
+def _around(image, inside) -> np.ndarray:
+    """Average an image (x, y, slice) over what is inside within a Gaussian window of each slice."""
+    window = (AROUND, AROUND, 0)
+    weight = gaussian_filter(inside.astype(np.float64), window, mode="constant")
+    mean = gaussian_filter(np.where(inside, image, 0).astype(np.float64), window, mode="constant")
+    return np.divide(mean, weight, out=np.zeros(image.shape), where=inside).astype(np.float32)
 
 
 def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:

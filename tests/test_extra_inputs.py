@@ -99,6 +99,29 @@ def test_neighbors_are_the_mean_of_the_slices_below_and_above():
         assert (images[:, 0, 0] == [0.5, 0, 3]).all(), "outside of the slice's own brain there is nothing"
 
 
+def test_surroundings_are_the_mean_of_the_brain_around_each_voxel_within_its_slice():
+    """What is the same everywhere stays so up to the edge; a bright voxel spreads by the window; slices do not mix."""
+    base = scan(2)
+    mask = np.zeros((60, 70, 2), bool)
+    mask[5:55, 5:60] = True
+    images = np.ones((2 * len(NAMES), *mask.shape), np.float32) * np.array([3, 7], np.float32) * mask
+    made = extra_inputs.extended(dataclasses.replace(base, images=images, mask=mask), "surroundings")
+    assert made.modalities == (*NAMES, *(f"{name} around" for name in NAMES))
+    for images in (made.provided[len(NAMES) :], made.mirrored[len(NAMES) :]):
+        for image in images:
+            np.testing.assert_allclose(image, np.where(mask, [3, 7], 0), rtol=1e-5)
+    x, y, k = 30, 32, 1
+    bright = np.where(mask, 1e-6, 0).astype(np.float32)
+    bright[x, y, k] = 1
+    made = extra_inputs.extended(
+        dataclasses.replace(base, images=np.stack([bright] * 2 * len(NAMES)), mask=mask), "surroundings"
+    )
+    spread = made.provided[len(NAMES)]
+    expected = np.exp(-(10**2) / (2 * extra_inputs.AROUND**2))  # 10 voxels away, as a share of the middle
+    assert spread[x, y + 10, k] / spread[x, y, k] == pytest.approx(expected, rel=0.1)
+    assert spread[x, y, k] > spread[x + 3, y, k] > spread[x + 20, y, k] and spread[..., 0].max() < 1e-5
+
+
 @pytest.mark.parametrize("extra", EXTRA)
 def test_a_stack_takes_every_extra_input_with_its_mirror_image(extra):
     made = extra_inputs.extended(OWN, extra, maps())
@@ -109,7 +132,8 @@ def test_a_stack_takes_every_extra_input_with_its_mirror_image(extra):
 
 
 def test_unknown_extra_inputs_and_missing_maps_are_refused():
-    with pytest.raises(ValueError, match="must be one of '', 'difference', 'neighbors', 'fitted', got 'more'"):
+    names = "'', 'difference', 'neighbors', 'surroundings', 'fitted'"
+    with pytest.raises(ValueError, match=f"must be one of {names}, got 'more'"):
         extra_inputs.extended(OWN, "more")
     with pytest.raises(ValueError, match="case_2: no maps of its raw series were given; notebook 23 writes them"):
         extra_inputs.extended(OWN, "fitted")

@@ -29,6 +29,7 @@ WORDS = {  # of candidates, as figures and tables name them
     "group_norm": "group normalization",
     "difference": "difference from the other side",
     "neighbors": "neighboring slices",
+    "surroundings": "means of what is around",
     "fitted": "maps fitted to the raw series",
 }
 VOTE = "vote"  # the mean of the maps of the reference and of all candidates

@@ -9,7 +9,7 @@ from strokelib.run.checks import Section, SettingsError, nearest, require
 # The paper's own, and what others did about imbalance (notebook 18).
 KINDS_OF_LOSS = ("gdl_cross_entropy", "cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared")
 KINDS_OF_LOSS += ("dice_cross_entropy",)
-EXTRA = ("", "difference", "neighbors", "fitted")  # the first: nothing
+EXTRA = ("", "difference", "neighbors", "surroundings", "fitted")  # the first: nothing
 
 
 @dataclass(frozen=True)
