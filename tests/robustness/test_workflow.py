@@ -352,6 +352,7 @@ def test_results_lie_elsewhere_where_the_environment_says_so(project, tmp_path):
 
 
 def test_a_misspelt_parameter_stops_the_notebook(project):
+    (project / "results").mkdir(exist_ok=True)
     paths = ("notebooks/04_model.ipynb", "results/misspelt.ipynb", "--cwd", "notebooks")
     told = call(project, "-m", "papermill", *paths, "-k", "python3", "-p", "setings", "phantom")
     assert told.returncode != 0
