@@ -176,8 +176,12 @@ def given(scans, extra: str) -> list[Stored]:
     """Return scans as a variant sees them that is given `extra` beside their modalities."""
     if not extra:
         return list(scans)
-    kind = dataclasses.replace(scans[0], extra=extra).load().modalities
-    return [dataclasses.replace(scan, extra=extra, modalities=kind) for scan in scans]
+    kind, how = dataclasses.replace(scans[0], extra=extra).load().modalities, module_digest("strokelib.extra_inputs")
+    origins = [f"{scan.made_from} {extra} {how}" for scan in scans]  # whose code tells networks apart, too
+    return [
+        dataclasses.replace(scan, extra=extra, modalities=kind, made_from=origin)
+        for scan, origin in zip(scans, origins, strict=True)
+    ]
 
 
 def settings_of(settings: Settings, row: str) -> tuple[Variant, Settings]:

@@ -59,7 +59,10 @@ def test_the_last_row_has_the_union_of_the_changes_and_nothing_else():
 def test_a_row_that_differs_at_prediction_alone_trains_nothing():
     settings = chained("flips", "flips_twice", "step_8")
     assert [weights(name, settings) for name in chain_rows(settings)] == ["beyond_1"] * 3
-    assert method("beyond", settings)[1].prediction.step == 8 and weights("beyond", chained("step_8")) == "rt_sm"
+    assert method("beyond", settings)[1].prediction.step == 8
+    assert weights("beyond", chained("step_8", settings=load_settings("demo"))) == "rt_sm", "there it has one budget"
+    with pytest.raises(SettingsError, match=r"starts with .*step_8.*its row would be one of 6000 updates.* of 1500"):
+        weights("beyond", chained("step_8", "flips"))
     twice = chained("flips_twice")
     assert weights("beyond", twice) == "beyond" and method("beyond", twice)[1].sampling.flips
 

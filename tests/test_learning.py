@@ -166,8 +166,13 @@ def test_a_network_learns_from_its_set_and_is_watched_on_scans_held_out(roots, s
     ).digest
 
 
-def test_a_row_with_other_inputs_sees_them(roots, settings):
+def test_a_row_with_other_inputs_sees_them(roots, settings, monkeypatch):
     scans = learning.given(learning.stored(roots / "held_out"), "difference")
     images = scans[0].inputs(True)
     assert len(scans[0].modalities) == 10 and len(images) == 20
     assert learning.given(scans, "") == scans
+    plain = learning.stored(roots / "held_out")
+    others = [learning.given(plain, extra)[0].made_from for extra in ("difference", "surroundings")]
+    assert len({plain[0].made_from, *others}) == 3, "a network that saw one of them is not taken for another"
+    monkeypatch.setattr(learning, "module_digest", lambda name: "other code")
+    assert learning.given(plain, "difference")[0].made_from not in others

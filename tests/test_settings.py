@@ -197,6 +197,7 @@ IMPOSSIBLE = {
     "further.curve_rows": {
         ("rt_sn",): "did you mean 'rt_sm'?",
         ("baseline",): "got 'baseline': it is a cascade",
+        ("hu",): "got 'hu': it is a cascade",
         ("fitted",): "got 'fitted': its maps of the raw series",
         ("rt", "rt"): "a value twice",
     },

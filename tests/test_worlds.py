@@ -48,6 +48,8 @@ def test_a_chain_is_confirmed_in_all_folds_on_a_cohort_of_its_own():
     assert (known.folds, known.seeds, known.truths) == (DEMO.folds.count, (2018,), True)
     others = [world for name, world in worlds.worlds(DEMO).items() if name != worlds.CONFIRMING]
     assert {(world.folds, world.seeds, world.truths) for world in others} == {(0, (), False)}
+    assert worlds.folds_of(DEMO, known).folds.inner_split, "weights are kept by none of the scans that are judged"
+    assert all(worlds.folds_of(DEMO, world) == DEMO for world in others) and not DEMO.folds.inner_split
     for without in ({"chain": ()}, {"confirming_training_seeds": ()}):
         assert worlds.listed("27_chain", with_further(DEMO, **without)) == []
 

@@ -176,10 +176,10 @@ def phantom(settings: Settings, path: str, device, seconds: float, further: Sequ
         networks[used] = max(folds, networks.get(used, 0))
     # Who uses networks of another asks for what that one's notebook has written: all that train come first.
     counts = {name: max(networks.get(name, 0), counts.get(name, 0)) for name in [*networks, *counts]}
-    if any(method(name, settings)[0].extra == "fitted" for name in counts):
-        once("23_raw_series")
     first = [weights(row, settings) for row in reversed(main_rows(settings))]
     for name in dict.fromkeys([*first, *networks]):
+        if method(name, settings)[0].extra == "fitted":
+            once("23_raw_series")
         if not train_row(name, settings, (scans, facts.sha256), networks[name], device, until):
             return False
     for name, folds in counts.items():

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from strokelib.evaluation import ladder, stats
+from strokelib.evaluation import information, ladder, stats
 from strokelib.evaluation.remarks import multiplications, passes_cost
 from strokelib.evaluation.summary import with_volume_error
 from strokelib.extra_inputs import added
@@ -80,7 +80,7 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
     Returns
     -------
     frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`, and detectable, the smallest
-    difference that so many patients would show in four of five repetitions. Holm's correction is over the candidates.
+    difference that so many patients would show in four of five repetitions. Holm's correction is over all of them.
     """
     scores = with_volume_error(scores)
     tests = pd.concat(
@@ -88,6 +88,17 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
         for metric in METRICS_TOLD
     )
     return tests.assign(detectable=ladder.detectable)
+
+
+def verdict(row) -> str:
+    """Say what became of a candidate: as `information.verdict`, but what Holm's correction does not leave is open.
+
+    Parameters
+    ----------
+    row : of `gains`, of DSC
+    """
+    told = information.verdict(row, MARGIN)
+    return "inconclusive" if told.startswith(("helps", "harms")) and row.p_holm >= 0.05 else told
 
 
 def survivors(tests, costs: dict[str, float]) -> list[str]:

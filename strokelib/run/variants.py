@@ -218,12 +218,18 @@ def chain(settings) -> dict[str, Change]:
 
     Raises
     ------
-    SettingsError : see `links`.
+    SettingsError : see `links`; a first change that trains nothing, where it would have another budget than the next.
     """
     filtered, updates = {}, settings.sensitivity.updates
+    made = links(settings.further.chain)
     if updates in settings.training.snapshots:
+        first = next(iter(made.values()), None)
+        alone = first is not None and chain_rows(settings)[0] == next(iter(made)) and _at_prediction(first)
+        message = f"further.chain starts with {settings.further.chain[:1]}, which trains nothing: its row would be one "
+        message += f"of {settings.training.max_updates} updates, and the next one of {updates}; name it later"
+        require(not alone, message)
         filtered = {at("rt_sm_uf", updates): Change(at("rt_sm", updates), "uncertainty_filtering", True)}
-    return filtered | links(settings.further.chain)
+    return filtered | made
 
 
 def changes(settings) -> dict[str, Change]:
@@ -270,13 +276,18 @@ def _on_the_way(change: Change, settings) -> bool:
     return change.key == "training.max_updates" and change.variant in CURVE and change.value in passed
 
 
+CASCADE = "it is a cascade, and each set trains one network"
+
+
 def unfit_for_sets(name: str) -> str:
     """Say what keeps a row of Table 1, or one of TRIED, from the sets of notebook 25; "" for nothing."""
     while name in TRIED:
         if (TRIED[name].key, TRIED[name].value) == ("extra", "fitted"):
             return "its maps of the raw series are fitted to the scans of the settings' own cohort alone"
+        if (TRIED[name].key, TRIED[name].value) == ("networks", 2):
+            return CASCADE
         name = TRIED[name].variant
-    return "" if VARIANTS[name].networks == 1 else "it is a cascade, and each set trains one network"
+    return "" if VARIANTS[name].networks == 1 else CASCADE
 
 
 def reference(name: str, settings) -> str:

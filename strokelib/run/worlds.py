@@ -28,6 +28,7 @@ class World:
     folds: int = 0  # the first so many; 0 for sensitivity.folds
     seeds: tuple[int, ...] = ()  # of the networks; () for further.training_seeds
     truths: bool = False  # whether what the phantom alone knows is judged, too
+    inner: bool = False  # whether weights are kept by scans of the training folds, and not by those that are judged
 
 
 def worlds(settings: Settings) -> dict[str, World]:
@@ -56,7 +57,7 @@ def worlds(settings: Settings) -> dict[str, World]:
         largest = max(asked.symmetry_networks or asked.symmetries)
         known[other] = World(seed, other, largest, rows, voxelwise=True)
     if asked.chain and asked.confirming_training_seeds:
-        how = {"folds": settings.folds.count, "seeds": asked.confirming_training_seeds, "truths": True}
+        how = {"folds": settings.folds.count, "seeds": asked.confirming_training_seeds, "truths": True, "inner": True}
         known[CONFIRMING] = World(asked.confirming_seed, own, rows=CONFIRMED, **how)
     return known
 
@@ -84,6 +85,12 @@ def listed(notebook: str, settings: Settings) -> list[str]:
 def cohort_of(settings: Settings, world: World) -> Cohort:
     """Return the cohort of a world: one testing scan stands for all, which nobody predicts, and there is no series."""
     return dataclasses.replace(settings.cohort, seed=world.seed, testing_patients=1, series_cases=0)
+
+
+def folds_of(settings: Settings, world: World) -> Settings:
+    """Return the settings by which the scans of a world are split."""
+    inner = world.inner or settings.folds.inner_split
+    return dataclasses.replace(settings, folds=dataclasses.replace(settings.folds, inner_split=inner))
 
 
 def check_worlds(settings: Settings, notebook: str, world: str = "") -> None:
