@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
+import types
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+import torch
 import twin
 from test_settings import changed, tool
 
@@ -140,8 +143,16 @@ def test_who_has_no_nnunet_is_told_how_to_get_it(made, tmp_path):
         nnunet.train(tmp_path, nnunet.Budget(), sys.executable, "cpu", 1)
 
 
+def trained(target, budget, numbers):
+    """Write what a training leaves in trainings.csv."""
+    kind = {"trainer": nnunet.TRAINERS[budget.epochs], "configuration": budget.configuration}
+    for fold in numbers:
+        nnunet.keep_row(target / "trainings.csv", {"fold": fold, **kind, "updates": budget.updates})
+
+
 def predicted(target, budget, table, flip=()):
     """Write what nnU-Net would have: each scan's lesion, and nothing for some."""
+    trained(target, budget, sorted({*table["fold"]}))
     for row in table.itertuples():
         name = f"case_{row.case:03d}.nii.gz"
         label = nib.load(raw(target) / "labelsTr" / name)
@@ -180,6 +191,37 @@ def test_a_row_that_was_trained_too_little_or_lacks_a_fold_is_not_run(made, tmp_
     assert line.startswith("nnU-Net: not run (1 of 3 folds, 2 updates each") and line.endswith("is no evidence)")
 
 
+def test_updates_are_those_that_a_fold_took_whatever_is_asked_of_score(made, tmp_path):
+    settings, _, table = made
+    nnunet.convert(settings, tmp_path)
+    predicted(tmp_path, nnunet.Budget(1, 2), table)
+    trained(tmp_path, nnunet.Budget(5, 100), [0])  # of another trainer
+    trained(tmp_path, nnunet.Budget(1, 100, "3d_fullres"), [0])
+    scores = nnunet.score(settings, tmp_path, nnunet.Budget(1, 250))
+    assert scores["updates"].eq(2).all() and len(scores) == 5
+    assert "3 of 3 folds, 2 updates each" in nnunet.row_of(scores, settings)
+    trained(tmp_path, nnunet.Budget(1, 7), [0, 1, 2])
+    assert nnunet.score(settings, tmp_path, nnunet.Budget(1, 250))["updates"].eq(7).all(), "the latest row counts"
+
+
+def test_a_fold_whose_updates_are_unknown_or_others_is_refused(made, tmp_path):
+    settings, _, table = made
+    nnunet.convert(settings, tmp_path)
+    budget = nnunet.Budget(5, 100)
+    predicted(tmp_path, budget, table)
+    trained(tmp_path, nnunet.Budget(5, 2), [1])
+    message = r"has {} for fold {} of nnUNetTrainer_5epochs in 2d, expected {} updates, .* train --folds {} --epochs 5 "
+    with pytest.raises(ValueError, match=message.format("10 updates", 1, 500, 1) + "--iterations 100"):
+        nnunet.score(settings, tmp_path, budget)
+    rows = pd.read_csv(tmp_path / "trainings.csv")
+    rows[rows["fold"] == 0].to_csv(tmp_path / "trainings.csv", index=False)
+    with pytest.raises(ValueError, match=message.format("no row", 1, 500, 1) + "--iterations 100"):
+        nnunet.score(settings, tmp_path, budget)
+    (tmp_path / "trainings.csv").unlink()
+    with pytest.raises(ValueError, match=message.format("no row", 0, 1250, 0) + "--iterations 250"):
+        nnunet.score(settings, tmp_path, nnunet.Budget(5))
+
+
 def test_a_missing_or_odd_prediction_is_named(made, tmp_path):
     settings, _, table = made
     nnunet.convert(settings, tmp_path)
@@ -195,6 +237,122 @@ def test_a_missing_or_odd_prediction_is_named(made, tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"fold 2 lacks .*case_005.nii.gz; train this fold again"):
         nnunet.score(settings, tmp_path, budget)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A converted data set of one scan, what nnU-Net was called for, and a stand-in for it that behaves likewise."""
+    (raw(tmp_path) / "imagesTr").mkdir(parents=True)
+    (raw(tmp_path) / "labelsTr").mkdir()
+    (raw(tmp_path) / "dataset.json").write_text("{}")
+    (raw(tmp_path) / "imagesTr" / "case_001_0000.nii.gz").write_bytes(b"a")
+    (raw(tmp_path) / "labelsTr" / "case_001.nii.gz").write_bytes(b"b")
+    pd.DataFrame({"case": [1], "patient": ["p"], "slices": [2], "fold": [0]}).to_csv(tmp_path / "folds.csv")
+    prepared = tmp_path / "nnUNet_preprocessed" / nnunet.DATASET
+    prepared.mkdir(parents=True)
+    calls, plans = [], {"2d": 12, "3d_fullres": 2}  # configurations that it plans, and their batches
+
+    def run(asked, check=False, **_):
+        asked = [*map(str, asked)]
+        if asked[2] == nnunet.VERSION:
+            return subprocess.CompletedProcess(asked, 0, "2.8.1\n")
+        if asked[2] != nnunet.PLAN:
+            calls.append(("train", *asked[2:7]))
+            return None
+        calls.append(("prepare", asked[asked.index("-c", 3) + 1]))
+        kept = prepared / "dataset_fingerprint.json"
+        if not kept.is_file():
+            kept.write_bytes((raw(tmp_path) / "imagesTr" / "case_001_0000.nii.gz").read_bytes())
+        known = {name: {"batch_size": batch, "patch_size": [64, 32]} for name, batch in plans.items() if batch}
+        if (prepared / "nnUNetPlans.json").is_file():
+            known = json.loads((prepared / "nnUNetPlans.json").read_text())["configurations"] | known
+        (prepared / "nnUNetPlans.json").write_text(json.dumps({"configurations": known}))
+        if plans.get("killed"):
+            raise subprocess.CalledProcessError(-9, asked)
+
+    monkeypatch.setattr(nnunet.subprocess, "run", run)
+    return tmp_path, calls, plans
+
+
+def prepared_for(target, calls, configuration="2d"):
+    """Train, and return for which configurations nnU-Net prepared the scans at it."""
+    calls.clear()
+    nnunet.train(target, nnunet.Budget(1, 2, configuration), "python", "cpu", 3)
+    return [what for kind, what, *_ in calls if kind == "prepare"]
+
+
+def test_what_was_preprocessed_of_these_scans_is_taken_and_each_configuration_is(package):
+    target, calls, _ = package
+    assert prepared_for(target, calls) == ["2d"]
+    assert calls[1] == ("train", "2", "3", "118", "2d", "0"), "updates and threads, then nnU-Net's own arguments"
+    assert prepared_for(target, calls) == []
+    assert prepared_for(target, calls, "3d_fullres") == ["3d_fullres"]
+    assert prepared_for(target, calls, "3d_fullres") == prepared_for(target, calls) == []
+    rows = pd.read_csv(target / "trainings.csv")
+    assert rows[["configuration", "updates", "batch", "patch", "threads"]].to_numpy().tolist() == [
+        ["3d_fullres", 2, 2, "64x32", 3],
+        ["2d", 2, 12, "64x32", 3],
+    ]
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "imagesTr/case_001_0000.nii.gz", "labelsTr/case_002.nii.gz"])
+def test_other_scans_are_planned_and_preprocessed_anew(package, name):
+    target, calls, _ = package
+    prepared_for(target, calls), prepared_for(target, calls, "3d_fullres")
+    (raw(target) / name).write_bytes(b"c")
+    fingerprint = target / "nnUNet_preprocessed" / nnunet.DATASET / "dataset_fingerprint.json"
+    fingerprint.write_text("old")
+    assert prepared_for(target, calls) == ["2d"] and fingerprint.read_text() in ("a", "c")
+    assert prepared_for(target, calls) == []
+    assert prepared_for(target, calls, "3d_fullres") == ["3d_fullres"]
+
+
+def test_scans_that_come_back_are_preprocessed_anew_since_the_plans_are_others(package):
+    target, calls, _ = package
+    image = raw(target) / "imagesTr" / "case_001_0000.nii.gz"
+    assert prepared_for(target, calls) == ["2d"]
+    image.write_bytes(b"c")
+    assert prepared_for(target, calls, "3d_fullres") == ["3d_fullres"]
+    image.write_bytes(b"a")
+    assert prepared_for(target, calls) == ["2d"]
+
+
+def test_preprocessing_that_was_killed_is_done_again(package):
+    target, calls, plans = package
+    plans["killed"] = True
+    with pytest.raises(subprocess.CalledProcessError):
+        prepared_for(target, calls)
+    del plans["killed"]
+    assert prepared_for(target, calls) == ["2d"] and prepared_for(target, calls) == []
+    (target / "nnUNet_preprocessed" / nnunet.DATASET / "nnUNetPlans.json").unlink()
+    assert prepared_for(target, calls) == ["2d"]
+
+
+def test_a_configuration_that_is_not_planned_is_one_error(package):
+    target, calls, plans = package
+    assert prepared_for(target, calls, "3d_fullres") == ["3d_fullres"]
+    plans["3d_fullres"] = None  # as for scans of one slice; nnU-Net would keep the old plan
+    (raw(target) / "imagesTr" / "case_001_0000.nii.gz").write_bytes(b"c")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="have no configuration 3d_fullres, only 2d; choose another by --config"):
+            prepared_for(target, calls, "3d_fullres")
+    assert prepared_for(target, calls) == ["2d"]
+
+
+def test_a_data_set_that_was_removed_is_asked_for_and_what_was_made_of_it_stays(package):
+    target, calls, _ = package
+    prepared_for(target, calls)
+    (raw(target) / "dataset.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no data set in .* convert writes it"):
+        prepared_for(target, calls)
+    (raw(target) / "dataset.json").write_text("{}")
+    assert prepared_for(target, calls) == []
+
+
+def test_scans_that_are_converted_again_have_the_same_digest(made, tmp_path):
+    settings, target, _ = made
+    nnunet.convert(settings, tmp_path)
+    assert nnunet.data_digest(raw(tmp_path)) == nnunet.data_digest(raw(target))
 
 
 def test_a_later_training_of_a_fold_takes_the_place_of_an_earlier_one(tmp_path):
@@ -221,3 +379,38 @@ def test_a_trainer_is_shortened_whatever_it_is_made_with():
     made = Trainer("plans", fold=3)
     assert (made.num_iterations_per_epoch, made.num_val_iterations_per_epoch) == (10, 2)
     assert made.plans == "plans" and made.fold == 3
+
+
+ENTRY = """
+def run_training(*asked, device):
+    seen.append((device.type, torch.get_num_threads(), asked))
+
+def run_training_entry():  # as nnU-Net's does, whatever OMP_NUM_THREADS says
+    torch.set_num_threads(7 if kind == "cpu" else 1)
+    run_training(*sys.argv[1:], device=torch.device(kind))
+"""
+
+
+@pytest.mark.parametrize(("kind", "threads"), [("cpu", 3), ("cuda", 1)])
+def test_a_training_takes_as_many_threads_as_it_is_said_to_have(monkeypatch, kind, threads):
+    class Trainer:
+        pass
+
+    entry, base = types.ModuleType("nnunetv2.run.run_training"), types.ModuleType("nnUNetTrainer")
+    seen, base.nnUNetTrainer = [], Trainer
+    vars(entry).update(seen=seen, kind=kind, torch=torch, sys=sys)
+    exec(ENTRY, vars(entry))
+    home = types.ModuleType("nnunetv2.run")
+    home.run_training = entry
+    for name in ("nnunetv2", "nnunetv2.training", "nnunetv2.training.nnUNetTrainer"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "nnunetv2.run", home)
+    monkeypatch.setitem(sys.modules, "nnunetv2.run.run_training", entry)
+    monkeypatch.setitem(sys.modules, "nnunetv2.training.nnUNetTrainer.nnUNetTrainer", base)
+    monkeypatch.setattr(sys, "argv", ["nnunet_steps.py", "250", "3", "118", "2d", "0"])
+    before = torch.get_num_threads()
+    try:
+        steps.main()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(kind, threads, ("118", "2d", "0"))]

@@ -25,7 +25,9 @@ import pandas as pd
 from strokelib import cases, folds, metrics, nifti, preprocess
 from strokelib.evaluation import summary
 from strokelib.run import saved
+from strokelib.run.digest import digest
 from strokelib.run.private import is_tracked
+from strokelib.run.provenance import sha256
 from strokelib.run.runtime import write_whole
 from strokelib.run.settings import Settings, load_settings
 
@@ -214,8 +216,58 @@ def version(python: str) -> str:
     )
 
 
+def data_digest(raw: Path) -> str:
+    """Digest what nnU-Net reads of a data set: names and contents of its images, labels and dataset.json.
+
+    Raises
+    ------
+    FileNotFoundError : there is no data set.
+    """
+    facts = raw / "dataset.json"
+    if not facts.is_file():
+        raise FileNotFoundError(f"no data set in {raw}; python tools/nnunet.py SETTINGS convert writes it")
+    files = [facts, *raw.glob(f"imagesTr/*{ENDING}"), *raw.glob(f"labelsTr/*{ENDING}")]
+    return digest({path.relative_to(raw).as_posix(): sha256(path) for path in files})
+
+
+def prepare(target: Path, configuration: str, python: str, threads: int) -> dict:
+    """Let nnU-Net plan and preprocess for a configuration, unless that came to its end with the same scans.
+
+    Returns
+    -------
+    plan of the configuration
+
+    Raises
+    ------
+    FileNotFoundError : there is no data set.
+    ValueError : nnU-Net plans no such configuration for these scans.
+    subprocess.CalledProcessError : nnU-Net failed; it has said why.
+    """
+    now, prepared = data_digest(target / "nnUNet_raw" / DATASET), target / "nnUNet_preprocessed" / DATASET
+    plans, mark = prepared / "nnUNetPlans.json", prepared / f"digest_{configuration}.txt"
+    ready = plans.is_file() and mark.is_file() and mark.read_text() == now
+    if not ready:
+        # Plans serve all configurations: one that was preprocessed of other scans does not fit the new ones.
+        stale = [path for path in prepared.glob("digest_*.txt") if path == mark or path.read_text() != now]
+        # nnU-Net keeps a fingerprint that it finds, and of old plans each configuration that the new ones lack.
+        for path in (*stale, plans, prepared / "dataset_fingerprint.json"):
+            path.unlink(missing_ok=True)
+        asked = ["-d", str(int(DATASET[7:10])), "-c", configuration, "-np", str(threads), "-npfp", str(threads)]
+        env = surroundings(target, threads)
+        subprocess.run([python, "-c", PLAN, *asked, "--verify_dataset_integrity"], env=env, check=True)
+    known = json.loads(plans.read_text())["configurations"]
+    if configuration not in known:  # nnU-Net passes over it without a failure
+        raise ValueError(
+            f"nnU-Net's plans for these scans have no configuration {configuration}, only {', '.join(sorted(known))}; "
+            "choose another by --configuration"
+        )
+    if not ready:
+        write_whole(mark, lambda temporary: temporary.write_text(now))
+    return known[configuration]
+
+
 def train(target: Path, budget: Budget, python: str, device: str, threads: int, numbers=None) -> list[dict]:
-    """Let nnU-Net plan, preprocess, and train folds one after the other; it predicts each one's scans at its end.
+    """Let nnU-Net prepare the scans and train folds one after the other; it predicts each one's scans at its end.
 
     Parameters
     ----------
@@ -230,23 +282,20 @@ def train(target: Path, budget: Budget, python: str, device: str, threads: int, 
 
     Raises
     ------
-    ValueError : no nnunetv2; a fold that there is not.
+    ValueError : no nnunetv2; a fold that there is not; see also `prepare`.
     subprocess.CalledProcessError : nnU-Net failed; it has said why.
     """
     known, release = sorted({*read_folds(target)["fold"]}), version(python)
     if wrong := sorted({*(known if numbers is None else numbers)} - {*known}):
         raise ValueError(f"there is no fold {wrong[0]}; folds are {known}")
     number, env = str(int(DATASET[7:10])), surroundings(target, threads)
-    prepared = target / "nnUNet_preprocessed" / DATASET
-    if not (prepared / "nnUNetPlans.json").is_file():
-        asked = ["-d", number, "-c", budget.configuration, "-np", str(threads), "-npfp", str(threads)]
-        subprocess.run([python, "-c", PLAN, *asked, "--verify_dataset_integrity"], env=env, check=True)
-    plan = json.loads((prepared / "nnUNetPlans.json").read_text())["configurations"][budget.configuration]
+    plan = prepare(target, budget.configuration, python, threads)
     rows = []
     for fold in known if numbers is None else numbers:
         asked = [number, budget.configuration, str(fold), "-tr", TRAINERS[budget.epochs], "-device", device]
         began = time.monotonic()
-        subprocess.run([python, HERE / "nnunet_steps.py", str(budget.iterations), *asked], env=env, check=True)
+        steps = [HERE / "nnunet_steps.py", str(budget.iterations), str(threads)]
+        subprocess.run([python, *steps, *asked], env=env, check=True)
         row = {"fold": fold, "nnunetv2": release, "trainer": TRAINERS[budget.epochs], "epochs": budget.epochs}
         row |= {"configuration": budget.configuration, "updates": budget.updates, "batch": plan["batch_size"]}
         row |= {"patch": "x".join(map(str, plan["patch_size"])), "seconds": round(time.monotonic() - began)}
@@ -265,6 +314,32 @@ def keep_row(path: Path, row: dict) -> None:
     saved.write_table(path, pd.DataFrame([*earlier, row]))
 
 
+def trained_updates(target: Path, budget: Budget, numbers) -> int:
+    """Return how many updates each of these folds took, by its latest row of trainings.csv.
+
+    nnU-Net's folder of a training goes by trainer and configuration alone, whatever the updates an epoch.
+
+    Raises
+    ------
+    ValueError : a fold has no row, or took fewer updates than another.
+    """
+    path, trainer, found = target / "trainings.csv", TRAINERS[budget.epochs], {}
+    if path.is_file():
+        rows = pd.read_csv(path)
+        rows = rows[(rows["trainer"] == trainer) & (rows["configuration"] == budget.configuration)]
+        found = dict(zip(rows["fold"], rows["updates"], strict=True))  # a later row lies below an earlier one
+    most = max((found[fold] for fold in numbers if fold in found), default=budget.updates)
+    for fold in numbers:
+        if found.get(fold) != most:
+            had = f"{found[fold]} updates" if fold in found else "no row"
+            raise ValueError(
+                f"{path} has {had} for fold {fold} of {trainer} in {budget.configuration}, expected {most} updates, as "
+                f"many for each fold; train it again: python tools/nnunet.py SETTINGS train --folds {fold} --epochs "
+                f"{budget.epochs} --iterations {most // budget.epochs} --configuration {budget.configuration}"
+            )
+    return int(most)
+
+
 def score(settings: Settings, target: Path, budget: Budget) -> pd.DataFrame:
     """Hold nnU-Net's predictions against the lesions by our metrics; folds that are not trained are left out.
 
@@ -278,12 +353,13 @@ def score(settings: Settings, target: Path, budget: Budget) -> pd.DataFrame:
     Raises
     ------
     FileNotFoundError : no fold was trained, or a fold lacks the prediction of a scan.
-    ValueError : a prediction of another size, or with other values than 0 and 1.
+    ValueError : a prediction of another size, or with other values than 0 and 1; see also `trained_updates`.
     """
     table, results = read_folds(target), target / "nnUNet_results" / DATASET / budget.folder
     done = [fold for fold in sorted({*table["fold"]}) if (results / f"fold_{fold}" / "validation").is_dir()]
     if not done:
         raise FileNotFoundError(f"no fold is predicted in {results}; python tools/nnunet.py SETTINGS train comes first")
+    updates = trained_updates(target, budget, done)
     files, rows = {file.number: file for file in usable(settings)}, []
     for own in table[table["fold"].isin(done)].itertuples():
         path = results / f"fold_{own.fold}" / "validation" / f"{identifier(own.case)}{ENDING}"
@@ -294,7 +370,7 @@ def score(settings: Settings, target: Path, budget: Budget) -> pd.DataFrame:
             raise ValueError(f"{path} is no mask of 0 and 1 of shape {case.lesion.shape}; train this fold again")
         row = {"variant": "nnunet", "case": own.case, "patient": own.patient, "fold": own.fold}
         row |= metrics.case_metrics(mask > 0, case.lesion, case.spacing)
-        rows.append(row | {"trainer": TRAINERS[budget.epochs], "updates": budget.updates, "cohort": settings.label})
+        rows.append(row | {"trainer": TRAINERS[budget.epochs], "updates": updates, "cohort": settings.label})
     scores = pd.DataFrame(rows)
     saved.write_table(target / "nnunet_metrics.csv", scores)
     return scores
@@ -318,7 +394,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="of the environment that has nnunetv2")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--epochs", type=int, default=Budget.epochs, choices=sorted(TRAINERS))
-    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="updates an epoch; fewer are a trial")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="updates an epoch of train; few are a trial")
     parser.add_argument("--configuration", default=Budget.configuration, choices=("2d", "3d_fullres"))
     parser.add_argument("--folds", type=int, nargs="+", help="all by default")
     given = parser.parse_args()
