@@ -41,6 +41,7 @@ EXECUTE = (
 )
 RUN = "{PINNED} " + EXECUTE
 RUN_ON_GPU = "{PINNED} {PYTHON} tools/on_gpu.py {SETTINGS} " + EXECUTE
+AND_PAGE = " && {PYTHON} tools/pages.py {log.notebook}"  # of what a run makes when asked for; the rest has a rule
 GPU = 0 if S.compute.portable else 1  # portable bits come from the CPU
 
 
@@ -262,7 +263,7 @@ rule seeds:
     params: code=code("11_seeds")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule rt_apart:
     input: reads("12_rt_apart", *compared("12_rt_apart", S)), notebook=source("12_rt_apart")
@@ -271,7 +272,7 @@ rule rt_apart:
     params: code=code("12_rt_apart")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule uncertainty:
     input: reads("15_uncertainty", *compared("15_uncertainty", S)),
@@ -282,7 +283,7 @@ rule uncertainty:
     params: code=code("15_uncertainty")
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(12), runtime=hours(6)
-    shell: RUN_ON_GPU + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN_ON_GPU + AND_PAGE
 
 rule sensitivity:
     input: reads("09_sensitivity", *compared("09_sensitivity", S)), notebook=source("09_sensitivity")
@@ -291,7 +292,7 @@ rule sensitivity:
     params: code=code("09_sensitivity")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule leakage:
     input: reads("17_leakage", *compared("17_leakage", S)),
@@ -302,7 +303,7 @@ rule leakage:
     params: code=code("17_leakage")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule imbalance:
     input: reads("18_imbalance", *compared("18_imbalance", S)), notebook=source("18_imbalance")
@@ -311,7 +312,7 @@ rule imbalance:
     params: code=code("18_imbalance")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule remarks:
     input: reads("19_remarks", *compared("19_remarks", S)), notebook=source("19_remarks")
@@ -320,7 +321,7 @@ rule remarks:
     params: code=code("19_remarks")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule other_cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("20_another_cohort")
@@ -330,7 +331,7 @@ rule other_cohort:
     wildcard_constraints: world="|".join(map(re.escape, worlds(S))) or "none"
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(12)
-    shell: RUN_ON_GPU + " -r world {wildcards.world} && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN_ON_GPU + " -r world {wildcards.world}" + AND_PAGE
 
 rule cohorts:
     input: reads("21_cohorts", worlds=listed("21_cohorts", S)), notebook=source("21_cohorts")
@@ -339,7 +340,7 @@ rule cohorts:
     params: code=code("21_cohorts")
     threads: S.threads
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule symmetry:
     input: reads("22_symmetry", worlds=listed("22_symmetry", S)), notebook=source("22_symmetry")
@@ -348,7 +349,7 @@ rule symmetry:
     params: code=code("22_symmetry")
     threads: S.threads
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule raw_series:
     input: reads("23_raw_series"), notebook=source("23_raw_series")
@@ -357,7 +358,7 @@ rule raw_series:
     params: code=code("23_raw_series")
     threads: S.threads
     resources: mem_mb=gigabytes(12), runtime=hours(6)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule learning_curve:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("25_learning_curve")
@@ -366,7 +367,7 @@ rule learning_curve:
     params: code=code("25_learning_curve")
     threads: S.threads
     resources: gpu=GPU, mem_mb=gigabytes(16), runtime=hours(24)
-    shell: RUN_ON_GPU + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN_ON_GPU + AND_PAGE
 
 rule beyond:
     input: reads("24_beyond", *compared("24_beyond", S)), notebook=source("24_beyond")
@@ -375,7 +376,7 @@ rule beyond:
     params: code=code("24_beyond")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule finalists:
     input: reads("26_finalists", *compared("26_finalists", S)), "data/paper/table2.csv", notebook=source("26_finalists")
@@ -384,7 +385,7 @@ rule finalists:
     params: code=code("26_finalists")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE
 
 rule chain:
     input: reads("27_chain", *compared("27_chain", S), listed("27_chain", S)), notebook=source("27_chain")
@@ -393,4 +394,4 @@ rule chain:
     params: code=code("27_chain")
     threads: S.threads
     resources: mem_mb=gigabytes(8), runtime=hours(1)
-    shell: RUN + " && {PYTHON} tools/pages.py {log.notebook}"
+    shell: RUN + AND_PAGE

@@ -116,19 +116,20 @@ def with_surroundings(scan: Preprocessed) -> Preprocessed:
     in place of a second stream that sees the slice at half resolution. The window stops at the brain's edge, past which
     there is nothing to average; 0 outside.
     """
-    provided, mirrored = (
-        np.stack([_around(image, (images != 0).any(axis=0)) for image in images])
-        for images in (scan.provided, scan.mirrored)
-    )
+    provided, mirrored = map(_around, (scan.provided, scan.mirrored))
     return _joined(scan, added("surroundings", scan.modalities), provided, mirrored)
 
 
-def _around(image, inside) -> np.ndarray:
-    """Average an image (x, y, slice) over what is inside within a Gaussian window of each slice."""
-    window = (AROUND, AROUND, 0)
-    weight = gaussian_filter(inside.astype(np.float64), window, mode="constant")
-    mean = gaussian_filter(np.where(inside, image, 0).astype(np.float64), window, mode="constant")
-    return np.divide(mean, weight, out=np.zeros(image.shape), where=inside).astype(np.float32)
+def _around(images) -> np.ndarray:
+    """Average images (image, x, y, slice), 0 outside of their brain, over it within a Gaussian window of each slice."""
+    inside = (images != 0).any(axis=0)
+    weight = _spread(inside)
+    means = [np.divide(_spread(image), weight, out=np.zeros(inside.shape), where=inside) for image in images]
+    return np.stack(means).astype(np.float32)
+
+
+def _spread(image) -> np.ndarray:
+    return gaussian_filter(image.astype(np.float64), (AROUND, AROUND, 0), mode="constant")
 
 
 def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:

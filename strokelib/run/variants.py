@@ -220,16 +220,13 @@ def chain(settings) -> dict[str, Change]:
     ------
     SettingsError : see `links`; a first change that trains nothing, where it would have another budget than the next.
     """
-    filtered, updates = {}, settings.sensitivity.updates
-    made = links(settings.further.chain)
+    filtered, updates, names = {}, settings.sensitivity.updates, settings.further.chain
     if updates in settings.training.snapshots:
-        first = next(iter(made.values()), None)
-        alone = first is not None and chain_rows(settings)[0] == next(iter(made)) and _at_prediction(first)
-        message = f"further.chain starts with {settings.further.chain[:1]}, which trains nothing: its row would be one "
-        message += f"of {settings.training.max_updates} updates, and the next one of {updates}; name it later"
-        require(not alone, message)
+        message = f"further.chain starts with {names[:1]}, which trains nothing: its row would be one of "
+        message += f"{settings.training.max_updates} updates, and the next one of {updates}; name it later"
+        require(not names or not all(map(_at_prediction, links(names[:1]).values())), message)
         filtered = {at("rt_sm_uf", updates): Change(at("rt_sm", updates), "uncertainty_filtering", True)}
-    return filtered | made
+    return filtered | links(names)
 
 
 def changes(settings) -> dict[str, Change]:
