@@ -18,7 +18,7 @@ from strokelib.run import portable, stages
 from strokelib.run.digest import digest
 from strokelib.run.provenance import short, stage_digest
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import VARIANTS, changes, compared, main_rows, method, weights
+from strokelib.run.variants import OF_SERIES, VARIANTS, changes, compared, main_rows, method, weights
 from strokelib.run.worlds import listed, worlds
 
 NAME = str(config.get("settings", "demo"))  # a name in configs/, or the path of a .toml file
@@ -88,7 +88,7 @@ def writes(name):
 
 def fitted(variant):
     """What notebook 23 leaves, for a variant that is given maps of the raw series."""
-    return files(["series.csv"]) if method(variant, S)[0].extra == "fitted" else []
+    return files(["series.csv"]) if method(variant, S)[0].extra in OF_SERIES else []
 
 
 def scans():

@@ -19,7 +19,7 @@ from strokelib import (
 from strokelib.phantom.patient import KNOBS, Knobs
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Cohort, Settings
-from strokelib.run.variants import Variant, at_changes_budget, weights
+from strokelib.run.variants import OF_SERIES, Variant, at_changes_budget, weights
 from strokelib.run.worlds import World
 
 
@@ -63,7 +63,7 @@ def extended(scans, extra: str, root, cohort: Cohort) -> list[preprocess.Preproc
     root : folder of the world's cohort
     cohort : its settings, of `worlds.cohort_of`, by which a series that was not written is drawn again
     """
-    if extra != "fitted":
+    if extra not in OF_SERIES:
         return [extra_inputs.extended(scan, extra) for scan in scans]
     files, made = {file.number: file for file in cases.find_cases(root, "TRAINING")}, []
     for scan in scans:

@@ -1,4 +1,4 @@
-"""What a network is given beside the modalities that came with a scan: further modalities, each with a mirror image.
+"""What a network is given beside the modalities that came with a scan, or for some: others, each with a mirror image.
 
 Whoever reads a scan with them needs nothing new: they stand among its modalities and have mirror images as all do.
 """
@@ -12,33 +12,40 @@ from scipy.ndimage import gaussian_filter
 from strokelib import bolus, registration
 from strokelib.nifti import CaseError
 from strokelib.preprocess import Preprocessed
-from strokelib.run.variants import EXTRA
+from strokelib.run.variants import EXTRA, OF_SERIES
 
 AROUND = 12.0  # voxels, the standard deviation of the window of "surroundings"
-FITTED = {name: f"fitted {name}" for name in bolus.NAMES}  # the names of `bolus.fit`, and theirs as modalities
+# The names of `bolus.fit`, and theirs as modalities; the second are fitted with less smoothing (`raw_series.SHARPER`).
+FITTED = {name: f"fitted {name}" for name in bolus.NAMES}
+SHARP = {name: f"sharp {name}" for name in bolus.NAMES}
+PROVIDED = {"CBF": "CBF", "CBV": "CBV", "MTT": "MTT", "delay": "Tmax"}  # what came with the scan and says the same
 
 
-def added(extra: str, modalities) -> tuple[str, ...]:
-    """Name the modalities that extra inputs, one of EXTRA, add to those that came with a scan."""
+def given(extra: str, modalities) -> tuple[str, ...]:
+    """Name what a network is given with extra inputs, one of EXTRA, of a scan that came with these modalities."""
     if extra == "fitted":
-        return tuple(FITTED.values())
+        return (*modalities, *FITTED.values())
+    if extra == "sharp":
+        return (*(name for name in modalities if name not in PROVIDED.values()), *SHARP.values())
     named = {"": "", "difference": "difference of {}", "neighbors": "{} beside", "surroundings": "{} around"}[extra]
-    return tuple(named.format(name) for name in modalities) if named else ()
+    return (*modalities, *(named.format(name) for name in modalities if named))
 
 
 def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None = None) -> Preprocessed:
-    """Add what a variant names as its extra inputs to the modalities of a scan.
+    """Give a scan what a variant names as its extra inputs.
 
     Parameters
     ----------
     scan : preprocess.Preprocessed
     extra : one of EXTRA: "" adds nothing; "difference", "neighbors" and "surroundings" as the functions below; "fitted"
-        adds maps of the raw series as `with_maps` does
-    maps : of "fitted", by name
+        adds maps of the raw series as `with_maps` does, "sharp" puts sharper ones in place as `with_sharp_maps` does
+    maps : of "fitted" and "sharp", by name, as `load_maps` returns them
+
+    What comes out has the modalities that `given` names.
 
     Raises
     ------
-    ValueError : another name, or no maps for "fitted".
+    ValueError : another name, or no maps where they are needed.
     """
     if extra not in EXTRA:
         raise ValueError(f"extra inputs must be one of {', '.join(map(repr, EXTRA))}, got {extra!r}")
@@ -48,10 +55,11 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
         return with_neighbors(scan)
     if extra == "surroundings":
         return with_surroundings(scan)
-    if extra == "fitted":
+    if extra in OF_SERIES:
         if not maps:
             raise ValueError(f"case_{scan.number}: no maps of its raw series were given; notebook 23 writes them")
-        return with_maps(scan, maps)
+        names, put = (FITTED, with_maps) if extra == "fitted" else (SHARP, with_sharp_maps)
+        return put(scan, {name: maps[name] for name in names.values()})
     return scan
 
 
@@ -80,7 +88,23 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
     behind = flipped[0] > 0.5
     made = [_normalized(image, scan.mask) for image in maps.values()]
     made_mirrored = [_normalized(image, behind) for image in flipped[1:]]
-    return _joined(scan, maps, made, made_mirrored)
+    return _joined(scan, (*scan.modalities, *maps), made, made_mirrored)
+
+
+def with_sharp_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
+    """Put maps by the names of SHARP in place of the perfusion maps that came with a scan, normalized as `with_maps`.
+
+    Our choice: a scan whose series said nothing keeps the maps that it came with, under the new names, since flow is
+    flow; Tmax stands for the delay.
+    """
+    both = with_maps(scan, maps)
+    images = dict(zip(both.modalities, zip(both.provided, both.mirrored, strict=True), strict=True))
+    for own, name in PROVIDED.items():
+        if name in images and not maps[SHARP[own]].any():
+            images[SHARP[own]] = images[name]
+    names = given("sharp", scan.modalities)
+    provided, mirrored = zip(*(images[name] for name in names), strict=True)
+    return dataclasses.replace(scan, images=np.stack([*provided, *mirrored]), modalities=names)
 
 
 def with_difference(scan: Preprocessed) -> Preprocessed:
@@ -91,7 +115,7 @@ def with_difference(scan: Preprocessed) -> Preprocessed:
     """
     there = (scan.provided != 0).any(axis=0) & (scan.mirrored != 0).any(axis=0)
     difference = np.where(there, scan.provided - scan.mirrored, 0)
-    return _joined(scan, added("difference", scan.modalities), difference, -difference)
+    return _joined(scan, given("difference", scan.modalities), difference, -difference)
 
 
 def with_neighbors(scan: Preprocessed) -> Preprocessed:
@@ -106,7 +130,7 @@ def with_neighbors(scan: Preprocessed) -> Preprocessed:
         (images[..., below] + images[..., above]) / 2 * (images != 0).any(axis=0)
         for images in (scan.provided, scan.mirrored)
     )
-    return _joined(scan, added("neighbors", scan.modalities), provided, mirrored)
+    return _joined(scan, given("neighbors", scan.modalities), provided, mirrored)
 
 
 def with_surroundings(scan: Preprocessed) -> Preprocessed:
@@ -117,7 +141,7 @@ def with_surroundings(scan: Preprocessed) -> Preprocessed:
     there is nothing to average; 0 outside.
     """
     provided, mirrored = map(_around, (scan.provided, scan.mirrored))
-    return _joined(scan, added("surroundings", scan.modalities), provided, mirrored)
+    return _joined(scan, given("surroundings", scan.modalities), provided, mirrored)
 
 
 def _around(images) -> np.ndarray:
@@ -133,9 +157,9 @@ def _spread(image) -> np.ndarray:
 
 
 def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:
-    """Put images of these names, and their mirror images, behind the modalities and the mirrored ones of a scan."""
+    """Put images and their mirror images behind those of a scan; these are the names of all that it then has."""
     images = np.stack([*scan.provided, *provided, *scan.mirrored, *mirrored])
-    return dataclasses.replace(scan, images=images, modalities=(*scan.modalities, *names))
+    return dataclasses.replace(scan, images=images, modalities=tuple(names))
 
 
 def alignment_of(scan: Preprocessed) -> registration.Alignment:
@@ -157,7 +181,7 @@ def load_maps(path) -> dict[str, np.ndarray]:
     Raises
     ------
     FileNotFoundError : there is no such file.
-    CaseError : the file is damaged, or holds other maps than those of FITTED.
+    CaseError : the file is damaged, or holds other maps than those of FITTED and SHARP.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no maps of a raw series at {path}; notebook 23 writes them")
@@ -166,6 +190,7 @@ def load_maps(path) -> dict[str, np.ndarray]:
             maps = {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # numpy, zipfile, zlib and struct each raise their own
         raise CaseError(f"{path} is damaged ({error}); delete it and run notebook 23") from error
-    if {*maps} != {*FITTED.values()}:
-        raise CaseError(f"{path} holds {', '.join(sorted(maps))}, expected {', '.join(FITTED.values())}; delete it")
+    if {*maps} != (expected := {*FITTED.values(), *SHARP.values()}):
+        found = ", ".join(sorted(maps))
+        raise CaseError(f"{path} holds {found}, expected {', '.join(sorted(expected))}; delete it and run notebook 23")
     return maps

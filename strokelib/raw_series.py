@@ -6,7 +6,7 @@ import numpy as np
 
 from strokelib import bolus, registration
 from strokelib.cases import CaseFiles, load_series
-from strokelib.extra_inputs import FITTED, alignment_of
+from strokelib.extra_inputs import FITTED, SHARP, alignment_of
 from strokelib.nifti import CaseError
 from strokelib.own import series as own_series
 from strokelib.own.scan import Curves
@@ -15,6 +15,7 @@ from strokelib.preprocess import Preprocessed
 from strokelib.run.settings import Cohort
 
 MODEL, OTHER = bolus.Model(), bolus.Model(shape=1.0)  # the second is wrong for scans of the synthetic cohort
+SHARPER = bolus.Model(smoothing_px=MODEL.smoothing_px / 2)  # a network can smooth further, but not take smoothing back
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ def series_of(file: CaseFiles, split: str, cohort: Cohort | None) -> tuple[np.nd
 
 
 def read(file: CaseFiles, head, scan: Preprocessed, split: str, cohort: Cohort | None) -> tuple[dict, dict, dict]:
-    """Fit the raw series of a scan twice: by the model, and by one with another distribution of transit times.
+    """Fit the raw series of a scan: by the model, with half of its smoothing, and by other transit times.
 
     Parameters
     ----------
@@ -88,8 +89,9 @@ def read(file: CaseFiles, head, scan: Preprocessed, split: str, cohort: Cohort |
 
     Returns
     -------
-    maps : by the names of FITTED; `nothing` where the series cannot be used
-    other : those of the other model, likewise; {} where the series cannot be used
+    maps : by the names of FITTED and, less smooth, of SHARP; `nothing` where the series cannot be used
+    other : by the names of FITTED, those of a model with another distribution of transit times; {} where the series
+        cannot be used
     facts : case, patient and problem, "" for none; where there is none, origin, frames, frame_s and artery_hu (how far
         the arterial curve rises)
     """
@@ -99,10 +101,11 @@ def read(file: CaseFiles, head, scan: Preprocessed, split: str, cohort: Cohort |
         fitted = fit_scan(series, frame_s, head, scan)
     except CaseError as error:
         return nothing(scan), {}, facts | {"problem": str(error)}
-    other = bolus.fit(series, scan.mask, fitted.curves.artery, frame_s, OTHER)
+    sharper, other = (bolus.fit(series, scan.mask, fitted.curves.artery, frame_s, model) for model in (SHARPER, OTHER))
     rise = float(fitted.curves.artery.max())
     facts |= {"origin": origin, "frames": series.shape[3], "frame_s": frame_s, "artery_hu": rise}
-    return fitted.maps, {FITTED[name]: values for name, values in other.items()}, facts
+    maps = fitted.maps | {SHARP[name]: values for name, values in sharper.items()}
+    return maps, {FITTED[name]: values for name, values in other.items()}, facts
 
 
 def opposite(scan: Preprocessed) -> np.ndarray:
@@ -115,5 +118,5 @@ def opposite(scan: Preprocessed) -> np.ndarray:
 
 
 def nothing(scan: Preprocessed) -> dict[str, np.ndarray]:
-    """Return the maps of a scan whose series says nothing: 0 everywhere, by the names of FITTED."""
-    return {name: np.zeros(scan.mask.shape, np.float32) for name in FITTED.values()}
+    """Return the maps of a scan whose series says nothing: 0 everywhere, by the names of FITTED and SHARP."""
+    return {name: np.zeros(scan.mask.shape, np.float32) for name in (*FITTED.values(), *SHARP.values())}

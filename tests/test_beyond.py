@@ -84,7 +84,7 @@ def test_more_inputs_cost_what_the_first_convolution_takes():
     """10 inputs more of 8 maps and kernels of 9 numbers, at each of the patch's voxels, over steps of 16 voxels."""
     assert cost("difference") - cost("rt_sm") == pytest.approx(10 * 8 * 9 * 64**2 / 16**2)
     assert [beyond.input_count(dataclasses.replace(VARIANTS["rt_sm"], extra=extra), ISLES) for extra in EXTRA] == [
-        10, 20, 20, 20, 18
+        10, 20, 20, 20, 18, 10
     ]  # fmt: skip
     assert beyond.input_count(dataclasses.replace(VARIANTS["rt"], extra="fitted"), ISLES) == 9
 

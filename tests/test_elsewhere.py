@@ -127,6 +127,7 @@ def test_maps_of_the_series_are_fitted_with_the_worlds_own_cohort(monkeypatch, t
     monkeypatch.setattr(elsewhere.cases, "load_case", lambda file: SimpleNamespace(head="head"))
     monkeypatch.setattr(elsewhere.raw_series, "read", read)
     monkeypatch.setattr(elsewhere.extra_inputs, "extended", lambda scan, extra, maps=None: (scan, extra, maps))
-    assert elsewhere.extended([scan], "fitted", tmp_path, COHORT) == [(scan, "fitted", {"maps": 1})]
-    assert seen == [(file, "head", scan, "TRAINING", COHORT)]
+    for extra in ("fitted", "sharp"):
+        assert elsewhere.extended([scan], extra, tmp_path, COHORT) == [(scan, extra, {"maps": 1})]
+    assert seen == [(file, "head", scan, "TRAINING", COHORT)] * 2
     assert elsewhere.extended([scan], "neighbors", tmp_path, COHORT) == [(scan, "neighbors", None)]

@@ -7,7 +7,7 @@ import pytest
 from test_voxelwise import NAMES, SHAPE, scan
 
 from strokelib import extra_inputs, modalities, raw_series, voxelwise
-from strokelib.extra_inputs import FITTED
+from strokelib.extra_inputs import FITTED, SHARP
 from strokelib.nifti import CaseError
 from strokelib.run import saved
 from strokelib.run.variants import EXTRA
@@ -16,9 +16,13 @@ from strokelib.stack import stack_scans
 OWN = scan(2)
 
 
-def maps(seed=0):
+def maps(seed=0, names=FITTED):
     rng = np.random.default_rng(seed)
-    return {name: (5 + rng.standard_normal(SHAPE)).astype(np.float32) * OWN.mask for name in FITTED.values()}
+    return {name: (5 + rng.standard_normal(SHAPE)).astype(np.float32) * OWN.mask for name in names.values()}
+
+
+def all_maps():
+    return maps() | maps(1, SHARP)
 
 
 def test_maps_stand_among_the_modalities_and_their_mirror_images_among_the_mirrored():
@@ -56,9 +60,9 @@ def test_names_and_sizes_that_do_not_fit_are_refused():
 
 
 def test_maps_go_to_a_file_and_back(tmp_path):
-    saved.write_arrays(tmp_path / "case_2.npz", maps())
+    saved.write_arrays(tmp_path / "case_2.npz", all_maps())
     back = extra_inputs.load_maps(tmp_path / "case_2.npz")
-    assert {*back} == {*maps()} and all(np.array_equal(back[name], image) for name, image in maps().items())
+    assert {*back} == {*all_maps()} and all(np.array_equal(back[name], image) for name, image in all_maps().items())
     assert [path.name for path in tmp_path.iterdir()] == ["case_2.npz"]
 
 
@@ -69,8 +73,42 @@ def test_a_file_that_is_not_there_damaged_or_of_other_maps_is_said(tmp_path):
     with pytest.raises(CaseError, match=r"bad.npz is damaged .*run notebook 23"):
         extra_inputs.load_maps(tmp_path / "bad.npz")
     saved.write_arrays(tmp_path / "other.npz", {"CBF": OWN.provided[0]})
-    with pytest.raises(CaseError, match="holds CBF, expected fitted CBF"):
+    with pytest.raises(CaseError, match="holds CBF, expected fitted CBF, .*sharp MTT, sharp delay; delete it and run"):
         extra_inputs.load_maps(tmp_path / "other.npz")
+    saved.write_arrays(tmp_path / "fewer.npz", maps())  # of a project that knew no sharper ones
+    with pytest.raises(CaseError, match="fewer.npz holds fitted CBF"):
+        extra_inputs.load_maps(tmp_path / "fewer.npz")
+
+
+PERFUSION = ("CT", "CBF", "CBV", "MTT", "Tmax")
+
+
+def complete():
+    """Return a scan with all modalities of the challenge, each with values of its own."""
+    rng = np.random.default_rng(5)
+    images = rng.standard_normal((10, *SHAPE)).astype(np.float32)
+    images[:5, ~OWN.mask] = 0
+    images[5:, ~OWN.mask[::-1]] = 0
+    return dataclasses.replace(OWN, images=images, modalities=PERFUSION)
+
+
+def test_sharper_maps_stand_in_place_of_the_perfusion_maps_that_came_and_the_ct_stays():
+    whole = complete()
+    made = extra_inputs.extended(whole, "sharp", all_maps())
+    assert made.modalities == ("CT", *SHARP.values()) and made.images.shape == whole.images.shape
+    assert np.array_equal(made.provided[0], whole.provided[0]) and np.array_equal(made.mirrored[0], whole.mirrored[0])
+    beside = extra_inputs.with_maps(whole, maps(1, SHARP))
+    assert np.array_equal(made.provided[1:], beside.provided[5:])
+    assert np.array_equal(made.mirrored[1:], beside.mirrored[5:])
+
+
+def test_a_scan_whose_series_says_nothing_keeps_the_maps_that_it_came_with():
+    whole = complete()
+    made = extra_inputs.extended(whole, "sharp", raw_series.nothing(whole))
+    assert np.array_equal(made.images, whole.images), "CBF, CBV, MTT and delay stand as CBF, CBV, MTT and Tmax did"
+    assert made.modalities == ("CT", "sharp CBF", "sharp CBV", "sharp MTT", "sharp delay")
+    fewer = extra_inputs.extended(OWN, "sharp", raw_series.nothing(OWN))  # of a scan that came with CT and Tmax alone
+    assert np.array_equal(fewer.provided[[0, 4]], OWN.provided) and not fewer.provided[1:4].any()
 
 
 def test_a_difference_is_what_a_side_is_above_the_other_where_both_have_brain():
@@ -124,16 +162,18 @@ def test_surroundings_are_the_mean_of_the_brain_around_each_voxel_within_its_sli
 
 @pytest.mark.parametrize("extra", EXTRA)
 def test_a_stack_takes_every_extra_input_with_its_mirror_image(extra):
-    made = extra_inputs.extended(OWN, extra, maps())
+    made = extra_inputs.extended(OWN, extra, all_maps())
     stack = stack_scans([made], True, "cpu")
     assert stack.inputs == modalities.inputs(made.modalities, True) and len(set(stack.inputs)) == len(stack.inputs)
     assert np.array_equal(np.moveaxis(stack.images.numpy(), (0, 3), (3, 0)), made.images)
-    assert (extra == "") == (len(made.modalities) == len(NAMES)) and made.images.dtype == np.float32
+    assert made.modalities == extra_inputs.given(extra, NAMES) and made.images.dtype == np.float32
+    assert (extra == "") == (made.modalities == NAMES)
 
 
 def test_unknown_extra_inputs_and_missing_maps_are_refused():
-    names = "'', 'difference', 'neighbors', 'surroundings', 'fitted'"
+    names = "'', 'difference', 'neighbors', 'surroundings', 'fitted', 'sharp'"
     with pytest.raises(ValueError, match=f"must be one of {names}, got 'more'"):
         extra_inputs.extended(OWN, "more")
-    with pytest.raises(ValueError, match="case_2: no maps of its raw series were given; notebook 23 writes them"):
-        extra_inputs.extended(OWN, "fitted")
+    for extra in ("fitted", "sharp"):
+        with pytest.raises(ValueError, match="case_2: no maps of its raw series were given; notebook 23 writes them"):
+            extra_inputs.extended(OWN, extra)

@@ -10,7 +10,7 @@ from test_voxelwise import scan
 from strokelib import raw_series
 from strokelib.bolus import Model
 from strokelib.cases import CaseFiles
-from strokelib.extra_inputs import FITTED
+from strokelib.extra_inputs import FITTED, SHARP
 from strokelib.nifti import CaseError
 from strokelib.preprocess import Preprocessed
 from strokelib.run.settings import Cohort
@@ -62,8 +62,27 @@ def test_a_series_comes_from_its_file_or_is_drawn_again_or_is_missed_by_name(tmp
 def test_a_scan_without_a_series_is_read_as_nothing_with_its_problem(tmp_path):
     file = CaseFiles(2, "p2", "A", tmp_path / "case_2", {}, {})
     maps, other, facts = raw_series.read(file, OWN.provided[0], OWN, "TRAINING", None)
-    assert {*maps} == {*FITTED.values()} and not any(image.any() for image in maps.values()) and other == {}
+    assert {*maps} == {*FITTED.values(), *SHARP.values()} and not any(image.any() for image in maps.values()) and other == {}
     assert facts["case"] == 2 and facts["patient"] == "p2" and "download it" in facts["problem"]
+
+
+def test_a_scan_is_read_with_both_smoothings_and_the_sharper_maps_are_the_grainier(monkeypatch):
+    made, _, _ = with_vessels()
+    monkeypatch.setattr(raw_series, "series_of", lambda *_: (made, 1.0, "file"))
+    file, head = CaseFiles(3, "p", "A", None, {}, {}), phantom().images["CT"].astype(np.float32)
+    maps, other, facts = raw_series.read(file, head, whole(), "TRAINING", None)
+    assert tuple(maps) == (*FITTED.values(), *SHARP.values()) and tuple(other) == tuple(FITTED.values())
+    assert facts["problem"] == "" and facts["frames"] == made.shape[3]
+    inside = whole().mask
+
+    def grain(image):
+        """Return the median difference of neighbors, as a share of the spread over the brain."""
+        pairs = inside[1:] & inside[:-1]
+        return np.median(np.abs(np.diff(image, axis=0)[pairs])) / image[inside].std()
+
+    assert raw_series.SHARPER.smoothing_px == raw_series.MODEL.smoothing_px / 2
+    assert grain(maps["sharp CBF"]) > 1.2 * grain(maps["fitted CBF"])
+    assert np.corrcoef(maps["sharp CBF"][inside], maps["fitted CBF"][inside])[0, 1] > 0.7
 
 
 def test_the_opposite_side_is_the_mirrored_lesion_without_the_lesion():

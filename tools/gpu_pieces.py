@@ -24,7 +24,7 @@ from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
-from strokelib.run.variants import ASKED, compared, main_rows, method, weights
+from strokelib.run.variants import ASKED, OF_SERIES, compared, main_rows, method, weights
 from strokelib.run.worlds import has_cohorts, listed
 from strokelib.vocabulary import MONITORS
 
@@ -78,7 +78,7 @@ def extended(scans, sha256, extra: str, settings: Settings) -> tuple:
     if not extra:
         return scans, sha256
     files = [settings.results / stages.SERIES.format(split="TRAINING", case=scan.number) for scan in scans]
-    maps = [extra_inputs.load_maps(file) if extra == "fitted" else None for file in files]
+    maps = [extra_inputs.load_maps(file) if extra in OF_SERIES else None for file in files]
     scans = [extra_inputs.extended(scan, extra, own) for scan, own in zip(scans, maps, strict=True)]
     return scans, [preprocess.contents_sha256(scan) for scan in scans]
 
@@ -178,7 +178,7 @@ def phantom(settings: Settings, path: str, device, seconds: float, further: Sequ
     counts = {name: max(networks.get(name, 0), counts.get(name, 0)) for name in [*networks, *counts]}
     first = [weights(row, settings) for row in reversed(main_rows(settings))]
     for name in dict.fromkeys([*first, *networks]):
-        if method(name, settings)[0].extra == "fitted":
+        if method(name, settings)[0].extra in OF_SERIES:
             once("23_raw_series")
         if not train_row(name, settings, (scans, facts.sha256), networks[name], device, until):
             return False

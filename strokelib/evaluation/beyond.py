@@ -5,7 +5,7 @@ import pandas as pd
 from strokelib.evaluation import information, ladder, stats
 from strokelib.evaluation.remarks import multiplications, passes_cost
 from strokelib.evaluation.summary import with_volume_error
-from strokelib.extra_inputs import added
+from strokelib.extra_inputs import given
 from strokelib.modalities import inputs
 from strokelib.network import layer_table, make_network
 from strokelib.run.checks import require_columns
@@ -31,6 +31,7 @@ WORDS = {  # of candidates, as figures and tables name them
     "neighbors": "neighboring slices",
     "surroundings": "means of what is around",
     "fitted": "maps fitted to the raw series",
+    "sharp": "sharper fitted maps for those provided",
 }
 VOTE = "vote"  # the mean of the maps of the reference and of all candidates
 
@@ -46,7 +47,7 @@ def named(name: str) -> str:
 
 def input_count(variant, modalities) -> int:
     """Count the inputs of a variant's network, of scans that came with these modalities; see `extra_inputs`."""
-    return len(inputs((*modalities, *added(variant.extra, modalities)), variant.mirrored))
+    return len(inputs(given(variant.extra, modalities), variant.mirrored))
 
 
 def prediction_cost(variant, prediction, modalities) -> float:

@@ -8,7 +8,7 @@ from strokelib import voxelwise
 from strokelib.evaluation import ladder
 from strokelib.evaluation.agreement import auc
 from strokelib.evaluation.summary import patient_interval
-from strokelib.extra_inputs import FITTED
+from strokelib.extra_inputs import FITTED, PROVIDED
 from strokelib.modalities import ISLES
 from strokelib.run.runtime import rng
 
@@ -22,7 +22,7 @@ INPUTS = {  # what a voxel-wise method is given, and how that is named
 METHODS = {"logistic": "logistic_sm", "trees": "trees_sm"}  # by how they are named: those of `ladder`, with mirrors
 VARIANTS = tuple(f"{method}_{kind}" for method in METHODS for kind in INPUTS)
 STEPS = tuple((f"{method}_{new}", f"{method}_provided") for method in METHODS for new in ("fitted", "both"))
-BESIDE = {"CBF": "fitted CBF", "CBV": "fitted CBV", "MTT": "fitted MTT", "Tmax": "fitted delay"}
+BESIDE = {PROVIDED[name]: fitted for name, fitted in FITTED.items()}  # what came with the scan, and what is fitted
 
 
 def aucs(images: dict, lesion, mask) -> dict[str, float]:
@@ -30,7 +30,7 @@ def aucs(images: dict, lesion, mask) -> dict[str, float]:
 
     Parameters
     ----------
-    images : (x, y, slice) each by the name of a modality, a fitted one as in FITTED
+    images : (x, y, slice) each by the name of a modality, a fitted one as in FITTED or SHARP
     lesion, mask : bool (x, y, slice)
 
     Returns

@@ -9,7 +9,8 @@ from strokelib.run.checks import Section, SettingsError, nearest, require
 # The paper's own, and what others did about imbalance (notebook 18).
 KINDS_OF_LOSS = ("gdl_cross_entropy", "cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared")
 KINDS_OF_LOSS += ("dice_cross_entropy",)
-EXTRA = ("", "difference", "neighbors", "surroundings", "fitted")  # the first: nothing
+OF_SERIES = ("fitted", "sharp")  # made of the raw series by notebook 23
+EXTRA = ("", "difference", "neighbors", "surroundings", *OF_SERIES)  # the first: nothing
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Variant(Section):
     mirrored: bool  # the mirror images of the modalities, too
     uncertainty_filtering: bool  # stochastic passes at prediction
     network: str = "network"  # the module of strokelib whose class `Network` it is
-    extra: Annotated[str, EXTRA] = ""  # what it is given beside the modalities; see `extra_inputs`
+    extra: Annotated[str, EXTRA] = ""  # what it is given beside the modalities, or for them; see `extra_inputs`
 
     def __post_init__(self):
         super().__post_init__()
@@ -279,7 +280,7 @@ CASCADE = "it is a cascade, and each set trains one network"
 def unfit_for_sets(name: str) -> str:
     """Say what keeps a row of Table 1, or one of TRIED, from the sets of notebook 25; "" for nothing."""
     while name in TRIED:
-        if (TRIED[name].key, TRIED[name].value) == ("extra", "fitted"):
+        if TRIED[name].key == "extra" and TRIED[name].value in OF_SERIES:
             return "its maps of the raw series are fitted to the scans of the settings' own cohort alone"
         if (TRIED[name].key, TRIED[name].value) == ("networks", 2):
             return CASCADE
