@@ -112,6 +112,11 @@ def phantom():
     return rows, values, curves
 
 
+def test_how_many_real_outlines_are_known_of_how_many():
+    assert calibration.tabulated_scans() == (78, 94)
+    assert sum(split == "TRAINING" for split, _ in case_table()) == 94
+
+
 def test_every_anchor_can_be_measured_but_those_that_the_phantom_does_not_have(phantom):
     rows, values, curves = phantom
     by_slices = pd.concat([rows] + [rows.assign(slices=n) for n in (2, 4, 8, 16, 22)])

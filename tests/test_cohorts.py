@@ -53,7 +53,7 @@ def test_one_cohort_says_that_it_cannot_tell():
     assert np.isnan([found.variances[name] for name in ("cohort", "training", "patient")]).all()
     assert found.variances["rest"] == pytest.approx(frame["value"].var())
     told = cohorts.reader(found)
-    assert np.isnan(told["honest"]) and told["usual"] > 0
+    assert np.isnan([told["honest"], told["ratio_of_few"]]).all() and told["usual"] > 0
     row = pd.Series({"metric": "dsc", "cohorts": 1, "mean": found.mean, "error": found.error})
     assert "cannot tell" in cohorts.in_words(row)
 
@@ -64,6 +64,13 @@ def test_the_honest_interval_is_the_wider_one_and_knows_every_part():
     assert told["usual"] == pytest.approx(2.131450 * np.sqrt(8 / 16), rel=1e-5)  # t of 15 degrees
     assert told["honest"] == pytest.approx(2.776445 * np.sqrt(8 / 16 + 5), rel=1e-5)  # of 4
     assert told["detectable"] == pytest.approx(2.801585 * np.sqrt(5.5), rel=1e-5)
+    assert told["ratio_of_few"] == pytest.approx(2.776445 / 2.131450, rel=1e-5)
+
+
+def test_where_cohorts_do_not_differ_the_few_of_them_make_the_whole_ratio():
+    variances = {"cohort": 0.0, "training": 0.0, "patient": 6.0, "rest": 2.0}
+    told = cohorts.reader(cohorts.Mixed(0, 1, variances, cohorts=2, trainings=2, patients=7, remarks=()))
+    assert told["ratio"] == told["ratio_of_few"] == pytest.approx(12.706205 / 2.446912, rel=1e-5)  # t of 1 and of 6
 
 
 def test_flips_are_counted_between_readers_of_other_cohorts_alone():
@@ -147,7 +154,20 @@ def test_a_summary_says_what_the_fit_warned_of_and_how_often_readers_differ():
     found = cohorts.summary(scores, told, "rt_sm", "rt")
     assert [*found.metric] == [*cohorts.TOLD] and (found.flips_pairs == 1).all() and (found.honest > found.usual).all()
     assert found.remarks.map(type).eq(str).all()
-    assert "over 2 cohorts" in cohorts.in_words(next(found.itertuples()))
+    words = cohorts.in_words(next(found.itertuples()))
+    assert "over 2 cohorts" in words
+    assert f"{found.ratio[0]:.1f} times as wide, 4.9 for so few cohorts alone" in words, "12.706 / 2.571, 6 patients"
+
+
+def test_methods_are_compared_on_the_scans_that_all_judged():
+    """The network judged cases 1 and 2, the regression 1 to 3, and 1 and 2 once more with the line moved."""
+    rows = [("rt", 1, 0.0, 0.5), ("rt", 2, 0.0, 0.7)]
+    rows += [("logistic", 1, 0.0, 0.4), ("logistic", 2, 0.0, 0.4), ("logistic", 3, 0.0, 1.0)]
+    rows += [("logistic_sm", n, mm, dsc) for mm, dsc in ((0.0, 0.5), (5.0, 0.9)) for n in (1, 2, 3)]
+    scores = pd.DataFrame(rows, columns=["variant", "case", "misfit_mm", "dsc"]).assign(misfit_deg=0.0)
+    found = cohorts.shared(scores)
+    means = found.groupby("variant").dsc.mean().to_dict()
+    assert {*found.case} == {1, 2} and means == pytest.approx({"rt": 0.6, "logistic": 0.4, "logistic_sm": 0.5})
 
 
 def test_one_fold_chooses_its_pair_for_itself():

@@ -160,6 +160,14 @@ def test_a_shortfall_is_seen_four_times_in_five():
     assert np.isnan(conformal.smallest_shortfall(1, 0.9)), "a single miss is no surprise"
 
 
+def test_an_interval_from_the_other_patients_takes_one_more():
+    """19 patients make an interval of 90 % with ends, so of 19 that leave one out none has an upper end; of 20 all."""
+    for count, ends in ((conformal.needed(0.9), False), (conformal.needed(0.9) + 1, True)):
+        values = np.arange(1.0, count + 1)
+        _, high = conformal.left_out(values, values + 1, range(count), 0.9)
+        assert (np.isfinite(high) == ends).all()
+
+
 def test_each_scan_is_left_out_with_its_patient():
     predicted, true, whose = cohort(rng(0, "left out"), 25)
     low, high = conformal.left_out(predicted, true, whose, 0.8)

@@ -114,6 +114,17 @@ def test_what_carries_rt_is_above_nothing_at_both_ends():
     assert factors.carriers(found) == ["networks", "monitor"]
 
 
+@pytest.mark.parametrize(
+    ("difference", "p_holm", "words"),
+    [(0.1, 0.04, "it does more"), (-0.1, 0.04, "it does less"), (0.1, 0.05, "inconclusive"),
+     (-0.1, np.nan, "inconclusive")],
+)  # fmt: skip
+def test_an_interaction_is_told_after_correction_alone(difference, p_holm, words):
+    """Whatever the interval: of four parts one leaves 0 out by chance more often than a single one would."""
+    row = pd.Series({"mean_difference": difference, "p_holm": p_holm, "low": 0.01, "high": 0.2})
+    assert factors.beside_others(row).startswith(words)
+
+
 def test_a_missing_cell_and_a_case_twice_are_named():
     table = scores(added_up)
     with pytest.raises(ValueError, match="no scores of rt_cascade; make rt-apart"):

@@ -41,6 +41,21 @@ def test_steps_are_those_of_which_both_ends_are_there():
     assert ladder.steps_of(frame) == (("logistic_sm", "logistic"), ("trees_sm", "logistic_sm"))
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "p", "words"),
+    [(0.01, 0.2, 0.01, "above 0"), (-0.2, -0.01, 0.01, "below 0"), (0.01, 0.2, 0.06, "inconclusive"),
+     (-0.01, 0.2, 0.04, "inconclusive"), (np.nan, np.nan, np.nan, "inconclusive")],
+)  # fmt: skip
+def test_a_step_has_a_side_by_interval_and_test(low, high, p, words):
+    assert ladder.side(pd.Series({"low": low, "high": high, "p": p})) == words
+
+
+def test_a_step_up_to_a_network_is_flattered_where_judged_scans_keep_its_weights():
+    flattered = [step for step in ladder.STEPS if ladder.stopped_on_judged(*step, inner_split=False)]
+    assert flattered == [("rt", "trees"), ("rt_sm", "trees_sm")], "rt_sm - rt is between two networks"
+    assert not any(ladder.stopped_on_judged(*step, inner_split=True) for step in ladder.STEPS)
+
+
 def test_each_scan_is_predicted_by_a_model_that_has_not_seen_it(brains, taught):
     models, maps = taught["logistic"]
     assert sorted(models) == [0, 1, 2] and sorted(maps) == [0, 1, 2, 3, 4, 5]

@@ -85,9 +85,13 @@ def test_patients_with_several_scans_gain_beyond_those_with_one():
     assert leakage.beside_one(one, 1).empty and list(leakage.by_scans(one)) == list(leakage.GROUPS[:2])
 
 
-@pytest.mark.parametrize(("low", "high", "said"), [(0.01, 0.05, "flatters"), (-0.05, -0.01, "costs"),
-                                                   (-0.01, 0.05, "inconclusive"), (np.nan, np.nan, "inconclusive")])
-def test_verdict_and_what_is_left(low, high, said):
-    row = pd.Series({"mean_difference": 0.02, "low": low, "high": high})
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "said"),
+    [(0.01, 0.05, 0.01, "flatters"), (-0.05, -0.01, 0.049, "costs"), (-0.01, 0.05, 0.01, "inconclusive"),
+     (0.01, 0.05, 0.05, "inconclusive"), (-0.05, -0.01, 0.2, "inconclusive"), (0.01, 0.05, np.nan, "inconclusive"),
+     (np.nan, np.nan, np.nan, "inconclusive")],
+)  # fmt: skip
+def test_verdict_and_what_is_left(low, high, p_holm, said):
+    row = pd.Series({"mean_difference": 0.02, "low": low, "high": high, "p_holm": p_holm})
     assert leakage.verdict(row) == said
     assert leakage.without(0.6, row) == pytest.approx((0.58, 0.6 - high, 0.6 - low), nan_ok=True)

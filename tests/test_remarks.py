@@ -11,9 +11,18 @@ def test_verdicts_by_intervals():
         "holds", "does not hold", "inconclusive", "inconclusive"]
     assert [remarks.helps(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-1, 1), (np.nan, np.nan))] == [
         "holds", "does not hold", "inconclusive", "inconclusive"]
-    assert remarks.together([]) == "not tested" and remarks.together(["holds", "holds"]) == "holds"
-    assert remarks.together(["holds", "inconclusive"]) == "inconclusive"
-    assert remarks.together(["does not hold", "holds"]) == "does not hold"
+    assert remarks.together([], []) == "not tested" and remarks.together(["holds", "holds"], [0.9, 0.9]) == "holds"
+    assert remarks.together(["holds", "inconclusive"], [0.01, 0.5]) == "inconclusive"
+    assert remarks.together(["does not hold", "holds"], [0.04, 0.9]) == "does not hold"
+
+
+def test_one_of_several_parts_speaks_against_a_remark_after_correction_alone():
+    """Its interval is below 0 by p = .03, but of two changes one reaches that by chance more often: p_holm = .06."""
+    assert remarks.together(["does not hold", "holds"], [0.06, 0.9]) == "inconclusive"
+    assert remarks.together(["does not hold", "holds"], [np.nan, 0.9]) == "inconclusive"
+    assert remarks.together(["does not hold"], [0.06]) == "does not hold", "a single part is not one of many"
+    with pytest.raises(ValueError, match="shorter"):
+        remarks.together(["holds", "holds"], [0.5])
 
 
 def scores(**dsc):
@@ -40,6 +49,13 @@ def test_r2_by_step():
     assert found.r2["b"] == pytest.approx(np.corrcoef(true, true[::-1])[0, 1] ** 2)
     assert found.gain["a"] == pytest.approx(1 - found.r2["b"]) and np.isnan(found.gain["b"])
     assert found.low["b"] <= found.r2["b"] <= found.high["b"]
+    assert np.isnan(found.gain_p["b"]) and found.gain_p_holm["a"] == found.gain_p["a"], "of one step p is not corrected"
+
+
+def test_p_of_draws_by_hand():
+    """Of 99 draws 3 lie below 0, so p = 2 (3 + 1) / (99 + 1) = .08; of draws at 0 alone it is 1."""
+    assert remarks._p_of_draws(np.r_[-np.ones(3), np.ones(96)]) == pytest.approx(0.08)
+    assert remarks._p_of_draws(np.zeros(99)) == 1 and np.isnan(remarks._p_of_draws(np.zeros(0)))
 
 
 def test_share_of_copies_by_hand():
@@ -48,6 +64,14 @@ def test_share_of_copies_by_hand():
     least, most, even = remarks.augmented_bounds({0: 0, 0.5: 1000, 1: 3000}, 4000)
     assert least == pytest.approx(0.5 * 1000 / 4000) and most == pytest.approx((0.5 * 2000 + 0.5 * 1000) / 4000)
     assert even == pytest.approx((0.5 * 1500 + 0.25 * 500) / 4000, rel=1e-3)
+
+
+def test_bounds_of_the_known_scans_are_none_of_all_scans():
+    """Of 8 scans at 5 to 10 % and 2 of which nothing is known: .8 * .05, and .8 * .10 + .2 * .5."""
+    assert remarks.bounds_of_all(0.05, 0.1, 8, 10) == pytest.approx((0.04, 0.18))
+    assert remarks.bounds_of_all(0.05, 0.1, 10, 10) == pytest.approx((0.05, 0.1))
+    with pytest.raises(ValueError, match="1 to 10 known scans, got 11"):
+        remarks.bounds_of_all(0.05, 0.1, 11, 10)
 
 
 def test_passes_that_share_nothing_cost_their_number():

@@ -66,3 +66,10 @@ def test_networks_of_a_scan_are_averaged_and_cases_of_two_splits_are_told_apart(
     frame = pd.DataFrame({"patient": ["B", "A", "A"], "case": [1, 1, 1], "dsc": [0.1, 0.5, 0.7]})
     values = resampling.by_case(frame, "dsc")
     assert values.to_dict() == pytest.approx({("A", 1): 0.6, ("B", 1): 0.1})
+
+
+def test_intervals_of_few_patients_leave_0_out_too_often():
+    """Of normal values the interval is the mean ± 1.96 s_n / sqrt(n), s_n divided by n, all but exactly."""
+    for patients, share in ((7, 0.12), (resampling.ENOUGH, 0.071), (200, 0.051)):
+        reached = stats.norm.ppf(0.975) * np.sqrt((patients - 1) / patients)
+        assert 2 * stats.t.sf(reached, patients - 1) == pytest.approx(share, abs=0.001)

@@ -54,6 +54,29 @@ def test_the_slope_is_that_of_each_patient_averaged():
     assert (found.low > 0.07).all() and (found.high < 0.25).all() and (found.worlds == 3).all()
 
 
+def test_a_scan_without_a_value_on_one_side_is_left_out_on_both():
+    """Scan A has a PPV of .8 by both methods, B of .2: nothing is gained, though at symmetry 1 the new one has no B."""
+    rows = [
+        {"symmetry": share, "registration": "rigid", "seed": 1, "case": 2 * n + place, "patient": f"p{n}",
+         "variant": name, "misfit_mm": 0.0, "misfit_deg": 0.0,
+         "ppv": np.nan if (name, share, place) == ("logistic_sm", 1.0, 1) else value}
+        for share in (0.0, 1.0) for n in range(3) for name in ("logistic_sm", "logistic")
+        for place, value in enumerate((0.8, 0.2))
+    ]  # fmt: skip
+    found = symmetry.slopes(pd.DataFrame(rows), "ppv", 1).set_index("new").loc["logistic_sm"]
+    assert (found.slope, found.patients) == (pytest.approx(0), 3)
+
+
+def test_trainings_are_paired_and_two_registrations_are_not_mixed():
+    scores = worlds_of(0.1)
+    again = scores.assign(seed=2, dsc=scores.dsc + 0.1 * (scores.symmetry == 1))  # this training is better at 1
+    lost = (again.variant == "rt_sm") & (again.symmetry == 1)
+    found = symmetry.slopes(pd.concat([scores, again.assign(dsc=again.dsc.where(~lost))]), "dsc", 1).set_index("new")
+    assert found.slope.to_dict() == pytest.approx({"logistic_sm": 0.1, "rt_sm": 0.2})
+    with pytest.raises(ValueError, match="one symmetry has two registrations"):
+        symmetry.slopes(pd.concat([scores, scores.assign(registration="affine")]), "dsc", 1)
+
+
 def test_one_world_has_no_slope():
     assert symmetry.slopes(worlds_of(0.1, symmetries=(0.5,)), "dsc", 1).slope.isna().all()
 

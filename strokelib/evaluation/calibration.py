@@ -4,6 +4,8 @@ The figures are the anchors in data/isles18_anchors.csv. What is measured here g
 the synthetic cohort it says where that is off, on a download of ISLES 2018 it checks the reading.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -27,6 +29,17 @@ def anchors() -> pd.DataFrame:
     Source: the last column, figure by figure; data/README.md tells how ranges were made.
     """
     return pd.read_csv(ROOT / "data" / "isles18_anchors.csv", dtype={"group": str})
+
+
+def tabulated_scans() -> tuple[int, int]:
+    """Read off the anchors of how many real scans lesion sizes are known, and how many training scans there are.
+
+    Source: the column source of the anchors, "78 of the 94 training scans".
+    """
+    known = anchors()
+    (words,) = set(known.loc[known["quantity"] == "lesion voxels of a scan", "source"])
+    count, scans = re.search(r"(\d+) of the (\d+) training scans", words).groups()
+    return int(count), int(scans)
 
 
 def scan_facts(case) -> dict:

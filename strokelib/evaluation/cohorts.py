@@ -40,6 +40,19 @@ def judge(maps, fold_of, how) -> pd.DataFrame:
     return chosen.assign(patient=chosen["case"].map(patients), fold=chosen["case"].map(fold_of))
 
 
+def shared(scores) -> pd.DataFrame:
+    """Keep the rows that methods can be compared by: of scans that all of them judged, with the line left in its place.
+
+    Parameters
+    ----------
+    scores : frame, a row per (variant, seed, case, misfit), columns variant, case, misfit_mm and misfit_deg; networks
+        judge the first folds alone, the voxel-wise methods all
+    """
+    require_columns(scores, "variant", "case", "misfit_mm", "misfit_deg")
+    own = scores[(scores["misfit_mm"] == 0) & (scores["misfit_deg"] == 0)]
+    return own[own.groupby("case")["variant"].transform("nunique") == own["variant"].nunique()]
+
+
 def differences(scores, metric: str, new: str, old: str) -> pd.DataFrame:
     """Return new - old of every patient in every training, the patient's scans averaged.
 
@@ -157,21 +170,24 @@ def reader(found: Mixed) -> dict[str, float]:
     Returns
     -------
     usual : half of the 95 % interval over patients alone; honest : half of the one that knows of other cohorts and
-    other trainings, too, NaN where cohorts cannot be told; ratio; detectable : the smallest difference that one cohort
+    other trainings, too, NaN where cohorts cannot be told; ratio; ratio_of_few : what the ratio would be if cohorts
+    and trainings did not vary at all, for so few cohorts alone; detectable : the smallest difference that one cohort
     shows in four of five repetitions.
 
     The degrees of freedom are those of what is known least: the cohorts less one. Our choice.
     """
     known = {name: 0.0 if np.isnan(value) else value for name, value in found.variances.items()}
     patients = (known["patient"] + known["rest"]) / found.patients
-    usual = distributions.t.ppf(0.975, found.patients - 1) * np.sqrt(patients)
-    if found.cohorts < 2:
-        return {"usual": float(usual), "honest": float("nan"), "ratio": float("nan"), "detectable": float("nan")}
-    error = np.sqrt(patients + known["cohort"] + known["training"])
-    honest = distributions.t.ppf(0.975, found.cohorts - 1) * error
-    ratio = honest / usual if usual > 0 else float("nan")
-    detectable = (norm.ppf(0.975) + norm.ppf(0.8)) * error
-    return {"usual": float(usual), "honest": float(honest), "ratio": float(ratio), "detectable": float(detectable)}
+    quantile = distributions.t.ppf(0.975, found.patients - 1)
+    usual = quantile * np.sqrt(patients)
+    told = {"usual": usual} | dict.fromkeys(("honest", "ratio", "ratio_of_few", "detectable"), float("nan"))
+    if found.cohorts > 1:
+        error = np.sqrt(patients + known["cohort"] + known["training"])
+        few = distributions.t.ppf(0.975, found.cohorts - 1)
+        told |= {"honest": few * error, "ratio_of_few": few / quantile}
+        told["ratio"] = told["honest"] / usual if usual > 0 else float("nan")
+        told["detectable"] = (norm.ppf(0.975) + norm.ppf(0.8)) * error
+    return {name: float(value) for name, value in told.items()}
 
 
 def verdicts(scores, pairs, seed: int) -> pd.DataFrame:
@@ -264,6 +280,7 @@ def in_words(row) -> str:
     widths = f"±{metric.scale * row.usual:.1f} by patients alone, ±{metric.scale * row.honest:.1f} with all that varies"
     return (
         f"{metric.name}: {metric.scale * row.mean:+.1f} {metric.step} over {row.cohorts} cohorts, {sign}; one cohort's "
-        f"reader: {widths}; smallest detectable {metric.scale * row.detectable:.1f}; of two cohorts' readers "
+        f"reader: {widths}, {row.ratio:.1f} times as wide, {row.ratio_of_few:.1f} for so few cohorts alone; smallest "
+        f"detectable {metric.scale * row.detectable:.1f}; of two cohorts' readers "
         f"{100 * row.flips_sign:.0f} % see other signs, {100 * row.flips_verdict:.0f} % another verdict"
     )

@@ -127,6 +127,21 @@ def monitors(scores, metric, updates, unit="scan", generator=None) -> pd.DataFra
     return tests
 
 
+def beside_others(row) -> str:
+    """Say in words whether a part does more or less in RT, beside the other parts, than at the baseline.
+
+    Parameters
+    ----------
+    row : of `effects`, end "interaction", of a metric of which more is better
+
+    Our choice: by the sign of the difference where p < 0.05 after Holm, as in `carriers`.
+    """
+    if not row.p_holm < 0.05:  # NaN is not, either
+        return "inconclusive"
+    more = "it does more beside the other parts"
+    return more if row.mean_difference > 0 else "it does less beside the other parts, which do its work or undo it"
+
+
 def carriers(table) -> list[str]:
     """List the parts that carry RT: those with an effect above 0 at both ends, each with p < 0.05 after Holm.
 

@@ -164,6 +164,31 @@ def detectable(tests) -> pd.Series:
     return (norm.ppf(0.975) + norm.ppf(0.8)) * tests["sd"] / np.sqrt(tests["n"])
 
 
+def side(row) -> str:
+    """Say on which side of 0 a step lies: "above 0" or "below 0" by interval and t-test, else "inconclusive".
+
+    Parameters
+    ----------
+    row : of stats.paired_tests
+
+    Both are asked, since the bootstrap alone leaves 0 out too often where patients are few.
+    """
+    if not row.p < 0.05:  # NaN is not, either
+        return "inconclusive"
+    return "above 0" if row.low > 0 else "below 0" if row.high < 0 else "inconclusive"
+
+
+def stopped_on_judged(new: str, old: str, inner_split: bool) -> bool:
+    """Tell whether a step is flattered: its upper end alone is a network whose weights the judged scans chose.
+
+    Parameters
+    ----------
+    new, old : in RUNGS
+    inner_split : folds.inner_split of the settings, whether weights were kept by scans of the training folds
+    """
+    return not inner_split and new in NETWORKS and old not in NETWORKS
+
+
 def coefficients(models) -> pd.DataFrame:
     """Average the coefficients of logistic regressions over the folds.
 

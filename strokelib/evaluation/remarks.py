@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from strokelib.evaluation import resampling
+from strokelib.evaluation.stats import holm
 from strokelib.evaluation.summary import r_squared, scans_of
 from strokelib.network import STOCHASTIC_LEVEL
 from strokelib.run.checks import require_columns
@@ -36,11 +37,22 @@ def helps(low: float, high: float) -> str:
     return "does not hold" if high < 0 else "inconclusive"
 
 
-def together(verdicts) -> str:
-    """Join verdicts on the parts of a remark: it holds where all do, does not where one does not; none: not tested."""
-    found = [*verdicts]
+def together(verdicts, p_holm) -> str:
+    """Join verdicts on the parts of a remark: it holds where all do, does not where one does not; none: not tested.
+
+    Parameters
+    ----------
+    verdicts : of `no_harm` or `helps`, one a part
+    p_holm : of each part, corrected for the number of parts at least; not asked where there is a single part
+
+    Of several parts one comes out against the remark by chance sooner than a single one would, so "does not hold"
+    counts only where p_holm < 0.05. That all hold needs no correction.
+    """
+    found = [*zip(verdicts, p_holm, strict=True)]
     if not found:
         return "not tested"
+    chance = [len(found) > 1 and name == "does not hold" and not p < 0.05 for name, p in found]
+    found = ["inconclusive" if by_chance else name for (name, _), by_chance in zip(found, chance, strict=True)]
     if "does not hold" in found:
         return "does not hold"
     return "holds" if {*found} == {"holds"} else "inconclusive"
@@ -93,7 +105,8 @@ def volume_steps(scores, variants, generator=None) -> pd.DataFrame:
     Returns
     -------
     frame, a row a variant : variant, n, r2, low and high (95 % interval), and gain, gain_low, gain_high over the
-    variant before; NaN for the first.
+    variant before, gain_p (twice the smaller share of the draws to one side of 0) and gain_p_holm (corrected for the
+    number of steps); NaN for the first.
 
     Source: Clèrigues et al. 2019, sec. 4.1 ("all introduced improvements raise the COD"). Our choice: the squared
     Pearson correlation, as `summary.r_squared`; patients are drawn, the same for all variants.
@@ -120,9 +133,18 @@ def volume_steps(scores, variants, generator=None) -> pd.DataFrame:
         row["gain"] = np.nan if before is None else row["r2"] - before[0]
         told = np.isfinite(gains).any()
         row["gain_low"], row["gain_high"] = np.nanquantile(gains, (0.025, 0.975)) if told else (np.nan, np.nan)
+        row["gain_p"] = _p_of_draws(gains[np.isfinite(gains)])
         rows.append(row)
         before = row["r2"], values
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(gain_p_holm=holm(table["gain_p"]))
+
+
+def _p_of_draws(draws) -> float:
+    """Return a two-sided p of bootstrap draws, never 0; NaN without any."""
+    if not len(draws):
+        return float("nan")
+    return float(min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws))))
 
 
 def augmented_share(lesion_voxels, patches: int) -> float:
@@ -159,6 +181,28 @@ def augmented_bounds(quantiles: dict, patches: int) -> tuple[float, float, float
     width, whole = np.diff(shares), shares[-1] - shares[0]
     even = np.maximum(0, patches // 2 - np.interp(fine, shares, sizes)).mean() * whole
     return tuple(float(value / patches) for value in (width @ missing[1:], width @ missing[:-1], even))
+
+
+def bounds_of_all(least: float, most: float, known: int, scans: int) -> tuple[float, float]:
+    """Widen bounds of the share of deformed copies from the scans whose lesion sizes are known to all scans.
+
+    Parameters
+    ----------
+    least, most : of `augmented_bounds`, of the known scans
+    known, scans : numbers of scans; of the others nothing is known, so they may have no copies, or copies for all of
+        the half of their patches that is to lie on lesion
+
+    Returns
+    -------
+    least and largest share of all scans
+
+    Raises
+    ------
+    ValueError : more known scans than there are.
+    """
+    if not 0 < known <= scans:
+        raise ValueError(f"expected 1 to {scans} known scans, got {known}")
+    return least * known / scans, (most * known + 0.5 * (scans - known)) / scans
 
 
 def multiplications(layers) -> float:

@@ -105,19 +105,29 @@ def slopes(scores, metric: str, seed: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    scores, metric, seed : as `responses`; the patients of all worlds are the same, each with other anatomy
+    scores, metric, seed : as `responses`, of one registration; the patients of all worlds are the same, each with
+        other anatomy
 
     Returns
     -------
     frame, a row a pair : new, old, worlds, patients, slope (of the gain from symmetry 0 to 1), low, high (95 %
-    bootstrap interval over patients), detectable. Without two worlds the slope is NaN.
+    bootstrap interval over patients), detectable. Without two worlds the slope is NaN. A scan counts in a training
+    where it has a finite value with mirror images and without; else the two means would be of different scans.
+
+    Raises
+    ------
+    ValueError : two worlds of one symmetry, whose scans would be taken for each other.
     """
+    worlds = scores.drop_duplicates(["symmetry", "registration"])
+    if worlds["symmetry"].duplicated().any():
+        raise ValueError("one symmetry has two registrations; give the worlds of one of them")
     aligned = scores[(scores["misfit_mm"] == 0) & (scores["misfit_deg"] == 0)]
     rows = []
     for new, old in PAIRS:
-        keys = ["symmetry", "patient"]
-        means = [aligned[aligned["variant"] == name].groupby(keys)[metric].mean() for name in (new, old)]
-        gains = (means[0] - means[1]).unstack("symmetry").dropna()
+        keys = ["symmetry", "patient", "seed", "case"]
+        both = [aligned[aligned["variant"] == name].set_index(keys)[metric] for name in (new, old)]
+        each = (both[0] - both[1]).replace([np.inf, -np.inf], np.nan).dropna()
+        gains = each.groupby(keys[:2]).mean().unstack("symmetry").dropna()
         row = {"new": new, "old": old, "worlds": gains.shape[1], "patients": len(gains)}
         row |= dict.fromkeys(("slope", "low", "high", "detectable"), float("nan"))
         if min(gains.shape) > 1:

@@ -171,7 +171,7 @@ STAGES = {
         writes=("apart_metrics.csv", *_figures("rt_apart.csv", "rt_apart_monitors.csv", "rt_apart.png")),
     ),
     "13_ladder": Stage(
-        depends=("seed", "cohort", "folds.count", "postprocess", "drawing"),
+        depends=("seed", "cohort", "folds.count", "folds.inner_split", "postprocess", "drawing"),
         reads=(
             *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
             *("choice.csv", "metrics_nested.csv"),
