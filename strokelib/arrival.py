@@ -244,7 +244,10 @@ def _gaps(seen: dict[str, Look]) -> list[str]:
             f"{row['spacing_z_mm']}: volumes in mL and distances in mm will be others"
         )
     if not any("4DPWI" in file.files for look in seen.values() for file in look.files):
-        told.append("no raw perfusion series: notebook 01 does not show them; nothing else uses them")
+        told.append(
+            "no raw perfusion series: notebook 01 does not show them; notebook 23, and the rows of notebooks 24 and 26 "
+            "that take its maps (such as fitted and song), cannot be made; Table 1 is not affected"
+        )
     return told
 
 

@@ -114,3 +114,20 @@ def with_vessels(frames=None):
     for (x, y, k), curve in ((artery, case.aif), (vein, 1.3 * later)):
         series[x - 1 : x + 2, y - 1 : y + 2, k] = 40 + curve
     return series[..., :frames], artery, vein
+
+
+def wide(image, side=512, fill=0):
+    """Return an image of (x, y, slice) in the middle of a wider field, and by how many voxels it moved."""
+    x, y = ((side - n) // 2 for n in image.shape[:2])
+    widened = np.full((side, side, image.shape[2]), fill, image.dtype)
+    widened[x : x + image.shape[0], y : y + image.shape[1]] = image
+    return widened, (x, y)
+
+
+def on_headrest(ct, behind_mm=40.0, thick_mm=30.0, across_mm=300.0, side=512):
+    """Return a CT in a wide field, with a slab of 40 HU behind the head, in the air."""
+    widened, _ = wide(ct, side, fill=ct.min())
+    behind = np.flatnonzero((widened > 0).any((0, 2)))[0] - round(behind_mm / SPACING[1])
+    half = round(across_mm / SPACING[0] / 2)
+    widened[side // 2 - half : side // 2 + half, behind - round(thick_mm / SPACING[1]) : behind] = 40
+    return widened

@@ -50,7 +50,10 @@ def test_all_of_isles_is_said_to_be_there(tmp_path):
     assert "94 training scans of 63 patients; slices: 51 of 2, 19 of 4, 9 of 8, 13 of 16, 2 of 22" in said
     assert "62 testing scans of 40 patients" in said
     assert found.lines[0].startswith("shape: the challenge's file names, such as SMIR.")
-    assert [line for line in found.lines[3:] if not line.startswith("no raw perfusion series")] == []
+    (series,) = found.lines[3:]
+    assert series.startswith("no raw perfusion series: ")
+    assert "notebook 23, and the rows of notebooks 24 and 26 that take its maps" in series
+    assert "(such as fitted and song), cannot be made; Table 1 is not affected" in series
     assert said.splitlines()[-1] == f"the study can run on it: make isles2018 DATA={tmp_path}"
 
 

@@ -84,8 +84,8 @@ OTHERS = {
 REMARKS = {
     "other axes": "the CT has its axes to RPI", "coronal": "axes to RSP", "512 x 512": "in milliseconds",
     "128 x 128": "resampled to 0.89 mm", "two sizes": "another grid than the CT",
-    "other units": "without the factor 10", "filled": "NaN in", "narrow": "2 of 4 slices are left out",
-    "oblong": "1.8 x 0.9 mm in plane",
+    "other units": "without the factor 10", "filled": "CBF is NaN or padding in",
+    "narrow": "2 of 4 slices are left out", "oblong": "1.8 x 0.9 mm in plane",
     "tilted": "axes to LPS", "thin": "20 slices of 1 mm: averaged into 4 slabs of 5 mm",
 }  # fmt: skip
 
@@ -358,3 +358,110 @@ def test_what_was_read_can_be_preprocessed(tmp_path):
     ready = preprocess.preprocess_case(scan.case)
     assert ready.images.shape == (10, *scan.grid.inner) and np.isfinite(ready.images).all()
     assert dataclasses.replace(scan.case, number=3).remarks == scan.remarks
+
+
+def late(folder, mark, limit=10, names=("MTT", "Tmax")):
+    """Write maps in which a program left out what is later than a limit, and the background with it."""
+
+    def change(name, image, affine):
+        gone = (images()["Tmax"] > limit) | (images()["CBV"] == 0) & (images()["CBF"] == 0)
+        return np.where(gone & (name in names), np.float32(mark), image.astype(np.float32)), affine, name
+
+    return write(folder, change)
+
+
+@pytest.mark.parametrize("mark", [np.nan, -1])
+def test_a_map_without_its_latest_tissue_is_refused_with_how_much_is_missing(tmp_path, mark):
+    """It was taken for the outside of the brain, and the core became a third of what it is."""
+    missing = np.count_nonzero((images()["Tmax"] > 10) & (images()["CBF"] > 0)) * 0.9 * 0.9 * 5 / 1000
+    assert missing > 5
+    what = "NaN or padding" if np.isnan(mark) else "-1"
+    with pytest.raises(CaseError, match=rf"(mtt|MTT)\.nii is {what} in .* fill it in the perfusion program") as caught:
+        arrival.read_folder(late(tmp_path / "Doe", mark))
+    told = float(str(caught.value).partition(" mL of the brain, where CBF, CBV have values")[0].split()[-1])
+    assert told == pytest.approx(missing, rel=0.05), "in mL"
+
+
+def test_a_few_voxels_without_a_value_are_told_apart_from_the_outside(tmp_path):
+    x, y, k = np.argwhere((images()["CBF"] > 0) & (images()["CBV"] > 0))[1000]
+    outside = images()["CBV"] + images()["CBF"] == 0
+
+    def change(name, image, affine):
+        image = image.astype(np.float32)
+        if name == "Tmax":
+            image = np.where(outside, np.float32(np.nan), image)
+            image[x, y, k] = np.nan
+        return image, affine, name
+
+    scan = arrival.read_folder(write(tmp_path / "few", change))
+    (said,) = [remark for remark in scan.remarks if "taken for 0" in remark]
+    assert said.endswith("% of its voxels, outside the brain but for 0.004 mL: taken for 0"), "one voxel"
+    assert scan.case.image("Tmax")[x, y, k] == 0
+
+
+def test_a_filled_map_on_a_grid_of_its_own_is_not_said_to_be_filled_outside_the_brain(tmp_path):
+    def change(name, image, affine):
+        image = image.astype(np.float32)
+        if name == "Tmax":
+            image, affine = part(np.where(images()["CBV"] == 0, np.float32(np.nan), image), affine, (8, 8, 0),
+                                 (248, 248, 4))  # fmt: skip
+        return image, affine, name
+
+    scan = arrival.read_folder(write(tmp_path, change))
+    (said,) = [remark for remark in scan.remarks if "taken for 0" in remark]
+    assert "no other map on its grid tells whether some of these lie in the brain" in said
+
+
+def test_a_series_that_holds_nothing_of_some_brain_says_so(tmp_path):
+    with_series(tmp_path)
+    assert not any("holds no tissue" in said for said in arrival.read_folder(tmp_path).remarks)
+    series = own_scans.with_vessels()[0].astype(np.int16)
+    series[100:120, 140:160] = -1024
+    save(tmp_path / "ctp.nii", series, place(), frame_s=1.0)
+    said = [said for said in arrival.read_folder(tmp_path).remarks if "the series holds no tissue in" in said]
+    told = float(said[0].partition("no tissue in ")[2].split()[0])
+    assert told == pytest.approx(20 * 20 * 4 * 0.9 * 0.9 * 5 / 1000, rel=0.1), "in mL of the CT's brain"
+
+
+@pytest.mark.parametrize("kind", ["maps", "series"])
+def test_no_brain_is_cut_off_where_a_headrest_moves_the_middle(tmp_path, kind):
+    """The field is twice as wide as the networks see; a slab behind the head took the grid with it."""
+    whole = arrival.read_folder(write(tmp_path / "usual") if kind == "maps" else usual_series(tmp_path / "usual"))
+    affine = place(origin=(115.0 + 128 * 0.9, -110.0 - 128 * 0.9, 20.0))
+    folder = tmp_path / "wide"
+    save(folder / "ct.nii", own_scans.on_headrest(images()["CT"]), affine)
+    if kind == "maps":
+        for name in arrival.MAPS:
+            save(folder / f"{name}.nii", own_scans.wide(images()[name])[0], affine)
+    else:
+        save(folder / "ctp.nii", own_scans.with_vessels()[0].astype(np.int16), place(), frame_s=1.0)
+    scan = arrival.read_folder(folder)
+    sizes = [np.count_nonzero(preprocess.brain_mask(found.case.maps)) for found in (scan, whole)]
+    assert sizes[0] == sizes[1] if kind == "maps" else sizes[0] == pytest.approx(sizes[1], rel=0.01)
+    assert not any("lie beyond the field" in said for said in scan.remarks)
+
+
+def usual_series(folder):
+    with_series(folder)
+    return folder
+
+
+def test_options_are_told_with_the_whole_command(tmp_path):
+    """make segment knows the folder and the mode alone."""
+    write(tmp_path / "twice")
+    twice(tmp_path / "twice")
+    with pytest.raises(CaseError, match=r"command: \.venv/bin/python tools/segment\.py FOLDER --files MTT=\.\.\."):
+        arrival.read_folder(tmp_path / "twice")
+    for name, write_bad in (("slow", slow), ("timeless", timeless)):
+        write_bad(tmp_path / name)
+        with pytest.raises(CaseError, match=r"tools/segment\.py FOLDER --seconds-per-frame 1\.5\)"):
+            arrival.read_folder(tmp_path / name)
+
+
+def test_headers_in_doubt_about_left_and_right_are_remarked(tmp_path):
+    write(tmp_path)
+    image = nib.load(tmp_path / "ct.nii")
+    image.header.set_qform(np.diag([-1.0, 1, 1, 1]) @ place(), 1)
+    nib.Nifti1Image(np.asanyarray(image.dataobj).copy(), None, image.header).to_filename(tmp_path / "ct.nii")
+    said = arrival.read_folder(tmp_path).remarks
+    assert "CT: sform says LAS, qform RAS: the sform was taken; which side is left is uncertain" in said

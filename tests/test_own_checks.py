@@ -99,3 +99,14 @@ def test_geometry_and_registration_are_said(usual):
 )
 def test_numbers_are_short(value, word):
     assert checks._number(value) == word
+
+
+@pytest.mark.parametrize(("slices", "said"), [(1, True), (2, False), (22, False), (27, False), (28, True)])
+def test_a_scan_of_one_slice_is_outside_since_none_of_training_had_so_few(usual, monkeypatch, slices, said):
+    """They had 2 to 22: a quarter of that below 2 is less than none."""
+    table = checks.seen() | {"slice count": checks.Seen("slice count", "", 2, 22, "test")}
+    monkeypatch.setattr(checks, "seen", lambda: table)
+    images = np.repeat(usual.images[..., :1], slices, axis=3)
+    found = checks.outside_training(*measured(dataclasses.replace(usual, images=images, lesion=None)))
+    sentence = f"the slice count is {slices}; in the training scans it lay between 2 and 22"
+    assert (sentence in found) == said

@@ -227,16 +227,20 @@ def test_slices_that_were_taken_one_after_another_are_told(tmp_path):
     assert volume.remarks == ("slices of one frame were taken up to 1.5 s apart, and are taken as if at once",)
 
 
-def test_padding_is_air_in_a_ct_and_nothing_in_a_map(tmp_path):
+@pytest.mark.parametrize(("stored", "nothing"), [(-2000, np.nan), (0, 0)])
+def test_padding_is_air_in_a_ct_and_no_value_in_a_map(tmp_path, stored, nothing):
+    """Unless it is 0, which is a value of a map as well: no delay, no flow."""
+
     def padded(dataset, k, t):
         values = np.frombuffer(dataset.PixelData, "<i2").copy()
-        values[:3] = -2000
-        dataset.PixelData, dataset.PixelPaddingValue = values.tobytes(), -2000
+        values[:3] = stored
+        dataset.PixelData, dataset.PixelPaddingValue = values.tobytes(), stored
 
     small(tmp_path, CT=padded, CBF=padded)
     volumes = dicom.series_of(tmp_path)
-    for name, value in (("CT", -1024), ("CBF", 0)):
-        assert (volumes[name].array[:3, 0] == value).all() and volumes[name].array[3, 0, 0] == ball()[3, 0, 0]
+    for name, value in (("CT", -1024), ("CBF", nothing)):
+        assert np.array_equal(volumes[name].array[:3, 0], np.full((3, 4), value, np.float32), equal_nan=True)
+        assert stored == 0 or volumes[name].array[3, 0, 0] == ball()[3, 0, 0]
 
 
 def test_what_was_compressed_with_loss_is_told(tmp_path):
@@ -572,7 +576,7 @@ def test_what_lacks_is_told_with_what_is_there(tmp_path):
     refused(tmp_path / "other", "holds no DICOM image of a CT scanner")
     words = "has no CBV and Tmax, no raw perfusion series to make them of", '"Head  native 5.0" (4 images)', "series"
     refused(small(tmp_path / "part", ("CT", "CBF", "MTT")), *words)
-    told = "has no CT without contrast", "Add what lacks", "(names; command: --files)"
+    told = "has no CT without contrast", "Add what lacks", "tools/segment.py FOLDER --files ...)"
     refused(small(tmp_path / "maps", ISLES[1:]), *told)
 
 

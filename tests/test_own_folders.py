@@ -197,3 +197,20 @@ def test_the_example_is_the_scan_with_most_late_tissue_in_milliliters(monkeypatc
 
     monkeypatch.setattr(folders, "load_case", load)
     assert folders.example([SimpleNamespace(number=number) for number in late]).number == 2
+
+
+@pytest.mark.parametrize("beside", ["cta", "t1", "ct_bone", "mask"])
+def test_a_cta_beside_the_head_tears_no_scan_apart(tmp_path, beside):
+    """As anat/ct, anat/cta and perf/cbf, ...: it became two scans, neither whole."""
+    for patient in ("P1", "P2"):
+        maps(tmp_path / patient / "anat", ("ct", beside))
+        maps(tmp_path / patient / "perf", ("cbf", "cbv", "mtt", "tmax"))
+    assert found(tmp_path / "P1") == [("P1", tmp_path / "P1", False)]
+    assert [name for name, _, _ in found(tmp_path)] == ["P1", "P2"]
+
+
+def test_scans_whose_maps_have_names_that_do_not_tell_are_told_apart(tmp_path):
+    """Which is which is then given for all of them, with --files."""
+    for patient in ("P1", "P2"):
+        maps(tmp_path / patient, ("ct", "flow", "volume", "transit", "delay"))
+    assert [name for name, _, _ in found(tmp_path)] == ["P1", "P2"]

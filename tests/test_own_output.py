@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
 from strokelib.figures import report
+from strokelib.nifti import CaseError
 from strokelib.own import arrival, output, quantities, registry, segment
 from strokelib.own.scan import DISCLAIMER
 
@@ -198,3 +199,34 @@ def test_a_scan_whose_header_states_no_place_is_written_for_viewers_with_its_tru
         np.testing.assert_allclose(np.linalg.norm(seen.affine[:3, :3], axis=0), own_scans.SPACING, rtol=1e-6)
         assert seen.shape == like.shape
     assert np.array_equal(np.asanyarray(seen.dataobj), np.asanyarray(like.dataobj))
+
+
+@pytest.mark.parametrize(
+    ("fault", "because"),
+    [
+        (CaseError("/ward/IM1 has no SOPClassUID; export it"), "IM1 has no SOPClassUID; export it"),
+        (AttributeError("no Rows"), "of the CT's DICOM files (AttributeError: no Rows)"),
+    ],
+)
+def test_a_segmentation_that_cannot_be_written_costs_no_more(found, networks, tmp_path, monkeypatch, fault, because):
+    """It did cost all of the scan."""
+    monkeypatch.setattr(output.segmentation_object, "write_segmentation", lambda *_: (_ for _ in ()).throw(fault))
+    drawn, draw = [], output.draw
+    monkeypatch.setattr(output, "draw", lambda found, networks: drawn.append(found.remarks) or draw(found, networks))
+    scan = dataclasses.replace(found.scan, slices=(tmp_path / "IM1",))
+    folder = output.save(dataclasses.replace(found, scan=scan), networks, tmp_path)
+    assert [name for name, _ in output.listing(folder)] == FILES
+    said = f"core.dcm was not written, because {because}"
+    row = output.saved_row(folder)
+    assert row["remarks"].split(registry.BETWEEN)[-1] == said
+    assert drawn[0][-1].endswith(because), "on the page, too"
+    assert row == output.row(found, networks) | {"remarks": row["remarks"]} and "definitions" not in row
+
+
+def test_a_full_disk_is_no_fault_of_the_segmentation(found, networks, tmp_path, monkeypatch):
+    full = OSError(28, "no space left")
+    monkeypatch.setattr(output.segmentation_object, "write_segmentation", lambda *_: (_ for _ in ()).throw(full))
+    scan = dataclasses.replace(found.scan, slices=(tmp_path / "IM1",))
+    with pytest.raises(OSError, match="no space left"):
+        output.save(dataclasses.replace(found, scan=scan), networks, tmp_path)
+    assert list(tmp_path.iterdir()) == []

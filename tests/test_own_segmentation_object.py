@@ -174,7 +174,10 @@ def test_what_it_cannot_lie_on_is_refused_and_nothing_is_left(tmp_path):
     dataset = pydicom.dcmread(scan.slices[0])
     del dataset.FrameOfReferenceUID
     dataset.save_as(scan.slices[0])
-    refused(scan, "no FrameOfReferenceUID, without which a DICOM SEG lies nowhere")
+    refused(scan, "no FrameOfReferenceUID, without which a DICOM SEG lies nowhere; export the CT with it")
+    del dataset.SOPClassUID, dataset.StudyInstanceUID
+    dataset.save_as(scan.slices[0], enforce_file_format=False)
+    refused(scan, "no SOPClassUID, no StudyInstanceUID, no FrameOfReferenceUID, .*; export the CT with them")
 
 
 def test_another_file_is_no_segmentation(tmp_path):
@@ -197,3 +200,18 @@ def test_modalities_of_the_scan_do_not_matter(tmp_path):
     core = blob(scan)
     found = [read_segmentation(write_segmentation(tmp_path / "a.dcm", s, core, "0.1.0")) for s in (scan, more)]
     assert np.array_equal(found[0][0][CORE], found[1][0][CORE])
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_slices_that_do_not_say_how_thick_they_are_are_as_thick_as_they_lie_apart(tmp_path, empty):
+    def change(dataset, k, t):
+        dataset.SliceThickness = None
+        if not empty:
+            del dataset.SliceThickness
+
+    scan = scan_of(tmp_path, change=change)
+    core = blob(scan)
+    path = write_segmentation(tmp_path / "core.dcm", scan, core, "0.1.0")
+    masks, affine = read_segmentation(path)
+    assert np.array_equal(masks[CORE], scan.grid.back(core, order=0)) and np.allclose(affine, scan.grid.affine)
+    assert pydicom.dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 5

@@ -140,3 +140,20 @@ def test_the_way_to_the_networks_axes_is_nibabels(tmp_path, axes):
     for voxel in ((0, 0, 0), (11, 9, 3), (5, 2, 1)):  # of the image turned to LAS, which IMAGE is
         there = tuple(np.rint(onto @ [*voxel, 1])[:3].astype(int))
         assert image[there] == IMAGE[voxel]
+
+
+@pytest.mark.parametrize(
+    ("axes", "what"), [("RAS", "which side is left"), ("LPS", "where the axes point"), ("LAS", None)]
+)
+def test_a_qform_that_lets_the_axes_point_elsewhere_is_remarked(tmp_path, axes, what):
+    path = save(tmp_path / "ct.nii", IMAGE, place())
+    header(path, lambda h: (h.set_sform(place(), 1), h.set_qform(turned(IMAGE, place(), axes)[1], 1)))
+    said = (f"sform says LAS, qform {axes}: the sform was taken; {what} is uncertain",) if what else ()
+    volume = read_volume(path)
+    assert volume.remarks == said and volume.axes == "LAS"
+
+
+def test_an_identity_that_says_nothing_contradicts_no_qform(tmp_path):
+    path = save(tmp_path / "ct.nii", IMAGE)
+    header(path, lambda h: h.set_qform(place(), 1))
+    assert read_volume(path).remarks == () and read_volume(path).axes == "LAS"

@@ -2,10 +2,12 @@
 
 A copied or moved folder brings its .venv along, which would import the code of the folder it was made in. A kernel is
 the one of this Python, whatever other kernels of the name python3 the user has. Where nothing may be written in the
-home folder, what Jupyter and others keep there goes into .cache.
+home folder, what Jupyter and others keep there goes into .cache. A Python that lacks a package, as the system's own
+does beside .venv, is told in a sentence.
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -28,6 +30,27 @@ def may_write(folder: Path) -> bool:
     return os.access(there, os.W_OK)
 
 
+def lacking(package: str, prefix=sys.prefix, root: Path = ROOT) -> str:
+    """Say what to do where a package is not installed in a Python, whose folder is `prefix`."""
+    python = root / ".venv" / "bin" / "python"
+    if python.is_file() and Path(prefix).resolve() != (root / ".venv").resolve():
+        todo = f"the project's own Python has what it needs: {shlex.join(['.venv/bin/python', *sys.argv])}"
+        todo += "" if Path.cwd() == root else f" in {root}"
+    else:
+        todo = f"make demo installs all in {root / '.venv'}; elsewhere: pip install -e '.[workflow]'"
+    return f"{package} is not installed for {sys.executable}; {todo}"
+
+
+def tell(kind, error, trace) -> None:
+    """Print what ended a tool: a sentence where a package of others is missing, else all of it."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if issubclass(kind, ModuleNotFoundError) and package and not (ROOT / package).exists():
+        print(lacking(package), file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = tell
 sys.path.insert(0, str(ROOT))
 first("PYTHONPATH", ROOT)
 first("JUPYTER_PATH", Path(sys.prefix) / "share" / "jupyter")

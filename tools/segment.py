@@ -19,7 +19,7 @@ import ahead  # noqa: F401, this copy of the project first
 
 from strokelib.evaluation.tables import counted
 from strokelib.nifti import CaseError
-from strokelib.own import folders, output, segment
+from strokelib.own import folders, output, registry, segment
 from strokelib.own.scan import DISCLAIMER
 from strokelib.run import runtime
 from strokelib.run.notebook import time_left
@@ -29,11 +29,11 @@ from strokelib.run.private import is_tracked
 OUT = "own"  # in results/
 
 
-def summary(found: segment.Segmented) -> str:
-    """Say in a line what was found."""
+def summary(found: segment.Segmented, remarks) -> str:
+    """Say in a line what was found, and how many remarks there are."""
     low, high = found.interval_ml
     said = f"core {found.volume_ml:.1f} mL ({100 * found.interval.level:.0f} % interval {low:.1f} to {high:.1f} mL)"
-    return f"{said}, {counted(len(found.remarks), 'remark', 'remarks')}" if found.remarks else said
+    return f"{said}, {counted(len(remarks), 'remark', 'remarks')}" if remarks else said
 
 
 def run(given) -> int:
@@ -84,10 +84,12 @@ def one(place, files, networks, out: Path, given) -> dict:
         print(f"{place.name}: exact mode, {time_left(segment.exact_seconds(prepared, networks))}", flush=True)
     found = segment.segment(scan, prepared, networks, given.mode)
     folder = output.save(found, networks, out)
-    print(f"{place.name}: {summary(found)}; {time.monotonic() - start:.1f} s; {folder}", flush=True)
-    for remark in found.remarks:
+    row = output.saved_row(folder)
+    remarks = row["remarks"].split(registry.BETWEEN) if row["remarks"] else []
+    print(f"{place.name}: {summary(found, remarks)}; {time.monotonic() - start:.1f} s; {folder}", flush=True)
+    for remark in remarks:
         print(f"  - {remark}", flush=True)
-    return output.row(found, networks)
+    return row
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ NUMBER = 0  # of the case; a scan of one's own has a name
 HEAD, SERIES = modalities.head(ISLES), "series"
 MAPS = tuple(name for name in ISLES if name != HEAD)
 KINDS = (*ISLES, SERIES)
+COMMAND = ".venv/bin/python tools/segment.py FOLDER"  # what make segment calls, as one gives it options
 # What the last telling word of a file name may be, besides the names of `layouts`; None is something else.
 WORDS = {
     "ct": HEAD, "ncct": HEAD, "nect": HEAD, "nct": HEAD, "cbf": "CBF", "cbv": "CBV", "mtt": "MTT",
@@ -31,6 +32,8 @@ WORDS = {
 }  # fmt: skip
 FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write outside the brain
 LEAST_FILLED = 0.05  # of the voxels
+MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
+NO_TISSUE_HU = -200.0  # in a series: its field ends there, or it was filled
 HEAD_MM = (90.0, 300.0)  # between which lies the longer side of what a map shows
 
 
@@ -55,7 +58,8 @@ def read_folder(
     ------
     CaseError : one error that says which file, what was expected and what to do. An image is missing, or there twice;
         a file is damaged, a picture, of colors, or lies elsewhere than the CT; the CT is no head in HU; a map is in no
-        unit that is known, empty, or not 0 outside the brain; a series is too short or shows no artery.
+        unit that is known, empty, without values in parts of the brain, or not 0 outside of it; a series is too short
+        or shows no artery.
     """
     folder = Path(folder)
     files, said = find_files(folder, names)
@@ -63,6 +67,7 @@ def read_folder(
     for kind, path in files.items():
         volumes[kind] = volume = read_volume(path)
         _check_frames(kind, volume)
+        said += [f"{kind}: {remark}" for remark in volume.remarks]
     if seconds_per_frame is not None and SERIES in volumes:
         volumes[SERIES] = dataclasses.replace(volumes[SERIES], frame_s=float(seconds_per_frame))
     return assemble(name or folder.resolve().name, volumes, files[HEAD], tuple(said))
@@ -110,7 +115,7 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
             several = ", ".join(str(path.relative_to(folder)) for path in found[kind])
             raise CaseError(
                 f"{folder} holds {len(found[kind])} images called {kind}: {several}; keep one, or name it "
-                f"in names (command: --files {kind}=...)"
+                f"in names (command: {COMMAND} --files {kind}=...)"
             )
     if missing := [kind for kind in wanted if kind not in found]:
         there = [f"{paths[0].name} ({kind})" for kind, paths in found.items()] + other
@@ -118,7 +123,7 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
         raise CaseError(
             f"{folder} has no {', no '.join(missing)}; it holds {', '.join(there) or 'no NIfTI file'}; expected a CT "
             f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names "
-            f"(command: --files CT=... CBF=...){hint}"
+            f"(command: {COMMAND} --files CT=... CBF=...){hint}"
         )
     said = ["there are maps, so the raw series was not used"] if SERIES in found and SERIES not in wanted else []
     return {kind: found[kind][0] for kind in wanted}, said
@@ -159,10 +164,12 @@ def assemble(
     CaseError : see `read_folder`.
     """
     said = [*said]
-    for kind in MAPS:
-        if kind in volumes:
-            volumes = volumes | {kind: _emptied(kind, volumes[kind], said)}
-            _check_size(kind, volumes[kind])
+    maps = {kind: volumes[kind] for kind in MAPS if kind in volumes}
+    filled = {kind: _filled(volume) for kind, volume in maps.items()}
+    for kind, volume in maps.items():
+        said += _holes(kind, maps, filled)
+        volumes = volumes | {kind: _emptied(kind, volume, filled[kind][0])}
+        _check_size(kind, volumes[kind])
     for kind in (HEAD, SERIES):
         if kind in volumes and np.isnan(volumes[kind].values).any():
             raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
@@ -199,19 +206,52 @@ def _check_frames(kind: str, volume: Volume) -> None:
         raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
 
 
-def _emptied(kind: str, volume: Volume, said: list[str]) -> Volume:
-    """Return a map with 0 where a known mark of the background, or NaN, fills it."""
-    values = volume.values
-    wrong = np.isnan(values)
-    marks = ["NaN"] if wrong.any() else []
+def _filled(volume: Volume) -> tuple[np.ndarray, list[str]]:
+    """Return where NaN, or a known mark of the background, stands in a map, and what stands there."""
+    filled = np.isnan(volume.values)
+    marks = ["NaN or padding"] if filled.any() else []
     for mark in FILLED:
-        filled = values == mark
-        if filled.mean() >= LEAST_FILLED:
-            wrong, marks = wrong | filled, [*marks, f"{mark}"]
-    if marks:
-        values = np.where(wrong, values.dtype.type(0), values)
-        share = 100 * wrong.mean()
-        said.append(f"{kind} is {' and '.join(marks)} in {share:.0f} % of its voxels, outside the brain: taken for 0")
+        marked = volume.values == mark
+        if marked.mean() >= LEAST_FILLED:
+            filled, marks = filled | marked, [*marks, f"{mark}"]
+    return filled, marks
+
+
+def _holes(kind: str, maps: dict[str, Volume], filled) -> list[str]:
+    """Say where a map is filled, and refuse it where that is in the brain: where another map on its grid has values.
+
+    A program that writes nothing where its fit failed, or beyond what it measures, leaves out the latest tissue.
+    """
+    volume, (empty, marks) = maps[kind], filled[kind]
+    if not marks:
+        return []
+    alike = [other for other in maps if _on_one_grid(volume, maps[other])]
+    shown = {other: (maps[other].values != 0) & ~filled[other][0] for other in alike}
+    brain = np.logical_or.reduce([*shown.values()])
+    holes, voxel_ml = np.count_nonzero(empty & brain), float(np.prod(volume.spacing)) / 1000
+    if holes > MOST_HOLES * np.count_nonzero(brain):
+        others = [other for other, values in shown.items() if (values & empty).any()]
+        raise CaseError(
+            f"{volume.path} is {' and '.join(marks)} in {holes * voxel_ml:.1f} mL of the brain, where "
+            f"{', '.join(others)} {'has' if len(others) == 1 else 'have'} values "
+            f"({100 * holes / np.count_nonzero(brain):.1f} % of it), expected {kind} there; fill it in the perfusion "
+            "program, or export the map without a limit"
+        )
+    words = f"{kind} is {' and '.join(marks)} in {100 * empty.mean():.0f} % of its voxels"
+    if len(shown) == 1:
+        return [f"{words}: taken for 0; no other map on its grid tells whether some of these lie in the brain"]
+    return [f"{words}, outside the brain{f' but for {holes * voxel_ml:.1g} mL' if holes else ''}: taken for 0"]
+
+
+def _on_one_grid(one: Volume, other: Volume) -> bool:
+    """Tell whether voxels of two maps lie on each other; a header that does not say is taken to mean so."""
+    silent = one.affine is None or other.affine is None
+    return one.shape == other.shape and (silent or np.allclose(one.place, other.place, atol=grid.SNAP))
+
+
+def _emptied(kind: str, volume: Volume, filled) -> Volume:
+    """Return a map with 0 where it is filled."""
+    values = np.where(filled, volume.values.dtype.type(0), volume.values) if filled.any() else volume.values
     if values.min() == values.max():
         raise CaseError(f"{volume.path} is {values.min():g} everywhere, expected a {kind} map; replace the file")
     return dataclasses.replace(volume, values=values)
@@ -221,7 +261,8 @@ def _from_series(images, spacing, volume: Volume, said: list[str]) -> tuple[dict
     """Return the CT with maps made from the series, and the curves that were found in it."""
     if volume.frame_s is None:
         raise CaseError(
-            f"the header of {volume.path} does not say how many seconds lie between frames; give seconds_per_frame"
+            f"the header of {volume.path} does not say how many seconds lie between frames; give seconds_per_frame "
+            f"(command: {COMMAND} --seconds-per-frame 1.5)"
         )
     frame_s = volume.frame_s
     if frame_s > 100:
@@ -230,9 +271,22 @@ def _from_series(images, spacing, volume: Volume, said: list[str]) -> tuple[dict
     try:
         maps, curves, remarks = series.maps_of_series(images[SERIES], images[HEAD], spacing, frame_s)
     except CaseError as error:
-        raise CaseError(f"{volume.path}: {error}") from error
-    said += remarks
+        option = f" (command: {COMMAND} --seconds-per-frame 1.5)" if "give seconds_per_frame" in str(error) else ""
+        raise CaseError(f"{volume.path}: {error}{option}") from error
+    said += [*remarks, *_untold(images, spacing)]
     return {HEAD: images[HEAD], **maps}, curves
+
+
+def _untold(images, spacing) -> list[str]:
+    """Say how much of the CT's brain a series holds nothing of, which the maps made of it leave out."""
+    brain = series.brain_of(images[HEAD], spacing)
+    nothing = brain & (images[SERIES].min(3) < NO_TISSUE_HU)
+    if np.count_nonzero(nothing) <= MOST_HOLES * np.count_nonzero(brain):
+        return []
+    return [
+        f"the series holds no tissue in {np.count_nonzero(nothing) * np.prod(spacing) / 1000:.1f} mL of the {HEAD}'s "
+        f"brain (less than {NO_TISSUE_HU:g} HU in some frame): the maps leave it out, and so does every volume"
+    ]
 
 
 def _check_units(images, found, volumes: dict[str, Volume]) -> None:

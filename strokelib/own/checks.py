@@ -123,13 +123,15 @@ def outside_training(scan: OwnScan, preprocessed) -> tuple[str, ...]:
     another level alone does them little harm; another program, protocol or unit behind it may.
 
     Our choice: outside is what lies beyond the range over all scans of training by more than a quarter of it. For the
-    score of registration only less counts.
+    score of registration only less counts. Fewer slices than any of them had are outside: a quarter of the range below
+    the least count would be less than none.
     """
     table, said = seen(), []
     for (quantity, unit), value in measure(scan.case, preprocessed).items():
         range_ = table[quantity]
         room = BEYOND * (range_.most - range_.least)
-        if value < range_.least - room or (value > range_.most + room and not quantity.startswith("registration")):
+        below = 0 if quantity.endswith("count") else room
+        if value < range_.least - below or (value > range_.most + room and not quantity.startswith("registration")):
             said.append(_sentence(quantity, unit, value, range_))
     doubt = registration.doubt(preprocessed.quality)
     return (*said, *([doubt] if doubt else []))

@@ -41,7 +41,8 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
 
     Returns
     -------
-    Volume by modality, "series" the raw one. Each on its own grid, in HU or the unit of its files.
+    Volume by modality, "series" the raw one. Each on its own grid, in HU or the unit of its files; what is padded in
+    a map is NaN.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         parts = {"CT": "CT without contrast", SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
             f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
-            "lacks, or name the right series by its description or UID (names; command: --files)"
+            "lacks, or name the right series by its description or UID (names; command: "
+            f"{arrival.COMMAND} --files ...)"
         )
     chosen = {name: there[found[name]] for name in wanted}
     said = _together(chosen, bool(names))
@@ -121,7 +123,8 @@ def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
     if apart and not named:
         raise CaseError(
             f"{_listed(apart)} and the CT come from several studies, perhaps of several patients; leave the files of "
-            "one patient in the folder, and name each series (names; command: --files) if these belong"
+            f"one patient in the folder, and name each series (names; command: {arrival.COMMAND} --files ...) if these "
+            "belong"
         )
     frames = {name: headers[0].frame_of_reference for name, headers in chosen.items()}
     others = [name for name, frame in frames.items() if frame and frames["CT"] and frame != frames["CT"]]
@@ -140,7 +143,7 @@ def _volume(name: str, headers) -> Volume:
     label = _label(name, headers)
     if name == SERIES:
         return dicom_volume.series_volume(label, headers)
-    return dicom_volume.volume_of(label, headers, AIR_HU if name == "CT" else 0.0)
+    return dicom_volume.volume_of(label, headers, AIR_HU if name == "CT" else np.nan)
 
 
 def _by_series(headers) -> dict[str, list[Header]]:
@@ -219,7 +222,7 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     uids = ", ".join(good)
     raise CaseError(
         f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (names; "
-        f"command: --files {name}=...; the UIDs are {uids}), or leave one of them in the folder alone"
+        f"command: {arrival.COMMAND} --files {name}=...; the UIDs are {uids}), or leave one of them in the folder alone"
     )
 
 

@@ -119,7 +119,7 @@ def read_values(header: Header, background: float) -> np.ndarray:
     Parameters
     ----------
     header : of `read_headers`
-    background : what padded pixels are set to
+    background : what padded pixels are set to; NaN leaves those that are 0, which is a value of a map, too
 
     Returns
     -------
@@ -136,7 +136,8 @@ def read_values(header: Header, background: float) -> np.ndarray:
             dataset.file_meta.TransferSyntaxUID = _IMPLICIT if implicit else _EXPLICIT
         stored = dataset.pixel_array
         values = stored * _slope(dataset)[0] + _slope(dataset)[1]
-        values[_padded(stored, dataset)] = background
+        padded = _padded(stored, dataset)
+        values[padded & (values != 0) if math.isnan(background) else padded] = background
     except Exception as error:  # pydicom and each decoder raise their own
         raise CaseError(
             f"{header.path}: its values cannot be decoded ({header.syntax}; {_first_line(error)}); ask for an export "

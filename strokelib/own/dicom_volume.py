@@ -45,7 +45,7 @@ def volume_of(name: str, headers, background: float = 0.0) -> Volume:
     ----------
     name : of the series, in errors
     headers : of its files, in any order
-    background : what padded voxels are set to, AIR_HU for a CT
+    background : what padded voxels are set to, AIR_HU for a CT, NaN for a map
 
     Raises
     ------

@@ -64,7 +64,8 @@ def find_scans(folders) -> list[Place]:
         alike = [place for place in twice if place.name.casefold() == twice[0].name.casefold()]
         where = ", ".join(str(place.folder) for place in alike)
         raise CaseError(
-            f"several scans would be called {alike[0].name!r} ({where}); segment them one by one, with --name"
+            f"several scans would be called {alike[0].name!r} ({where}); segment them one by one "
+            f"(command: {arrival.COMMAND} --name ...)"
         )
     return found
 
@@ -169,9 +170,23 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _whole_by_name(folder: Path) -> bool:
-    """Tell whether a folder holds a CT by its name and another image, or folders that do: then it is a scan itself."""
-    named = [arrival.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)]
-    return "CT" in named and len(named) > 1
+    """Tell whether a folder, with those in it, holds a CT by its name and a map or a series: then it is a scan itself.
+
+    Images whose names do not tell may be its maps as well, or a CTA and the like beside the CT: then the maps lie in a
+    folder of their own, which has no CT.
+    """
+    kinds = _kinds(folder)
+    if "CT" not in kinds:
+        return False
+    if kinds - {"CT", None}:
+        return True
+    others = [_kinds(path) for path in layouts.subfolders(folder.parent) if path != folder]
+    return None in kinds and not any("CT" not in other and other - {None} for other in others)
+
+
+def _kinds(folder: Path) -> set[str | None]:
+    """Return which images of a scan a folder holds by their names, None for those whose names do not tell."""
+    return {arrival.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)}
 
 
 def _whole_by_study(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
+from strokelib.own import field
 from strokelib.own.scan import Grid
 from strokelib.own.volumes import Volume, from_networks, in_words
 
@@ -60,11 +61,12 @@ def to_networks(reference: str, volumes: dict[str, Volume]) -> OnGrid:
     its brain.
     """
     volumes, said = _placed(reference, volumes)
-    grid, spacing = plan(volumes[reference])
+    grid, spacing = plan(volumes[reference], {name: v for name, v in volumes.items() if name != reference})
     said += _changes(volumes[reference], grid, spacing, reference) + _elsewhere(volumes, reference)
     for name, volume in volumes.items():
         if name != reference:
             _check_overlap(name, volume, volumes[reference], grid)
+    said += field.cut_off(volumes, grid.affine @ np.linalg.inv(grid.onto), grid.inner)
     first, last = _covered([volume for name, volume in volumes.items() if name != reference], grid)
     if (left_out := grid.inner[2] - (last - first)) > 0:
         said.append(
@@ -75,8 +77,10 @@ def to_networks(reference: str, volumes: dict[str, Volume]) -> OnGrid:
     return OnGrid(grid, spacing, images, tuple(said))
 
 
-def plan(reference: Volume) -> tuple[Grid, np.ndarray]:
+def plan(reference: Volume, others: dict[str, Volume] | None = None) -> tuple[Grid, np.ndarray]:
     """Choose the networks' grid for an image of the head; return it and its spacing, (3,) mm.
+
+    Maps or a series, by name, say where the brain is, which the grid shall not cut.
 
     Our choice: in plane, the smallest multiple of a voxel's side that lies in ISLES 2018's range, else 0.89
     mm, the middle of it; 256 x 256 such voxels around the head. Slices below 4 mm make slabs, as many to each as
@@ -91,11 +95,11 @@ def plan(reference: Volume) -> tuple[Grid, np.ndarray]:
     start = np.zeros(3)
     start[2] = -((inner[2] * step[2] - shape[2]) // 2)  # an incomplete slab at either end
     if (step[:2] != 1).any() or (shape[:2] != SIDE).any():
-        middle = (np.linalg.inv(turned) @ [*_middle(reference), 1])[:2] + 0.5
-        for axis in (0, 1):
-            room = shape[axis] - SIDE * step[axis]  # negative where the image is smaller than the grid
-            begin = np.clip(middle[axis] - SIDE * step[axis] / 2, min(room, 0), max(room, 0))
-            start[axis] = np.rint(begin)
+        middle = (np.linalg.inv(turned) @ [*field.middle(reference), 1])[:2] + 0.5
+        room = shape[:2] - SIDE * step[:2]  # negative where the image is smaller than the grid
+        start[:2] = np.rint(np.clip(middle - SIDE * step[:2] / 2, np.minimum(room, 0), np.maximum(room, 0)))
+        if (room > 0).any() and others:
+            start[:2] = field.around_brain(start[:2], SIDE * step[:2], reference, others)
     scale = np.eye(4)
     scale[:3, :3], scale[:3, 3] = np.diag(step), start + (step - 1) / 2
     onto = np.linalg.inv(turned @ scale)
@@ -221,18 +225,6 @@ def _slab(side: float) -> int:
     thick = counts * side
     fitting = np.where(thick >= THICK_MM * (1 - 1e-2), np.abs(thick - SLAB_MM), np.inf)
     return int(counts[np.flatnonzero(fitting <= fitting.min() + 1e-6)[0]])
-
-
-def _middle(volume: Volume) -> np.ndarray:
-    """Return the voxel in the middle of the head: half way between the ends of what is denser than water."""
-    dense, middle = volume.values > 0, []
-    for axis in range(3):
-        counts = dense.sum(tuple(other for other in range(3) if other != axis))
-        if not counts.any():
-            return (np.array(volume.shape) - 1) / 2
-        share = np.cumsum(counts) / counts.sum()
-        middle.append((np.searchsorted(share, 0.02) + np.searchsorted(share, 0.98)) / 2)
-    return np.array(middle)
 
 
 def _check_overlap(name: str, volume: Volume, reference: Volume, grid: Grid) -> None:

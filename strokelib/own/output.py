@@ -3,6 +3,7 @@
 A folder a scan, which is there whole or not at all.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 from strokelib import modalities, nifti, registration
 from strokelib.figures import report
 from strokelib.modalities import MODALITIES
+from strokelib.nifti import CaseError
 from strokelib.own import quantities, registry, segmentation_object, viewer
 from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import Networks, Segmented
@@ -99,6 +101,18 @@ def row(found: Segmented, networks: Networks) -> dict:
     return registry.registry_row(found.scan.name, measure(found), how, found.remarks)
 
 
+def saved_row(folder) -> dict:
+    """Read the row that `save` left in a scan's folder: with a remark on what could not be written, too.
+
+    Parameters
+    ----------
+    folder : that `save` returned
+    """
+    row = json.loads((Path(folder) / REGISTRY).read_text(encoding="utf-8"))
+    row.pop("definitions")  # which a table does not repeat in each line
+    return row
+
+
 def save(found: Segmented, networks: Networks, folder) -> Path:
     """Write all that is left of a scan into the folder of its name, whole or not at all.
 
@@ -111,7 +125,8 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
     Returns
     -------
     The scan's folder: probability, uncertainty and core as .nii.gz in the grid of the input, report.png and report.pdf,
-    registry.json, and core.dcm (DICOM SEG) where the input was DICOM. Where the headers state no place, as in ISLES
+    registry.json, and core.dcm (DICOM SEG) where the input was DICOM; one that cannot lie on the CT's files becomes a
+    remark on the page and in the row, which costs nothing else. Where the headers state no place, as in ISLES
     2018, viewers take its voxels for 1 mm each way; view_head and view_core have the true spacing, for looking alone.
 
     Raises
@@ -131,12 +146,10 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
             case, window = found.scan.case, MODALITIES[modalities.head(found.scan.case.modalities)].window
             viewer.write_volume(made / VIEWS[0], case.head, case.spacing, window)
             viewer.write_volume(made / VIEWS[1], found.core, case.spacing)
-        report.save_report(draw(found, networks), *(made / page for page in PAGES))
         if found.scan.slices:
-            maker = f"strokelib {version('strokelib')}"
-            segmentation_object.write_segmentation(
-                made / SEGMENTATION, found.scan, found.core, maker, decided(found, networks)
-            )
+            remarks = (*found.remarks, *_write_segmentation(made / SEGMENTATION, found, networks))
+            found = dataclasses.replace(found, remarks=remarks)
+        report.save_report(draw(found, networks), *(made / page for page in PAGES))
         registry.write_registry(made / REGISTRY, [row(found, networks)])
         _exchange(made, place)
     finally:
@@ -210,6 +223,20 @@ def _exchange(made: Path, place: Path) -> None:
             os.replace(before, place)
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _write_segmentation(path: Path, found: Segmented, networks: Networks) -> list[str]:
+    """Write the core as DICOM SEG, or say why the CT's files, or what is installed, did not allow it."""
+    maker = f"strokelib {version('strokelib')}"
+    try:
+        segmentation_object.write_segmentation(path, found.scan, found.core, maker, decided(found, networks))
+    except OSError:  # of the disk, which takes the rest no better
+        raise
+    except CaseError as error:
+        return [f"{path.name} was not written, because {error}"]
+    except Exception as error:  # highdicom and pydicom raise their own for what a file lacks
+        return [f"{path.name} was not written, because of the CT's DICOM files ({type(error).__name__}: {error})"]
+    return []
 
 
 def _write_map(path: Path, volume, found: Segmented, kind) -> None:

@@ -19,6 +19,7 @@ from strokelib.run.provenance import git
 from strokelib.run.runtime import ROOT, write_whole
 
 FILE = "registry.json"  # of one scan, beside its maps
+BETWEEN = " | "  # remarks of a row
 PACKAGES = ("strokelib", "torch", "numpy", "scipy")
 # From a slash that begins a path, or a drive, to the last one of the remark: folders are named after patients.
 _FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:|~|\.{1,2})?[/\\].*[/\\]")
@@ -71,7 +72,7 @@ def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
         "python_version": platform.python_version(),
     }
     row |= {f"{package}_version": _version(package) for package in PACKAGES} | {"commit": _commit()}
-    return row | {"remarks": " | ".join(map(without_folders, remarks))}
+    return row | {"remarks": BETWEEN.join(map(without_folders, remarks))}
 
 
 def write_registry(path, rows):

@@ -21,6 +21,8 @@ FAMILY = ("123110", "DCM", "Artificial Intelligence")
 COLORS = {CORE: (53.2, 80.1, 67.2), UNCERTAIN: (97.1, -21.6, 94.5)}  # CIELab of red and of yellow
 _EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
           "AccessionNumber", "ReferringPhysicianName")  # fmt: skip  # which a file has to have, be they empty
+# Without which a SEG cannot say whose images it lies on: no scanner leaves one out, but programs that edit files may.
+_NUMBERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
 def write_segmentation(
@@ -46,11 +48,12 @@ def write_segmentation(
 
     Raises
     ------
-    CaseError : highdicom is not installed; the scan did not come as DICOM; its files are gone, were changed, or do not
-        say in which frame of reference they lie.
+    CaseError : highdicom is not installed; the scan did not come as DICOM; its files are gone, were changed, or lack
+        one of the numbers (UIDs) of image, series, study and frame of reference.
     OSError : the file cannot be written.
 
-    Our choice: every slice is written, empty ones too, so that a reader which knows no gaps shows it rightly.
+    Our choice: where the CT does not say how thick its slices are, they are as thick as they lie apart; every slice is
+    written, empty ones too, so that a reader which knows no gaps shows it rightly.
     """
     sources = _sources(scan)
     masks = {CORE: core} if uncertain is None else {CORE: core, UNCERTAIN: uncertain}
@@ -134,17 +137,21 @@ def _sources(scan: OwnScan) -> list:
     for path in scan.slices:
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            shape, frame = (dataset.Columns, dataset.Rows), dataset.get("FrameOfReferenceUID")
+            shape = dataset.Columns, dataset.Rows
+            lacking = [keyword for keyword in _NUMBERS if not dataset.get(keyword)]
         except Exception as error:  # each kind of damage has its own
             raise CaseError(f"{path} cannot be read ({error}); put the scan's DICOM files back") from error
         if shape != (columns, rows):
             raise CaseError(f"{path} has {shape} pixels, expected {(columns, rows)}; put the scan's own file back")
-        if not frame:
+        if lacking:
             raise CaseError(
-                f"{path} has no FrameOfReferenceUID, without which a DICOM SEG lies nowhere; export the CT with it"
+                f"{path} has no {', no '.join(lacking)}, without which a DICOM SEG lies nowhere; export the CT with "
+                f"{'it' if len(lacking) == 1 else 'them'}"
             )
         for keyword in _EMPTY:
             if keyword not in dataset:
                 setattr(dataset, keyword, "")
+        if not dataset.get("SliceThickness"):  # without which a SEG cannot be read back
+            dataset.SliceThickness = f"{np.linalg.norm(scan.grid.affine[:3, 2]):.6g}"
         found.append(dataset)
     return found

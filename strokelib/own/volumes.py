@@ -6,6 +6,7 @@ axis of length one, and the affine counts.
 
 import gzip
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Volume:
 
     `values` are (x, y, slice), or (x, y, slice, frame) of a series. `affine` (4, 4) takes a voxel to mm, to the right,
     the front and up; None where the header does not say. `frame_s` is the time from one frame to the next in seconds,
-    None where there is one image alone, or the header does not say.
+    None where there is one image alone, or the header does not say. `remarks` say where the header is in doubt.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Volume:
     spacing: np.ndarray  # (3,) mm
     affine: np.ndarray | None = None
     frame_s: float | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,7 +75,8 @@ def read_volume(path) -> Volume:
         spacing outside of 0.1 to 30 mm; an affine that contradicts it.
 
     Our choice: the spacing is pixdim's. An affine counts where its voxels are as large as that; the identity beside
-    another spacing, as in ISLES 2018, says nothing.
+    another spacing, as in ISLES 2018, says nothing. Where sform and qform both count and disagree on where the axes
+    point, the sform is taken and a remark says so.
     """
     path = Path(path)
     try:
@@ -102,7 +105,8 @@ def _decode(path: Path) -> Volume:
     if np.isinf(values).any():
         raise ValueError("it holds infinite values")
     frame_s = _frame_s(raw) if len(sides) == 4 else None
-    return Volume(path, values, spacing, _affine(raw, spacing), frame_s)
+    affine, remarks = _affine(raw, spacing)
+    return Volume(path, values, spacing, affine, frame_s, remarks)
 
 
 def _content(path: Path) -> bytes:
@@ -137,31 +141,48 @@ def _frame_s(raw) -> float | None:
     return next((step for step in steps if math.isfinite(step) and step > 0), None)
 
 
-def _affine(raw, spacing) -> np.ndarray | None:
-    """Return the place that a header states: its sform, its qform, or None.
+def _affine(raw, spacing) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the place that a header states, its sform, its qform, or None, and a remark where these disagree.
 
     Raises
     ------
     ValueError : there is one, and its voxels are of another size than the spacing.
     """
-    stated = []
+    stated = {}
     if raw["sform_code"] > 0:
-        stated.append(raw.get_sform())
+        stated["sform"] = raw.get_sform()
     if raw["qform_code"] > 0:
-        stated.append(raw.get_qform())
-    stated = [affine for affine in stated if np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4]
-    for affine in stated:
-        if (np.abs(np.linalg.norm(affine[:3, :3], axis=0) / spacing - 1) <= AGREE).all():
-            axes = nib.io_orientation(affine)
-            if np.isfinite(axes).all():
-                return affine
-    told = [affine for affine in stated if not np.allclose(affine[:3, :3], np.eye(3))]
+        stated["qform"] = raw.get_qform()
+    stated = {
+        name: affine
+        for name, affine in stated.items()
+        if np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
+    }
+    usable = {
+        name: affine
+        for name, affine in stated.items()
+        if (np.abs(np.linalg.norm(affine[:3, :3], axis=0) / spacing - 1) <= AGREE).all()
+        and np.isfinite(nib.io_orientation(affine)).all()
+    }
+    if usable:
+        return next(iter(usable.values())), _disagreement(usable)
+    told = [affine for affine in stated.values() if not np.allclose(affine[:3, :3], np.eye(3))]
     if told:
         sides = np.linalg.norm(told[0][:3, :3], axis=0)
         raise ValueError(
             f"by its affine the sides of a voxel are {in_words(sides)} mm, by pixdim {in_words(spacing)} mm"
         )
-    return None
+    return None, ()
+
+
+def _disagreement(usable: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Say where sform and qform let the axes point elsewhere: programs that take the other one show another scan."""
+    axes = ["".join(nib.aff2axcodes(affine)) for affine in usable.values()]
+    if len({*axes}) < 2:
+        return ()
+    sides = {re.sub("[^LR]", "-", way) for way in axes}  # such as "L--"
+    what = "which side is left" if len(sides) > 1 else "where the axes point"
+    return (f"sform says {axes[0]}, qform {axes[1]}: the sform was taken; {what} is uncertain",)
 
 
 def in_words(sides) -> str:
