@@ -73,10 +73,10 @@ def test_a_file_that_is_not_there_damaged_or_of_other_maps_is_said(tmp_path):
     with pytest.raises(CaseError, match=r"bad.npz is damaged .*run notebook 23"):
         extra_inputs.load_maps(tmp_path / "bad.npz")
     saved.write_arrays(tmp_path / "other.npz", {"CBF": OWN.provided[0]})
-    with pytest.raises(CaseError, match="holds CBF, expected fitted CBF, .*sharp MTT, sharp delay; delete it and run"):
+    with pytest.raises(CaseError, match=r"holds CBF, expected fitted CBF, .*sharp MTT, sharp delay; delete it and run"):
         extra_inputs.load_maps(tmp_path / "other.npz")
     saved.write_arrays(tmp_path / "fewer.npz", maps())  # of a project that knew no sharper ones
-    with pytest.raises(CaseError, match="fewer.npz holds fitted CBF"):
+    with pytest.raises(CaseError, match=r"fewer\.npz holds fitted CBF"):
         extra_inputs.load_maps(tmp_path / "fewer.npz")
 
 
