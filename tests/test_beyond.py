@@ -1,7 +1,6 @@
 """Candidates: what they gain, what they cost, which of them are gone on with."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pandas as pd
@@ -101,18 +100,3 @@ def test_all_that_is_listed_as_beyond_is_among_the_candidates_or_leads_to_one():
     assert {*BEYOND} <= {*STUDY.further.candidates} and {*beyond.WORDS} <= {*TRIED}
     assert beyond.named("no_balance") == "sampling.balanced = False" and beyond.named("rt_sm") == "rt_sm"
     assert beyond.named(beyond.VOTE) == "all of them voting"
-
-
-@pytest.mark.parametrize(
-    ("low", "mean", "high", "p", "expected"),
-    [
-        (0.005, 0.02, 0.035, 0.01, "helps"),
-        (0.005, 0.02, 0.035, 0.2, "inconclusive"),
-        (-0.04, -0.02, -0.001, 0.05, "inconclusive"),
-        (-0.04, -0.02, -0.001, 0.04, "harms"),
-        (-0.004, 0.001, 0.006, 1.0, "adds less than the margin"),  # which is told by the interval alone
-    ],
-)
-def test_a_verdict_stands_only_where_holms_correction_leaves_it(low, mean, high, p, expected):
-    row = types.SimpleNamespace(low=low, mean_difference=mean, high=high, p_holm=p)
-    assert beyond.verdict(row) == expected

@@ -121,7 +121,8 @@ def test_what_carries_rt_is_above_nothing_at_both_ends():
 )  # fmt: skip
 def test_an_interaction_is_told_after_correction_alone(difference, p_holm, words):
     """Whatever the interval: of four parts one leaves 0 out by chance more often than a single one would."""
-    row = pd.Series({"mean_difference": difference, "p_holm": p_holm, "low": 0.01, "high": 0.2})
+    low, high = sorted([difference / 10, 2 * difference])
+    row = pd.Series({"mean_difference": difference, "p_holm": p_holm, "low": low, "high": high})
     assert factors.beside_others(row).startswith(words)
 
 

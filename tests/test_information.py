@@ -79,11 +79,12 @@ def test_maps_that_know_the_lesion_win_and_their_names_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("mean", "low", "high", "said"),
-    [(0.03, 0.01, 0.05, "helps"), (0.005, 0.001, 0.02, "helps, by less than the margin"),
-     (-0.02, -0.04, -0.01, "harms"), (0.002, -0.004, 0.008, "adds less than the margin"),
-     (0.01, -0.02, 0.04, "inconclusive")],
+    ("mean", "low", "high", "p", "said"),
+    [(0.03, 0.01, 0.05, 0.01, "helps"), (0.03, 0.01, 0.05, 0.2, "inconclusive"),
+     (0.005, 0.001, 0.02, 0.01, "helps, by less than the margin"),
+     (-0.02, -0.04, -0.01, 0.04, "harms"), (-0.02, -0.04, -0.01, 0.05, "inconclusive"),
+     (0.002, -0.004, 0.008, 1.0, "adds less than the margin"), (0.01, -0.02, 0.04, 0.3, "inconclusive")],
 )  # fmt: skip
-def test_a_verdict_follows_interval_and_margin(mean, low, high, said):
-    row = SimpleNamespace(mean_difference=mean, low=low, high=high)
+def test_a_verdict_follows_interval_margin_and_holms_correction(mean, low, high, p, said):
+    row = SimpleNamespace(mean_difference=mean, low=low, high=high, p_holm=p)
     assert information.verdict(row, 0.01) == said

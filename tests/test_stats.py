@@ -197,6 +197,17 @@ def test_verdicts():
     assert table.loc[("rt", "baseline", "dsc"), "paper_direction"] == "up"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "expected"),
+    [(0.1, 0.3, 0.049, 1), (-0.3, -0.1, 0.049, -1), (0.1, 0.3, 0.05, 0), (-0.1, 0.3, 0.01, 0),
+     (0.1, 0.3, np.nan, 0), (np.nan, np.nan, 0.01, 0)],
+)  # fmt: skip
+def test_a_side_of_0_is_told_by_interval_and_p_together(low, high, p_holm, expected):
+    row = pd.Series({"low": low, "high": high, "p_holm": p_holm, "p": 0.01})
+    assert stats.side(row) == expected
+    assert stats.side(row, "p") == int(low > 0) - int(high < 0), "another p-value can be asked"
+
+
 T_AND_N = [(2.5, 30), (-10.4, 94), (50.0, 5), (0.001, 2), (8.0, 3000), (300.0, 10), (8.7, 3)]
 
 

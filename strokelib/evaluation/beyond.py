@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from strokelib.evaluation import information, ladder, stats
+from strokelib.evaluation import ladder, stats
 from strokelib.evaluation.remarks import multiplications, passes_cost
 from strokelib.evaluation.summary import with_volume_error
 from strokelib.extra_inputs import given
@@ -89,17 +89,6 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
         for metric in METRICS_TOLD
     )
     return tests.assign(detectable=ladder.detectable)
-
-
-def verdict(row) -> str:
-    """Say what became of a candidate: as `information.verdict`, but what Holm's correction does not leave is open.
-
-    Parameters
-    ----------
-    row : of `gains`, of DSC
-    """
-    told = information.verdict(row, MARGIN)
-    return "inconclusive" if told.startswith(("helps", "harms")) and row.p_holm >= 0.05 else told
 
 
 def survivors(tests, costs: dict[str, float]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from strokelib.evaluation.stats import paired_tests
+from strokelib.evaluation import stats
 from strokelib.run.checks import require_columns
 from strokelib.run.variants import VARIANTS
 
@@ -88,7 +88,7 @@ def effects(scores, metric, updates, monitor=None, unit="scan", generator=None) 
         frame = pd.concat(_contrast(part, end, [table[name] for name in four], metric) for part, four in ends.items())
         frame["patient"] = frame["case"].map(patients)
         pairs = [(part, f"without {part}") for part in ends]
-        tests = paired_tests(frame, metric, pairs, unit, generator)
+        tests = stats.paired_tests(frame, metric, pairs, unit, generator)
         found.append(tests.assign(part=list(ends), end=end).drop(columns=["pair", "new", "old"]))
     table = pd.concat(found, ignore_index=True)
     return table[["part", "end", *(name for name in table if name not in ("part", "end"))]]
@@ -121,7 +121,7 @@ def monitors(scores, metric, updates, unit="scan", generator=None) -> pd.DataFra
     """
     names = cells(updates)
     pairs = [(named(name, "l1_error"), named(name, "dice")) for name in names]
-    tests = paired_tests(scores, metric, pairs, unit, generator)
+    tests = stats.paired_tests(scores, metric, pairs, unit, generator)
     tests.insert(0, "row", [name.split("_")[0] for name in names])
     tests.insert(1, "part", ["", *PARTS] * 2)
     return tests
@@ -134,16 +134,14 @@ def beside_others(row) -> str:
     ----------
     row : of `effects`, end "interaction", of a metric of which more is better
 
-    Our choice: by the sign of the difference where p < 0.05 after Holm, as in `carriers`.
+    Our choice: by its interval and by p after Holm, as in `carriers`.
     """
-    if not row.p_holm < 0.05:  # NaN is not, either
-        return "inconclusive"
-    more = "it does more beside the other parts"
-    return more if row.mean_difference > 0 else "it does less beside the other parts, which do its work or undo it"
+    less = "it does less beside the other parts, which do its work or undo it"
+    return {1: "it does more beside the other parts", -1: less, 0: "inconclusive"}[stats.side(row)]
 
 
 def carriers(table) -> list[str]:
-    """List the parts that carry RT: those with an effect above 0 at both ends, each with p < 0.05 after Holm.
+    """List the parts that carry RT: those with an effect above 0 at both ends, each by its interval and p after Holm.
 
     Parameters
     ----------
@@ -152,6 +150,6 @@ def carriers(table) -> list[str]:
     Our choice: at one end alone it may be luck, or the part may work beside the others only.
     """
     ends = table[table["end"].isin(["baseline", "rt"])]
-    told = ends.assign(told=(ends["mean_difference"] > 0) & (ends["p_holm"] < 0.05))  # False for NaN
+    told = ends.assign(told=[stats.side(row) > 0 for row in ends.itertuples()])
     both = told.groupby("part", sort=False)["told"].all()
     return both.index[both].tolist()

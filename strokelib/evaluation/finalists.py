@@ -105,10 +105,8 @@ def compare(scores, pairs, generator) -> pd.DataFrame:
     for metric, sign in HIGHER.items():
         found = stats.paired_tests(scores, metric, pairs, "patient", generator)
         found["detectable"] = [smallest_of(row.sd, row.n) for row in found.itertuples()]
-        found["verdict"] = [
-            ("better" if sign * row.mean_difference > 0 else "worse") if row.p_holm < 0.05 else "inconclusive"
-            for row in found.itertuples()
-        ]
+        words = {sign: "better", -sign: "worse", 0: "inconclusive"}
+        found["verdict"] = [words[stats.side(row)] for row in found.itertuples()]
         tables.append(found)
     return pd.concat(tables, ignore_index=True)
 

@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 
 from strokelib import voxelwise
-from strokelib.evaluation import ladder
+from strokelib.evaluation import ladder, stats
 from strokelib.evaluation.agreement import auc
 from strokelib.evaluation.summary import patient_interval
 from strokelib.extra_inputs import FITTED, PROVIDED
@@ -108,15 +108,16 @@ def named(variant: str) -> str:
 
 
 def verdict(row, margin: float) -> str:
-    """Say what an interval tells of a gain in DSC: "helps", "harms", "adds less than the margin" or "inconclusive".
+    """Say what became of a gain in DSC: "helps", "harms", "adds less than the margin" or "inconclusive".
 
     Parameters
     ----------
-    row : with mean_difference, low and high, as fractions
+    row : of stats.paired_tests, as fractions
     margin : below which a gain is not worth its cost
     """
-    if row.low > 0:
+    side = stats.side(row)
+    if side > 0:
         return "helps" if row.mean_difference >= margin else "helps, by less than the margin"
-    if row.high < 0:
+    if side < 0:
         return "harms"
     return "adds less than the margin" if max(abs(row.low), abs(row.high)) < margin else "inconclusive"

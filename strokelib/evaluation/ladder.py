@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from strokelib import metrics, voxelwise
-from strokelib.evaluation import gridsearch
+from strokelib.evaluation import gridsearch, stats
 from strokelib.evaluation.agreement import auc
 from strokelib.run.runtime import rng
 from strokelib.vocabulary import BLUE, BROWN, GRAY, GREEN, ORANGE
@@ -170,12 +170,8 @@ def side(row) -> str:
     Parameters
     ----------
     row : of stats.paired_tests
-
-    Both are asked, since the bootstrap alone leaves 0 out too often where patients are few.
     """
-    if not row.p < 0.05:  # NaN is not, either
-        return "inconclusive"
-    return "above 0" if row.low > 0 else "below 0" if row.high < 0 else "inconclusive"
+    return {1: "above 0", -1: "below 0", 0: "inconclusive"}[stats.side(row, "p")]
 
 
 def stopped_on_judged(new: str, old: str, inner_split: bool) -> bool:

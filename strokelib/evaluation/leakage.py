@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from strokelib.evaluation import stats
 from strokelib.evaluation.ladder import detectable
 from strokelib.evaluation.optimism import Comparison, Estimate, budget
 from strokelib.evaluation.resampling import by_case
-from strokelib.evaluation.stats import UNITS, paired_tests
 from strokelib.folds import assign_folds, split_patients
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
@@ -106,10 +106,10 @@ def effects(scores, updates: int, metrics, seed: int) -> pd.DataFrame:
     words = names(updates)
     pairs = [(name, FAIR) for name in words if name != FAIR]
     parts = [
-        paired_tests(own, metric, pairs, unit, rng(seed, "leakage", group, metric, unit)).assign(group=group)
+        stats.paired_tests(own, metric, pairs, unit, rng(seed, "leakage", group, metric, unit)).assign(group=group)
         for group, own in by_scans(scores).items()
         for metric in metrics
-        for unit in UNITS
+        for unit in stats.UNITS
     ]
     table = pd.concat(parts, ignore_index=True)
     table = table.assign(scheme=table["new"].map(words), least=detectable(table))
@@ -151,10 +151,5 @@ def without(mean: float, effect) -> tuple[float, float, float]:
 
 
 def verdict(effect) -> str:
-    """Say in words what a row of `effects` allows to be said: by its interval and by p after Holm.
-
-    The bootstrap alone leaves 0 out too often where patients are few, and one of three ways does so sooner than one.
-    """
-    if not effect.p_holm < 0.05:  # NaN is not, either
-        return "inconclusive"
-    return "flatters" if effect.low > 0 else "costs" if effect.high < 0 else "inconclusive"
+    """Say in words what a row of `effects`, one of three ways, allows to be said: by its interval and p after Holm."""
+    return {1: "flatters", -1: "costs", 0: "inconclusive"}[stats.side(effect)]

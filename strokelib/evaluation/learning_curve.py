@@ -173,10 +173,8 @@ def _slopes(points, row: str) -> pd.DataFrame:
 
 
 def verdict(slope) -> str:
-    """Say what a slope shows: "more scans help", "more scans hurt" or "inconclusive" where its interval holds 0."""
-    if slope.low > 0:
-        return "more scans help"
-    return "more scans hurt" if slope.high < 0 else "inconclusive"
+    """Say what a slope shows by interval and p after Holm: "more scans help", "more scans hurt", "inconclusive"."""
+    return {1: "more scans help", -1: "more scans hurt", 0: "inconclusive"}[stats.side(slope)]
 
 
 def in_words(row: str, table, tests) -> str:
