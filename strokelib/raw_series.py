@@ -90,8 +90,7 @@ def read(file: CaseFiles, head, scan: Preprocessed, split: str, cohort: Cohort |
     Returns
     -------
     maps : by the names of FITTED and, less smooth, of SHARP; `nothing` where the series cannot be used
-    other : by the names of FITTED, those of a model with another distribution of transit times; {} where the series
-        cannot be used
+    other : by the names of FITTED, those of a model with another distribution of transit times, or `nothing`, too
     facts : case, patient and problem, "" for none; where there is none, origin, frames, frame_s and artery_hu (how far
         the arterial curve rises)
     """
@@ -100,7 +99,8 @@ def read(file: CaseFiles, head, scan: Preprocessed, split: str, cohort: Cohort |
         series, frame_s, origin = series_of(file, split, cohort)
         fitted = fit_scan(series, frame_s, head, scan)
     except CaseError as error:
-        return nothing(scan), {}, facts | {"problem": str(error)}
+        maps = nothing(scan)
+        return maps, {name: maps[name] for name in FITTED.values()}, facts | {"problem": str(error)}
     sharper, other = (bolus.fit(series, scan.mask, fitted.curves.artery, frame_s, model) for model in (SHARPER, OTHER))
     rise = float(fitted.curves.artery.max())
     facts |= {"origin": origin, "frames": series.shape[3], "frame_s": frame_s, "artery_hu": rise}

@@ -164,6 +164,16 @@ def test_holms_correction_is_over_the_three_claims_and_over_nothing_else():
     assert found.p_claim_holm.notna().sum() == 3
 
 
+def test_a_scan_without_a_distance_in_some_trainings_is_left_out_of_it_in_all():
+    """The new row outlines nothing in the first five scans, in two trainings of three."""
+    frame = trained(0.05)
+    cases = frame["case"].unique()[:5]
+    frame.loc[(frame["variant"] == "beyond") & frame["case"].isin(cases) & (frame["seed"] < 3), "hd_mm"] = np.inf
+    found = chain.confirm(frame, "beyond", "rt_sm_uf", 0)
+    assert [told(found, "hd_mm", seed).n_dropped for seed in ("1", "2", "3", chain.ALL)] == [5, 5, 0, 5]
+    assert told(found, "dsc").n_dropped == 0, "which it has a DSC of"
+
+
 def test_the_bias_that_shrinks_is_told_from_one_that_turns_round():
     """Biases of 10 mL too much, by which 0.1 takes 5 away and 0.5 leaves 15 too little."""
     less = told(chain.confirm(trained(0.1, 0), "beyond", "rt_sm_uf", 0), chain.BIAS_SIZE)

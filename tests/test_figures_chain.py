@@ -59,3 +59,11 @@ def test_a_missing_column_is_named():
     check_column(lambda frame: figures.rows(frame, STEPS, COSTS, WORDS, LABEL), TABLE, "dsc_low")
     check_column(lambda frame: figures.rows(TABLE, frame, COSTS, WORDS, LABEL), STEPS, "p_holm")
     check_column(lambda frame: figures.confirmed(frame, LABEL), TOLD.assign(n=np.nan), "p_claim_holm")
+
+
+def test_what_is_worse_is_not_drawn_as_confirmed():
+    """Of a DSC that is lower beyond chance all marks are open; of a higher one that of all trainings is filled."""
+    for gain, filled in ((0.05, 1), (-0.05, 0)):
+        ax = figures.confirmed(chain.confirm(trained(gain), "beyond", "rt_sm_uf", 0), LABEL).axes[0]
+        marks = [line for line in ax.lines if line.get_marker() == "o"]
+        assert len(marks) == 4 and sum(line.get_markerfacecolor() != "white" for line in marks) == filled

@@ -62,8 +62,8 @@ def test_a_series_comes_from_its_file_or_is_drawn_again_or_is_missed_by_name(tmp
 def test_a_scan_without_a_series_is_read_as_nothing_with_its_problem(tmp_path):
     file = CaseFiles(2, "p2", "A", tmp_path / "case_2", {}, {})
     maps, other, facts = raw_series.read(file, OWN.provided[0], OWN, "TRAINING", None)
-    assert {*maps} == {*FITTED.values(), *SHARP.values()} and other == {}
-    assert not any(image.any() for image in maps.values())
+    assert {*maps} == {*FITTED.values(), *SHARP.values()} and {*other} == {*FITTED.values()}
+    assert not any(image.any() for image in (*maps.values(), *other.values()))
     assert facts["case"] == 2 and facts["patient"] == "p2" and "download it" in facts["problem"]
 
 

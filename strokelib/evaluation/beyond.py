@@ -101,14 +101,14 @@ def survivors(tests, costs: dict[str, float]) -> list[str]:
 
     Returns
     -------
-    at most SURVIVORS of those that gain MARGIN of DSC on average, do not lengthen HD beyond chance (its interval is not
-    above 0), and cost at most MOST_COST.
+    at most SURVIVORS of those that gain MARGIN of DSC on average, do not lengthen HD beyond chance (by its interval and
+    p, uncorrected), and cost at most MOST_COST.
 
     Our choice: by the mean and not by its p, as two folds cannot show a point; what is chosen here is chance in part,
     and is judged anew on other scans.
     """
-    require_columns(tests, "metric", "new", "mean_difference", "low")
-    longer = {row.new for row in tests[tests["metric"] == "hd_mm"].itertuples() if row.low > 0}
+    require_columns(tests, "metric", "new", "mean_difference", "low", "high", "p")
+    longer = {row.new for row in tests[tests["metric"] == "hd_mm"].itertuples() if stats.side(row, "p") > 0}
     dsc = tests[tests["metric"] == "dsc"].set_index("new")["mean_difference"].sort_values(ascending=False)
     kept = [
         name for name, gain in dsc.items()

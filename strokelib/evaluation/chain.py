@@ -86,11 +86,15 @@ def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
     p_claim_holm (corrected over the claims, of ALL alone).
 
     "DSC higher" is tested two-sided, as all differences; "HD no worse" by the one-sided t-test that the mean difference
-    is below HD_MARGIN_MM; "bias smaller" by the share of the bootstrap's draws in which it is not. Our choice.
+    is below HD_MARGIN_MM; "bias smaller" by the share of the bootstrap's draws in which it is not. Our choice. A scan
+    without an HD in any training of either row is left out of it in ALL: a row that misses a lesion in two trainings of
+    three must not be judged by the third alone.
     """
     require_columns(scores, "variant", "seed", "case", "patient")
     scores = with_volumes(scores[scores["variant"].isin((new, old))])
-    parts, rows = {str(training): own for training, own in scores.groupby("seed")} | {ALL: scores}, []
+    everywhere = np.isfinite(scores["hd_mm"]).groupby(scores["case"]).transform("all")
+    whole = scores.assign(hd_mm=scores["hd_mm"].where(everywhere))
+    parts, rows = {str(training): own for training, own in scores.groupby("seed")} | {ALL: whole}, []
     for training, own in parts.items():
         for metric in TOLD:
             draws = rng(seed, "confirmed", metric)
@@ -152,12 +156,16 @@ def held(row) -> str:
     ----------
     row : of `confirm`, over all trainings
 
-    A claim that is not confirmed is not refuted: the opposite is said where the interval lies on the other side alone.
+    A claim that is not confirmed is not refuted: the opposite is said where the interval lies on the other side alone
+    and p says so, too, before correction.
     """
     signed = row.mean_difference if row.metric == "dsc" else -row.mean_difference
     if row.p_claim_holm < 0.05 and (signed > 0 or row.metric == "hd_mm"):
         return "confirmed"
-    worse = row.high < 0 if row.metric == "dsc" else row.low > (HD_MARGIN_MM if row.metric == "hd_mm" else 0)
+    if row.metric == "dsc":
+        worse = stats.side(row, "p") < 0
+    else:  # of one side: p_claim is near 1 where the other is
+        worse = row.p_claim > 0.975 and row.low > (HD_MARGIN_MM if row.metric == "hd_mm" else 0)
     return "not confirmed, the opposite is seen" if worse else "not confirmed"
 
 

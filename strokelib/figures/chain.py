@@ -1,7 +1,7 @@
 """The chain of rows from RT + SM to all that was found beyond the paper, and its confirmation."""
 
 from strokelib.evaluation.beyond import GOAL, MOST_COST
-from strokelib.evaluation.chain import ALL, BIAS_SIZE, HD_MARGIN_MM, TOLD
+from strokelib.evaluation.chain import ALL, BIAS_SIZE, HD_MARGIN_MM, TOLD, held
 from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, ORANGE
@@ -57,7 +57,7 @@ def confirmed(table, label: str):
     ----------
     table : frame of chain.confirm
     """
-    require_columns(table, "training", "metric", "mean_difference", "low", "high", "p_claim_holm")
+    require_columns(table, "training", "metric", "mean_difference", "low", "high", "p", "p_claim", "p_claim_holm")
     metrics, trainings = [*TOLD, BIAS_SIZE], [*dict.fromkeys(table["training"])]
     bounds = {"dsc": 100 * GOAL, "hd_mm": HD_MARGIN_MM}
     fig, axes = panels(1, len(metrics), 10, 1.7 + 0.36 * len(trainings), share_y=True)
@@ -69,7 +69,7 @@ def confirmed(table, label: str):
         for row in table[table["metric"] == metric].itertuples():
             place, color = trainings.index(row.training), ORANGE if row.training == ALL else BLUE
             values = (scale * row.low, scale * row.mean_difference, scale * row.high)
-            interval(ax, place, values, color, row.p_claim_holm < 0.05)
+            interval(ax, place, values, color, held(row) == "confirmed")
         words = TOLD[metric].difference if metric in TOLD else "difference in |bias of volume| (mL)"
         ax.set_xlabel(words.replace("difference in ", "difference in\n"))
         ax.margins(x=0.12)
