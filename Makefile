@@ -4,6 +4,9 @@ PYTHON ?= python3
 PY := .venv/bin/python
 own := PYTHONPATH="$(CURDIR)"# a copied folder brings a .venv that would import the code of the first one
 RESULTS := $(or $(STROKELIB_RESULTS),results)
+ifeq ($(filter segment,$(MAKECMDGOALS))$(SCAN),segment)
+$(error name the folder: make segment SCAN=folder)
+endif
 
 # Notebooks that are made when asked for, hours after the rest.
 ASKED := sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond \
@@ -68,7 +71,7 @@ chain: .venv/.run  ## notebook 27: from rt_sm to beyond row by row, confirmed on
 	@$(PY) tools/run.py $(SETTINGS) chain
 
 segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a page: make segment SCAN=folder (MODE=exact)
-	@$(PY) tools/segment.py $(if $(SCAN),"$(SCAN)",$(error name the folder: make segment SCAN=folder)) --mode $(or $(MODE),slices)
+	@$(PY) tools/segment.py "$(SCAN)" --mode $(or $(MODE),slices)
 
 cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
@@ -90,7 +93,7 @@ lab: .venv/.lab  ## read and run the notebooks in JupyterLab, pinned as SETTINGS
 	$(PY) tools/pinned.py $(SETTINGS) $(PY) -m jupyterlab --notebook-dir=. $(as_root) notebooks/00_overview.ipynb
 
 report: .venv/.run  ## HTML of the notebooks in results/SETTINGS again (SETTINGS=demo)
-	$(PY) tools/pages.py $$(find $(RESULTS)/$(SETTINGS) -name '[0-9][0-9]_*.ipynb')
+	find "$(RESULTS)/$(SETTINGS)" -name '[0-9][0-9]_*.ipynb' -exec $(PY) tools/pages.py {} +
 
 notebooks: demo  ## run the committed notebooks in place, in order, with the demo's settings
 	@for target in $(subst -,_,$(ASKED)); do $(PY) tools/run.py demo $$target || exit 1; done
@@ -101,7 +104,8 @@ bench: .venv/.bench  ## this project beside other tools on the same work, into f
 	$(own) $(PY) benchmarks/run.py
 
 clean:  ## remove results/SETTINGS and its synthetic scans (SETTINGS=demo)
-	rm -rf $(RESULTS)/$(SETTINGS) data/synthetic/$(SETTINGS)
+	$(if $(SETTINGS),,$(error name the settings whose results are to go: make clean SETTINGS=demo))
+	rm -rf "$(RESULTS)/$(SETTINGS)" "data/synthetic/$(SETTINGS)"
 
 # Bytecode is compiled on all cores, which pip does on one. A file that some Python cannot compile is none we import.
 install = PIP_USER=0 $(PY) -m pip install -q --disable-pip-version-check --no-compile

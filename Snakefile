@@ -36,12 +36,12 @@ ONCE += ["16_segment_a_scan"] if S.synthetic else []  # on a scan of the cohort;
 PINNED = " ".join(f"{name}={shlex.quote(value)}" for name, value in portable.surroundings(S).items())
 PYTHON, SETTINGS = shlex.quote(sys.executable), shlex.quote(NAME)
 EXECUTE = (
-    "{PYTHON} tools/execute.py {input.notebook} {log.notebook} --cwd notebooks -k python3"
+    "{PYTHON} tools/execute.py {input.notebook} {log.notebook:q} --cwd notebooks -k python3"
     " --no-progress-bar --no-log-output -r settings {SETTINGS}"
 )
 RUN = "{PINNED} " + EXECUTE
 RUN_ON_GPU = "{PINNED} {PYTHON} tools/on_gpu.py {SETTINGS} " + EXECUTE
-AND_PAGE = " && {PYTHON} tools/pages.py {log.notebook}"  # of what a run makes when asked for; the rest has a rule
+AND_PAGE = " && {PYTHON} tools/pages.py {log.notebook:q}"  # of what a run makes when asked for; the rest has a rule
 GPU = 0 if S.compute.portable else 1  # portable bits come from the CPU
 
 
@@ -121,7 +121,7 @@ rule html:
     output: [name.replace(".ipynb", ".html") for name in EXECUTED]
     params: notebooks=EXECUTED
     resources: mem_mb=gigabytes(2), runtime=hours(1)
-    shell: "{PYTHON} tools/pages.py {params.notebooks}"
+    shell: "{PYTHON} tools/pages.py {params.notebooks:q}"
 
 rule cohort:
     input: "data/anatomy.npz", "data/isles18_cases.csv", notebook=source("01_data_exploration")
@@ -129,7 +129,7 @@ rule cohort:
     log: notebook=f"{OUT}/01_data_exploration.ipynb"
     params: code=code("01_data_exploration"), scans=scans()
     threads: S.cohort.jobs
-    resources: mem_mb=gigabytes(4), runtime=hours(1)
+    resources: mem_mb=gigabytes(2 + S.cohort.jobs), runtime=hours(1)
     shell: RUN
 
 rule preprocess:

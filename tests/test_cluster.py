@@ -7,6 +7,7 @@ import sys
 
 import cluster
 import pytest
+import yaml
 from test_settings import tool
 
 from strokelib.run.runtime import ROOT
@@ -212,11 +213,15 @@ def test_the_front_door_names_a_profile_that_it_does_not_know(tmp_path):
 def test_every_rule_says_what_it_asks_of_a_cluster_and_the_readme_of_the_profile_repeats_it():
     rules = re.findall(r"^rule (\w+):.*?(?=^rule |\Z)", SNAKEFILE, re.MULTILINE | re.DOTALL)
     asked = re.findall(
-        r"^rule (\w+):(?:(?!^rule ).)*?resources: (?:gpu=GPU, )?mem_mb=gigabytes\((\d+)\), runtime=hours\((\d+)\)",
+        r"^rule (\w+):(?:(?!^rule ).)*?resources: (gpu=GPU, )?mem_mb=gigabytes\((.+?)\), runtime=hours\((\d+)\)",
         SNAKEFILE,
         re.MULTILINE | re.DOTALL,
     )
     assert len(rules) == 30 and [name for name, *_ in asked] == rules
     table = (PROFILE / "README.md").read_text()
-    for name, memory, hours in asked:
-        assert re.search(rf"^\| {name} \|.*\| {memory} GiB \| {hours} h \|$", table, re.MULTILINE), name
+    by_processes = {"2 + S.cohort.jobs": "2 GiB and 1 GiB for each of `cohort.jobs`"}
+    for name, _, memory, hours in asked:
+        said = re.escape(by_processes.get(memory, f"{memory} GiB"))
+        assert re.search(rf"^\| {name} \|.*\| {said} \| {hours} h \|$", table, re.MULTILINE), name
+    partitions = yaml.safe_load((PROFILE / "config.yaml").read_text())["set-resources"]
+    assert [*partitions] == [name for name, gpu, *_ in asked if gpu], "each has a line for the partition with GPUs"

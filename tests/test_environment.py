@@ -1,7 +1,7 @@
 """One list of packages: pyproject.toml says why, the locks say which, environment.yml repeats nothing."""
 
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import requires, version
 
 import pytest
 import yaml
@@ -72,6 +72,15 @@ def test_direct_dependencies_are_what_the_locks_hold(listed, pins):
             assert requirement.specifier.contains(pin)
         else:
             assert exact(requirement.specifier) == pin
+
+
+def test_what_the_run_needs_in_turn_is_pinned_with_it():
+    """As the packages that are here say; what they need on another system alone is not asked of them."""
+    needed = {canonicalize_name(need.name): name for name in RUN for need in map(Requirement, requires(name) or [])
+              if need.marker is None or need.marker.evaluate({"extra": ""})}  # fmt: skip
+    cuda = ("nvidia", "triton", "cuda")  # of torch's other build, by pip itself
+    assert {name: by for name, by in needed.items() if name not in RUN and not name.startswith(cuda)} == {}
+    assert needed["formulaic"] == "statsmodels"
 
 
 def test_no_cuda_package_is_pinned():

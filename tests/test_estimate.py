@@ -59,7 +59,7 @@ def test_days_on_a_cpu_are_not_begun_and_hours_are_offered(estimate, name, small
     assert told.startswith(f"not begun: torch sees no GPU, and on this CPU {name} takes up to ")
     assert " days (a training step takes 0.70 s, " in told
     assert re.search(rf"in up to [\d.]+ (min|h): make {small}\. ", told)
-    assert told.endswith(f"make {name} FORCE=1")
+    assert told.endswith(f"To begin all the same: FORCE=1 make {name}")
     monkeypatch.setenv("FORCE", "1")
     assert estimate.too_long(found(estimate, settings), settings) == ""
 
@@ -69,6 +69,14 @@ def test_where_there_are_no_smaller_settings_none_are_offered(estimate):
     told = estimate.too_long(found(estimate, settings), settings)
     assert " days (a training step takes 0.70 s, " in told and "Take " not in told
     assert told.endswith("To begin all the same: FORCE=1 python tools/run.py isles2024")
+
+
+def test_settings_that_take_longer_are_not_offered(estimate):
+    """On a slow machine: the study has four times the updates of study_1500, and nothing is smaller than itself."""
+    for name, call in (("study", "make study"), ("study_1500", "python tools/run.py study_1500")):
+        settings = load_settings(name)
+        told = estimate.too_long(found(estimate, settings, step=60.0), settings)
+        assert "Take " not in told and told.endswith(f"To begin all the same: FORCE=1 {call}")
 
 
 def test_a_gpu_a_short_run_and_one_that_is_begun_are_let_through(estimate):

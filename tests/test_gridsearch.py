@@ -6,7 +6,7 @@ import pytest
 from test_postprocess import SIZES, SPACING, THRESHOLDS, scan, search
 
 from strokelib import metrics
-from strokelib.evaluation import gridsearch
+from strokelib.evaluation import gridsearch, optimum
 from strokelib.postprocess import Pair, binarize
 
 
@@ -103,7 +103,7 @@ def test_missing_a_lesion_never_looks_better_than_finding_it():
     found = [(0, 0.1, 10, 0.5, 50.0), (1, 0.1, 10, 0.5, 50.0)]
     missed = [(0, 0.9, 10, 0.6, 1.0), (1, 0.9, 10, 0.0, np.inf)]
     grid = grid_of(found + missed)
-    means = gridsearch.pair_means(grid).set_index("threshold")
+    means = optimum.means_of(optimum.scores_of(grid, gridsearch.PAIR)).set_index("threshold")
     assert means.loc[0.9, "hd_mm"] == pytest.approx((1 + 200) / 2)
     assert gridsearch.choose_pair(grid) == Pair(0.1, 10)
 

@@ -370,15 +370,6 @@ def test_series_of_several_studies_are_taken_together_only_where_they_are_named(
     assert [remark.partition("CT ")[2][:12] for remark in remarks] == ["come from se", "have differe"]
 
 
-def test_a_folder_is_known_to_hold_dicom_without_any_package(tmp_path, monkeypatch):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "ct.nii").write_bytes(bytes(400))
-    assert not dicom_files.holds_dicom(tmp_path)
-    dicom_made.write(tmp_path / "a" / "b", ball(1), AFFINE, "CT")
-    monkeypatch.setattr(dicom_files, "package", None)
-    assert dicom_files.holds_dicom(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("clock", "value", "seconds"),
     [

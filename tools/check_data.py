@@ -13,6 +13,7 @@ from pathlib import Path
 import ahead  # noqa: F401, this copy of the project first
 
 from strokelib import arrival, unpacking
+from strokelib.run.paths import place_environment
 from strokelib.run.settings import Settings, load_settings
 
 
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", help="a copy of ISLES 2018, or a zip of it")
     parser.add_argument("settings", nargs="?", default="isles2018", help="a name in configs/ or a .toml file")
     given = parser.parse_args()
+    place_environment()
     if given.folder:  # as a path of the shell, which knows nothing of the repository's root
         os.environ["STROKELIB_DATA"] = str(Path(given.folder).expanduser().absolute())
     try:

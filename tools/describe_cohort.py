@@ -17,15 +17,22 @@ from strokelib import cases
 from strokelib.evaluation import calibration
 from strokelib.phantom.cohort import make_cohort, read_truth
 from strokelib.run.paths import place_environment
-from strokelib.run.settings import load_settings
+from strokelib.run.settings import Settings, load_settings
 
 
 def main() -> None:
     place_environment()
-    settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom")
+    try:
+        describe(load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom"), *map(int, sys.argv[2:3]))
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
+
+
+def describe(settings: Settings, seed: int | None = None) -> None:
+    """Make the cohort, of another seed where one is named, and print its figures beside those of real scans."""
     root, cohort = settings.data_root, settings.cohort
-    if len(sys.argv) > 2:
-        cohort = dataclasses.replace(cohort, seed=int(sys.argv[2]))
+    if seed is not None:
+        cohort = dataclasses.replace(cohort, seed=seed)
         root = root.with_name(f"{root.name}_seed{cohort.seed}")
     if settings.synthetic:
         began = time.perf_counter()

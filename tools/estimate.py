@@ -18,8 +18,9 @@ from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
 
-from strokelib.run import portable, runtime
+from strokelib.run import portable, runtime, stages
 from strokelib.run.digest import digest
+from strokelib.run.paths import place_environment
 from strokelib.run.provenance import processor
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS, main_rows, method, weights
@@ -218,15 +219,17 @@ def too_long(found: dict, settings: Settings) -> str:
         f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
         f"{found['speed']['step']:.2f} s, measured just now{busy()})"
     )
-    if settings.data.source not in SMALL:
-        return f"{began}. To begin all the same: FORCE=1 python tools/run.py {settings.name}"
-    small = load_settings(SMALL[settings.data.source])
-    seconds, jobs = reckon(small, Speed(**found["speed"]))
-    instead = {"seconds": seconds, "jobs": jobs, "device": "cpu"}
-    return (
-        f"{began}. Take {small.name}, the same notebooks with less training, in up to {amount(total(instead, small))}: "
-        f"make {small.name}. Or begin all the same: make {settings.name} FORCE=1"
-    )
+    anyway = f"o begin all the same: FORCE=1 {stages.command(settings)}"
+    if settings.data.source in SMALL:
+        small = load_settings(SMALL[settings.data.source])
+        seconds, jobs = reckon(small, Speed(**found["speed"]))
+        instead = total({"seconds": seconds, "jobs": jobs, "device": "cpu"}, small)
+        if instead < total(found, settings):
+            return (
+                f"{began}. Take {small.name}, the same notebooks with less training, in up to {amount(instead)}: "
+                f"{stages.command(small)}. T{anyway}"
+            )
+    return f"{began}. T{anyway}"
 
 
 def busy() -> str:
@@ -246,6 +249,7 @@ def amount(seconds: float) -> str:
 def main() -> None:
     if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--json"]):
         sys.exit("usage: python tools/estimate.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
+    place_environment()
     try:
         settings = load_settings(sys.argv[1])
     except (ValueError, OSError) as error:

@@ -13,6 +13,8 @@ from pathlib import Path
 import ahead  # noqa: F401, this copy of the project first
 from papermill.cli import papermill
 
+from strokelib.run.paths import place_environment
+
 TRIES = 3
 
 
@@ -28,5 +30,6 @@ def execute() -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 3 or sys.argv[1].startswith("-") or sys.argv[2].startswith("-"):
         sys.exit("usage: python tools/execute.py NOTEBOOK COPY [papermill's options]")
+    place_environment()
     os.environ["STROKELIB_NOTEBOOK"] = str(Path(sys.argv[2]).resolve())
     execute()

@@ -12,9 +12,9 @@ chapters  the same, with the notebooks that a run makes only when asked for: oth
         or those that `--only` names
 pack    what is worth keeping of it into a few files in FOLDER; `unpack` puts them back on another machine
 
-Needs neither papermill nor snakemake, and no installation: where strokelib is not installed, set PYTHONPATH to the
-folder of the repository. `--settings tests/tiny.toml --tiny` runs the same code in minutes on a CPU. Each
-part writes its table as soon as it is done; a bound that is missed is said in the table and by the exit status.
+Needs neither papermill nor snakemake, and no installation. `--settings tests/tiny.toml --tiny` runs the same code in
+minutes on a CPU. Each part writes its table as soon as it is done; a bound that is missed is said in the table and by
+the exit status. Notebooks 13 and 16, which need no GPU, are left to tools/run.py.
 """
 
 import argparse
@@ -42,6 +42,7 @@ from strokelib.cases import Case
 from strokelib.modalities import ISLES
 from strokelib.network import Network
 from strokelib.phantom.scan import make_case, plan_cohort
+from strokelib.run.paths import place_environment
 from strokelib.run.runtime import choose_device, prepare_torch, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import ASKED, VARIANTS
@@ -410,7 +411,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(ASKED), metavar="NOTEBOOK", help="of `chapters` (all)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     asked = parser.parse_args()
-    device, settings, out = choose_device(asked.device), load_settings(asked.settings), Path(asked.out)
+    place_environment()
+    try:
+        device, settings, out = choose_device(asked.device), load_settings(asked.settings), Path(asked.out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
     out.mkdir(parents=True, exist_ok=True)
     told = facts(device)
     (out / "facts.json").write_text(json.dumps(told, indent=1) + "\n")

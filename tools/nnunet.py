@@ -26,6 +26,7 @@ from strokelib import cases, folds, metrics, nifti, preprocess
 from strokelib.evaluation import summary
 from strokelib.run import saved
 from strokelib.run.digest import digest
+from strokelib.run.paths import place_environment
 from strokelib.run.private import is_tracked
 from strokelib.run.provenance import sha256
 from strokelib.run.runtime import write_whole
@@ -398,6 +399,7 @@ def main() -> int:
     parser.add_argument("--configuration", default=Budget.configuration, choices=("2d", "3d_fullres"))
     parser.add_argument("--folds", type=int, nargs="+", help="all by default")
     given = parser.parse_args()
+    place_environment()
     try:
         settings = load_settings(given.settings)
         folder = settings.results / "nnunet" if given.folder is None else Path(given.folder).expanduser().absolute()

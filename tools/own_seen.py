@@ -50,7 +50,10 @@ def write(table: list[tuple], path: Path = checks.TABLE) -> None:
 
 def main() -> None:
     place_environment()
-    settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "study")
+    try:
+        settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "study")
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
     root = Path(sys.argv[2]) if len(sys.argv) > 2 else settings.data_root
     prepare_torch(settings.threads)
     rows = measure(root, settings.data.source, settings.preprocess.registration)

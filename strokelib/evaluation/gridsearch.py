@@ -228,11 +228,6 @@ def further_scores(maps, chosen) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pair_means(grid) -> pd.DataFrame:
-    """Return mean dsc and mean hd_mm (infinite ones as the scan's diagonal) of every pair, in order."""
-    return optimum.means_of(optimum.scores_of(grid, PAIR))
-
-
 def choose_pair(grid, weights=(1.0, 1.0)) -> Pair:
     """Choose the pair that is jointly best in mean DSC and mean HD.
 

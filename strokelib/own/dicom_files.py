@@ -108,11 +108,6 @@ def read_headers(folder) -> tuple[Header, ...]:
     return tuple(found)
 
 
-def holds_dicom(folder) -> bool:
-    """Tell whether there is a DICOM file in a folder, however deep; no package is needed for it."""
-    return any(is_dicom(path) for path in _paths(Path(folder)))
-
-
 def read_values(header: Header, background: float) -> np.ndarray:
     """Read the values of one image, rescaled as its file says.
 

@@ -98,7 +98,7 @@ def verify(settings, path: str) -> Path:
     home = settings.results / stages.manifest(notebook, path)
     again = f"run notebook {notebook} again for {short(home.parent)}, by hand or by make once {home.name} is deleted"
     if not home.is_file():
-        command = stages.command(settings, variant, world)
+        command = stages.command(settings, notebook, variant, world)
         raise Missing(
             f"{short(home)} is missing; run notebook {notebook} for {short(home.parent)} first, or `{command}`, which "
             "makes all that is missing"

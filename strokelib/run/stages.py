@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from strokelib.run import runtime
 from strokelib.run.digest import module_digest
 from strokelib.run.variants import (
+    ASKED,
     BEYOND,
     CHANGES,
     FINALISTS,
@@ -27,6 +28,8 @@ from strokelib.run.variants import (
     weights,
 )
 from strokelib.run.worlds import CONFIRMING, worlds
+
+MADE = ("demo", "study", "phantom", "isles2018", "isles2018_small")  # settings that make has a target for
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
@@ -413,12 +416,13 @@ def _asked_for(settings) -> dict:
     }
 
 
-def command(settings, variant: str = "", world: str = "") -> str:
-    """Say what makes all that lies in results/<settings>, or what is asked for apart: the networks of a change."""
+def command(settings, notebook: str = "", variant: str = "", world: str = "") -> str:
+    """Say what makes all that lies in results/<settings>, or what is asked for apart: a notebook, or what one reads."""
     target = ("cohorts" if world.startswith("cohort_") else "symmetry") if world else ""
-    target = "chain" if world == CONFIRMING else target
+    target = "chain" if world == CONFIRMING else target or ASKED.get(notebook, "").replace("_", "-")
     if variant and variant not in main_rows(settings):
         target = next((name for name, names in _asked_for(settings).items() if variant in names), "rt-apart")
     if (runtime.ROOT / "configs" / f"{settings.name}.toml").is_file():
-        return f"make {target} SETTINGS={settings.name}" if target else f"make {settings.name}"
+        whole = f"make {settings.name}" if settings.name in MADE else f"python tools/run.py {settings.name}"
+        return f"make {target} SETTINGS={settings.name}" if target else whole
     return " ".join(["python tools/run.py", f"{settings.name}.toml", target.replace("-", "_")]).strip()

@@ -141,6 +141,25 @@ def venv(folder, pip=True):
         (next((folder / ".venv" / "lib").glob("python*")) / "site-packages" / "pip.py").write_text(PIP)
 
 
+def test_clean_removes_what_it_names_and_nothing_beside_it(makefile):
+    """A results folder with a space in its name, and no settings at all."""
+    out = makefile / "my disk" / "out"
+    for folder in (out / "demo", out / "study", makefile / "my", makefile / "results" / "study"):
+        folder.mkdir(parents=True)
+    told = make(makefile, "clean", STROKELIB_RESULTS=str(out))
+    assert told.returncode == 0, told.stderr
+    assert not (out / "demo").exists() and (out / "study").is_dir() and (makefile / "my").is_dir()
+    told = make(makefile, "clean", "SETTINGS=")
+    assert told.returncode != 0 and "make clean SETTINGS=demo" in told.stderr
+    assert (makefile / "results" / "study").is_dir()
+
+
+def test_a_scan_that_is_not_named_is_asked_for_before_anything_is_installed(makefile):
+    told = make(makefile, "segment")
+    assert told.returncode != 0 and "name the folder: make segment SCAN=folder" in told.stderr
+    assert not (makefile / ".venv").exists()
+
+
 def test_pip_installs_into_the_venv_whatever_the_user_told_pip(makefile):
     venv(makefile)
     told = make(makefile, ".venv/.run", PIP_USER="1")
