@@ -18,12 +18,12 @@ from strokelib.vocabulary import NAMES
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
-STUDY = ROOT / "figures" / "study"
+STUDY, SHORT = ROOT / "figures" / "study", ROOT / "figures" / "study_1500"
 
 
-def kept(name: str):
+def kept(name: str, folder=STUDY):
     """Read a table of the study; None where the run it is of has not been made."""
-    path = STUDY / f"{name}.csv"
+    path = folder / f"{name}.csv"
     return pd.read_csv(path) if path.is_file() else None
 
 
@@ -114,13 +114,26 @@ def test_the_readme_tells_what_the_raw_series_adds():
     assert all(row.low < 0 < row.high for row in (logistic, trees)) and "trees: inconclusive" in FLAT
 
 
+def test_the_readme_tells_what_more_scans_bring():
+    table, steps = (kept(name, SHORT) for name in ("learning_curve", "learning_curve_steps"))
+    dsc = table.query("metric == 'dsc'").set_index("variant")
+    own, slope = dsc.loc["rt_sm"].sort_values("scans"), steps.query("kind == 'slope' and variant == 'rt_sm'").iloc[0]
+    levels = [f"{100 * row['mean']:.1f} % with {row.training_scans:.0f}" for _, row in own.iloc[[0, -1]].iterrows()]
+    assert f"RT + SM has {levels[0]} training scans and {levels[1]}," in FLAT
+    gain, low, high = (f"{100 * slope[name]:+.1f}" for name in ("mean_difference", "low", "high"))
+    assert f"{gain} points a doubling (95 % interval {low} to {high}, one training each)" in FLAT
+    assert f"the true core {100 * dsc.loc['core', 'mean']:.1f} %" in FLAT
+    assert "More scans help" in FLAT and stats.side(slope) == 1
+
+
 def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
     """A part of the study that is not kept is said to be missing, and one that is there is not."""
     assert ("one training seed" in FLAT) == (kept("seeds") is None)
     missing = FLAT.partition("Not run at this size yet:")[2].partition(".")[0]
     for name in ASKED.values():
         table = "selective" if name == "uncertainty" else name
-        assert (f"`make {name.replace('_', '-')}`" in missing) == (kept(table) is None)
+        made = any(kept(table, folder) is not None for folder in (STUDY, SHORT))
+        assert (f"`make {name.replace('_', '-')}`" in missing) != made, name
     if (changes := kept("sensitivity")) is not None:
         assert f"{len(changes)} changes of one thing each, none of which differs" in FLAT
         assert (changes["p_holm"] >= 0.05).all()
