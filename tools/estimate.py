@@ -219,7 +219,7 @@ def too_long(found: dict, settings: Settings) -> str:
         f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
         f"{found['speed']['step']:.2f} s, measured just now{busy()})"
     )
-    anyway = f"o begin all the same: FORCE=1 {stages.command(settings)}"
+    anyway = f"To begin all the same: FORCE=1 {stages.command(settings)}"
     if settings.data.source in SMALL:
         small = load_settings(SMALL[settings.data.source])
         seconds, jobs = reckon(small, Speed(**found["speed"]))
@@ -227,9 +227,9 @@ def too_long(found: dict, settings: Settings) -> str:
         if instead < total(found, settings):
             return (
                 f"{began}. Take {small.name}, the same notebooks with less training, in up to {amount(instead)}: "
-                f"{stages.command(small)}. T{anyway}"
+                f"{stages.command(small)}. {anyway}"
             )
-    return f"{began}. T{anyway}"
+    return f"{began}. {anyway}"
 
 
 def busy() -> str:
