@@ -370,6 +370,15 @@ def test_series_of_several_studies_are_taken_together_only_where_they_are_named(
     assert [remark.partition("CT ")[2][:12] for remark in remarks] == ["come from se", "have differe"]
 
 
+def test_a_file_is_known_to_be_dicom_without_any_package(tmp_path, monkeypatch):
+    (tmp_path / "ct.nii").write_bytes(bytes(400))
+    assert not dicom_files.is_dicom(tmp_path / "ct.nii")
+    dicom_made.write(tmp_path / "a" / "b", ball(1), AFFINE, "CT")
+    monkeypatch.setattr(dicom_files, "package", None)
+    written = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert written and all(map(dicom_files.is_dicom, written))
+
+
 @pytest.mark.parametrize(
     ("clock", "value", "seconds"),
     [
