@@ -139,11 +139,23 @@ def test_a_learning_curve_takes_its_networks_and_is_no_part_of_a_run(estimate):
 
 def test_other_cohorts_take_their_networks_and_fits_and_are_no_part_of_a_run(estimate):
     settings = load_settings("study")
-    slow, fast = (estimate.reckon(settings, estimate.Speed(step, 0.0, 0.0))[0]["other_cohort"] for step in (2.0, 1.0))
-    # Of thirteen cohorts, five and three have both rows, one has one, each in two folds, by two training seeds; and the
-    # confirming one has two rows in five folds by three.
-    networks = 2 * 2 * (2 * 5 + 2 * 3 + 1) + 5 * 3 * 2
-    assert slow - fast == pytest.approx(settings.sensitivity.updates * networks / 13)
-    seconds, jobs = estimate.reckon(settings, estimate.Speed(1, 1, 1))
-    assert "other_cohort" not in jobs and seconds["other_cohort"] > slow
-    assert "other_cohort" not in estimate.reckon(load_settings("isles2018"), estimate.Speed(1, 1, 1))[0]
+    slow, fast = (estimate.reckon(settings, estimate.Speed(step, 0.0, 0.0))[0] for step in (2.0, 1.0))
+    updates = settings.sensitivity.updates
+    # Rows times folds times training seeds; the world of another registration needs no row without mirror images.
+    networks = {"cohort_2101": 2 * 2 * 2, "symmetry_0.50": 2 * 2 * 2, "symmetry_0.25": 0, "affine": 2 * 2}
+    for name, count in (networks | {"confirming": 2 * 5 * 3}).items():
+        world = f"{estimate.WORLD}{name}"
+        assert slow[world] - fast[world] == pytest.approx(updates * count), name
+    assert fast[f"{estimate.WORLD}symmetry_0.25"] > fast[f"{estimate.WORLD}cohort_2101"] - updates * 8, "a fit"
+    jobs = estimate.reckon(settings, estimate.Speed(1, 1, 1))[1]
+    assert not any(rule.startswith("other_cohort") for rule in jobs)
+    real = estimate.reckon(load_settings("isles2018"), estimate.Speed(1, 1, 1))[0]
+    assert not any(rule.startswith("other_cohort") for rule in real)
+
+
+def test_a_target_takes_the_mean_of_its_own_worlds(estimate):
+    """Of the chain's one cohort hours are reckoned, whatever the cohorts of other targets take."""
+    seconds = {"train": 7.0, "other_cohort confirming": 900.0, "other_cohort affine": 50.0, "other_cohort rigid": 70.0}
+    assert estimate.usual(seconds, ["confirming"]) == {"train": 7.0, "other_cohort": 900.0}
+    assert estimate.usual(seconds, ["affine", "rigid"]) == {"train": 7.0, "other_cohort": 60.0}
+    assert estimate.usual(seconds, []) == {"train": 7.0}

@@ -37,6 +37,7 @@ BY_SLICES_S |= {"sensitivity": 50, "raw_series": 240}
 VOXELWISE_S = 60  # of the demo's training scans, which all fits of the logistic regression of notebook 20 take
 ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
+WORLD = "other_cohort "  # before the name of a world of notebook 20: one takes hours, another minutes
 DEMO_SLICES, STEP_S = 142, 0.75
 UNKNOWN = {"seconds": {}, "jobs": {}, "device": "unknown", "speed": {}}  # as on a cluster, whose nodes differ
 LONG_S = 24 * 3600  # a CPU that needs longer is not begun on without being told to
@@ -139,18 +140,13 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
     share = sum(slices.values()) / DEMO_SLICES
     seconds |= {rule: BEGIN_S + each * share for rule, each in BY_SLICES_S.items()} | ALWAYS_S
     jobs = {rule: 1 for rule in seconds if rule not in ("sensitivity", "raw_series")}
-    if made := worlds(settings).values():  # each in one notebook, on average
+    for name, world in worlds(settings).items():
         share, asked = slices["TRAINING"] / DEMO_SLICES, settings.sensitivity
-        networks = sum(
-            (world.folds or asked.folds)
-            * len(world.seeds or settings.further.training_seeds)
-            * fold(method(row, settings)[0], asked.updates)
-            for world in made
-            for row in world.rows
-        )
-        fits = VOXELWISE_S * share * sum(world.voxelwise for world in made)
+        times = (world.folds or asked.folds) * len(world.seeds or settings.further.training_seeds)
+        networks = times * sum(fold(method(row, settings)[0], asked.updates) for row in world.rows)
+        fits = VOXELWISE_S * share * world.voxelwise
         prepared = share * (BY_SLICES_S["cohort"] + BY_SLICES_S["preprocess"])
-        seconds["other_cohort"] = BEGIN_S + prepared + (networks + fits) / len(made)
+        seconds[f"{WORLD}{name}"] = BEGIN_S + prepared + networks + fits
     if settings.synthetic:  # one notebook that trains a network a row and size, on cohorts of its own
         asked, share = settings.further, slices["TRAINING"] / DEMO_SLICES
         made = 1.25 + math.ceil(asked.curve_scans[-1] / scans)  # to test, to hold out, to train on
@@ -160,6 +156,13 @@ def reckon(settings: Settings, speed: Speed) -> tuple[dict[str, float], dict[str
         seconds["learning_curve"] = BEGIN_S + new + len(asked.curve_scans) * (each + mapped)
     jobs |= {"train": len(trained) * counts, "predict": (len(rows) - len(trained)) * counts}
     return seconds, jobs
+
+
+def usual(seconds: dict[str, float], names: list[str]) -> dict[str, float]:
+    """Return the seconds by rule, that of notebook 20 as the mean over the worlds of these names."""
+    made = [seconds[f"{WORLD}{name}"] for name in names if f"{WORLD}{name}" in seconds]
+    rules = {rule: each for rule, each in seconds.items() if not rule.startswith(WORLD)}
+    return rules | ({WORLD.strip(): sum(made) / len(made)} if made else {})
 
 
 def machine(settings: Settings, gpus: int) -> dict:

@@ -41,7 +41,8 @@ from strokelib.run.provenance import git, machine
 from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
-from strokelib.run.worlds import check_curve, check_worlds
+from strokelib.run.variants import ASKED
+from strokelib.run.worlds import check_curve, check_worlds, listed
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
     "": ("Table 1", "table1.csv"),
@@ -316,7 +317,8 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
     if too_long := estimate.too_long(reckoned, settings):
         sys.exit(too_long)
     called = command(name, settings, target, profile, gpu_count)
-    jobs = Jobs(usual=reckoned["seconds"], at_once=estimate.at_once(reckoned, settings))
+    names = [name for notebook, asked in ASKED.items() if asked == target for name in listed(notebook, settings)]
+    jobs = Jobs(usual=estimate.usual(reckoned["seconds"], names), at_once=estimate.at_once(reckoned, settings))
     lines, last = queue.Queue(), began
     with lock(settings) as held, open(settings.results / "snakemake.log", "w") as log, contextlib.ExitStack() as at_end:
         cluster.clear(settings, profile)
