@@ -222,17 +222,13 @@ def write_slab(folder, slab: Slab, record: dict) -> Path:
     kinds = {name: np.int16 if MODALITIES[name].head else np.float32 for name in ISLES} | {"OT": np.uint8}
 
     def write(temporary: Path) -> None:
-        try:
-            temporary.mkdir()
-            for name, image in (*slab.images.items(), ("OT", slab.lesion)):
-                values = np.rint(image) if kinds[name] == np.int16 else image
-                file = nib.Nifti1Image(np.asarray(values, kinds[name]), slab.affine)
-                file.to_filename(temporary / file_name(name))
-            (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        temporary.mkdir()
+        for name, image in (*slab.images.items(), ("OT", slab.lesion)):
+            values = np.rint(image) if kinds[name] == np.int16 else image
+            file = nib.Nifti1Image(np.asarray(values, kinds[name]), slab.affine)
+            file.to_filename(temporary / file_name(name))
+        (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
 
     return write_whole(Path(folder), write)
 

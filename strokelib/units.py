@@ -36,8 +36,10 @@ MEDIANS = {"CBF": (70, 1000), "CBV": (9, 120), "MTT": (1.5, 28)}
 # delay out have healthy tissue near 0. Only in the unit of ISLES 2018 it may be below the smaller bound in brackets.
 TMAX_BY_MTT, LEAST_ELSEWHERE = (0.03, 2.4), 0.1
 # No time to the maximum is longer than the scan: 28 to 64 frames of 1 s in ISLES 2018, whose maps end at 40 s. Its
-# largest values (all but a thousandth) are 7.5 to 20 s in our scans; a stroke has late tissue.
+# largest values (all but a thousandth) are 7.5 to 20 s in our scans; a stroke has late tissue. Failed fits and a cap
+# may say anything, so the upper bound leaves out a hundredth, and what stands at the map's largest value.
 TOPS_S = (1.5, 75)
+TOP, REACHED = 0.99, 0.999  # quantiles, held against the upper bound and against the lower one
 USUAL_MTT_S = 7.0  # where a scan has no MTT
 MOST_APART = 4  # 60 CBV / CBF by MTT, either way: 1.1 to 1.3 in our scans, 1.05 by the means of ISLES 2018
 
@@ -58,8 +60,8 @@ def find(images) -> dict[str, Unit | None]:
     found, mtt = {}, USUAL_MTT_S
     for name in known:  # MTT comes before Tmax
         values = np.asarray(images[name][brain], np.float64)
-        middle, top = np.median(values), np.quantile(values, 0.999)
-        fitting = [unit for unit in UNITS[name] if _fits(name, unit, middle, top, mtt)]
+        middle = np.median(values)
+        fitting = [unit for unit in UNITS[name] if _fits(name, unit, middle, tops(values), mtt)]
         center = np.sqrt(np.prod(MEDIANS.get(name, (LEAST_ELSEWHERE * mtt, TMAX_BY_MTT[1] * mtt))))
         # As in ISLES 2018 where that is possible, else what comes nearest to the middle of the bounds.
         fitting.sort(key=lambda unit: (unit.factor != 1, abs(np.log(middle * unit.factor / center))))
@@ -73,12 +75,20 @@ def _brain(images, names) -> np.ndarray:
     return np.logical_and.reduce([images[name] > 0 for name in names])
 
 
-def _fits(name: str, unit: Unit, middle: float, top: float, mtt: float) -> bool:
-    """Tell whether a median and a largest value of a map are possible in a unit."""
+def tops(values) -> tuple[float, float]:
+    """Return how far the values of a map reach: without its outliers, and with them."""
+    below = values[values < values.max()]  # a cap, or what is written where no fit was found
+    return float(np.quantile(below if below.size else values, TOP)), float(np.quantile(values, REACHED))
+
+
+def _fits(name: str, unit: Unit, middle: float, reach: tuple[float, float], mtt: float) -> bool:
+    """Tell whether a median and the largest values of a map, as `tops` has them, are possible in a unit."""
     if name != "Tmax":
         return MEDIANS[name][0] <= unit.factor * middle <= MEDIANS[name][1]
     least = TMAX_BY_MTT[0] if unit.factor == 1 else LEAST_ELSEWHERE
-    return least * mtt <= unit.factor * middle <= TMAX_BY_MTT[1] * mtt and TOPS_S[0] <= unit.factor * top <= TOPS_S[1]
+    usual, largest = (unit.factor * value for value in reach)
+    late = largest >= TOPS_S[0] and usual <= TOPS_S[1]
+    return late and least * mtt <= unit.factor * middle <= TMAX_BY_MTT[1] * mtt
 
 
 def convert(image, unit: Unit | None) -> np.ndarray:
@@ -107,6 +117,11 @@ def remarks(images, found) -> list[str]:
         for name, unit in found.items()
         if unit is None
     ]
+    if found.get("Tmax"):
+        brain = _brain(images, found)
+        beyond = 100 * np.count_nonzero(images["Tmax"][brain] > TOPS_S[1]) / np.count_nonzero(brain)
+        if beyond:
+            said.append(f"Tmax is over {TOPS_S[1]} s in {beyond:.2g} % of the brain, as where a fit failed")
     if {"CBF", "CBV", "MTT"} <= {*found}:
         brain = _brain(images, found)
         cbf, cbv, mtt = (float(np.median(images[name][brain])) for name in ("CBF", "CBV", "MTT"))

@@ -274,23 +274,9 @@ def test_files_of_one_page_have_the_same_bytes_and_the_figure_is_closed(tmp_path
     for kind, mark in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
         first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("a", "b"))
         assert first == second and first.startswith(mark)
-    assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
-
-
-def test_many_pages_make_one_pdf_one_after_the_other(tmp_path):
-    open_at_once = []
-
-    def pages():
-        for name in ("one", "two", "three"):
-            open_at_once.append(len(plt.get_fignums()))
-            yield report.page(shown(name=name))
-
-    before = len(plt.get_fignums())
-    report.pages_to_pdf(tmp_path / "all.pdf", pages())
-    content = (tmp_path / "all.pdf").read_bytes()
-    assert len(re.findall(rb"/Type /Page\b(?!s)", content)) == 3
-    assert open_at_once == [before] * 3
-    assert DISCLAIMER.encode() in content  # in the facts about the file, too
+    content = (tmp_path / "a.pdf").read_bytes()
+    assert b"CreationDate" not in content and DISCLAIMER.encode() in content  # in the facts about the file, too
+    assert len(re.findall(rb"/Type /Page\b(?!s)", content)) == 1
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -82,6 +82,17 @@ def test_a_second_run_makes_what_is_missing_alone(tmp_path, capsys):
     assert [float(row["lesion_slab_ml"]) > 0 for row in rows(target / "slabs.csv")] == [False, True]
 
 
+def test_a_slab_of_a_scan_that_is_refused_now_goes(tmp_path):
+    """It is of other files or of another thickness, and the study would take it for one of this run."""
+    root, target = twin2024.write(tmp_path / "download", (1, 2)), tmp_path / "slabs"
+    assert make_slabs.run(root, target, 5.0) == 2
+    drawn = twin2024.head(2)
+    twin2024.save(twin2024.path_of(root, "archive", 2, "OT"), drawn.images["OT"][:, :50], drawn.affine)
+    assert make_slabs.run(root, target, 9.0) == 1
+    assert [row["case"] for row in rows(target / "refused.csv")] == ["2"]
+    assert [path.name for path in (target / "TRAINING").iterdir()] == ["case_1"]
+
+
 def test_an_archive_may_be_unpacked_part_by_part(tmp_path):
     target = tmp_path / "slabs"
     for part, numbers in (("first", (1, 2)), ("second", (5, 6))):

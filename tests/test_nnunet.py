@@ -147,7 +147,8 @@ def trained(target, budget, numbers):
     """Write what a training leaves in trainings.csv."""
     kind = {"trainer": nnunet.TRAINERS[budget.epochs], "configuration": budget.configuration}
     for fold in numbers:
-        nnunet.keep_row(target / "trainings.csv", {"fold": fold, **kind, "updates": budget.updates})
+        row = {"fold": fold, **kind, "updates": budget.updates, "data": nnunet.scans_digest(target)}
+        nnunet.keep_row(target / "trainings.csv", row)
 
 
 def predicted(target, budget, table, flip=()):
@@ -202,6 +203,17 @@ def test_updates_are_those_that_a_fold_took_whatever_is_asked_of_score(made, tmp
     assert "3 of 3 folds, 2 updates each" in nnunet.row_of(scores, settings)
     trained(tmp_path, nnunet.Budget(1, 7), [0, 1, 2])
     assert nnunet.score(settings, tmp_path, nnunet.Budget(1, 250))["updates"].eq(7).all(), "the latest row counts"
+
+
+def test_folds_that_were_trained_on_other_scans_are_refused(made, tmp_path):
+    settings, _, table = made
+    nnunet.convert(settings, tmp_path)
+    predicted(tmp_path, nnunet.Budget(1, 2), table)
+    nnunet.score(settings, tmp_path, nnunet.Budget(1, 2))
+    label = next(iter(sorted(raw(tmp_path).glob("labelsTr/*"))))
+    label.write_bytes(label.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"fold 0 was trained on other scans or folds than now lie in .* --folds 0"):
+        nnunet.score(settings, tmp_path, nnunet.Budget(1, 2))
 
 
 def test_a_fold_whose_updates_are_unknown_or_others_is_refused(made, tmp_path):

@@ -243,7 +243,7 @@ BAD = {
     twice: r"holds 2 images called MTT: .*MTT.nii, .*mtt.nii|holds 2 images called MTT: mtt.nii, left/MTT.nii",
     picture: r"cbf.nii \(it is 2-D \[256, 256\], a picture; expected a volume",
     colors: r"cbf.nii \(it holds colors, a picture of a map and no map",
-    unit: r"tmax.nii has a median of .* in the brain, which is Tmax in no unit that is known here; save it in seconds",
+    unit: r"tmax.nii has a median of .* in the brain, .* lies below .*: Tmax in no unit that is known .*in seconds",
     elsewhere: r"tmax.nii lies elsewhere than .*ct.nii by their headers: 0 % of what it shows",
     silent: r"tmax.nii has 128 x 256 x 4 voxels .* the header of Tmax does not say where it lies",
     body: r"cbf.nii is not of a head: what the CBF shows is 461 x 461 mm, expected 90 to 300",
@@ -311,11 +311,6 @@ def timeless(folder):
     with_series(folder, frame_s=0.0)
 
 
-def one_map_too_many(folder):
-    with_series(folder, frames=12)
-    save(folder / "cbf.nii", images()["CBF"], place())
-
-
 def still(folder):
     """One image, called a series."""
     with_series(folder, frames=12)
@@ -328,7 +323,6 @@ def still(folder):
         (short, r"ctp.nii: the series has 8 frames, at least 10 are needed"),
         (slow, r"ctp.nii: the series has a frame every 12 s, expected 0.3 to 5; .*or give seconds_per_frame"),
         (timeless, r"the header of .*ctp.nii does not say how many seconds lie between frames; give seconds_per_frame"),
-        (one_map_too_many, r"has no CBV, no MTT, no Tmax; .*or leave the series and no map"),
         (still, r"ctp.nii holds one image, expected a series"),
     ],
 )
@@ -336,6 +330,33 @@ def test_a_series_that_cannot_be_used_gets_one_clear_error(tmp_path, write_bad, 
     write_bad(tmp_path)
     with pytest.raises(CaseError, match=words):
         arrival.read_folder(tmp_path)
+
+
+def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_path):
+    with_series(tmp_path, frames=12)
+    save(tmp_path / "cbf.nii", images()["CBF"], place())
+    files, said = arrival.find_files(tmp_path)
+    assert sorted(files) == ["CT", "series"]
+    assert said == ["there is no CBV, no MTT, no Tmax: all maps were made of the raw series, CBF not read"]
+
+
+def test_maps_of_eight_bits_without_a_slope_are_pictures(tmp_path):
+    scan = write(tmp_path)
+    small = np.clip(images()["Tmax"] * 10, 0, 255)
+    save(scan / "tmax.nii", small.astype(np.uint8), place())
+    with pytest.raises(CaseError, match=r"tmax.nii holds 8 bits a voxel and no slope, a picture and no map of values"):
+        arrival.read_folder(scan)
+
+
+def test_seconds_for_a_scan_that_has_maps_are_remarked_upon(tmp_path):
+    scan = arrival.read_folder(write(tmp_path), seconds_per_frame=2.0)
+    assert "no series is read that 2 s a frame, as given, could be of" in scan.remarks
+
+
+def test_names_are_given_in_any_case_and_once():
+    assert arrival.by_kind({"TMAX": "a", "ct": "b"}) == {"Tmax": "a", "CT": "b"} and arrival.by_kind(None) == {}
+    with pytest.raises(CaseError, match=r"names holds an image twice \(CT, ct\)"):
+        arrival.by_kind({"CT": "a", "ct": "b"})
 
 
 def test_seconds_can_be_given_and_milliseconds_without_a_unit_are_told(tmp_path, monkeypatch):

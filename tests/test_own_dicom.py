@@ -264,6 +264,18 @@ def test_a_real_world_map_counts_where_nothing_is_rescaled(tmp_path):
     assert np.array_equal(volume.array, ball() * 0.25 + 1)
 
 
+def test_values_that_a_table_tells_are_refused_for_what_they_are(tmp_path):
+    def mapped(dataset, k, t):
+        item = pydicom.Dataset()
+        item.RealWorldValueLUTData = [0.0, 1.0]
+        dataset.RealWorldValueMappingSequence = [item]
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+    dicom_made.write(tmp_path, ball(), AFFINE, "CBF", change=mapped)
+    with pytest.raises(CaseError, match=r"told by a table \(RealWorldValueLUTData\); ask for an export with a slope"):
+        dicom_volume.volume_of("CBF", dicom_files.read_headers(tmp_path))
+
+
 @pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless"])
 def test_what_pydicom_decodes_is_read(tmp_path, syntax):
     if syntax == "JPEGLSLossless":
@@ -313,7 +325,7 @@ def test_series_may_be_named_by_description_or_uid(tmp_path):
     assert all(np.array_equal(volumes[name].array, ball() + n) for n, name in enumerate(ISLES))
     with pytest.raises(CaseError, match="0 series are called 'six', expected one for CT"):
         dicom.series_of(tmp_path, odd | {"CT": "six"})
-    with pytest.raises(CaseError, match="names holds CTA, expected CT, CBF, CBV, MTT, Tmax, series"):
+    with pytest.raises(CaseError, match="names holds 'CTA', expected CT, CBF, CBV, MTT, Tmax, series"):
         dicom.series_of(tmp_path, {"CTA": "one"})
 
 
@@ -346,6 +358,35 @@ def test_the_native_ct_is_taken_where_others_are_there(tmp_path):
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
     dicom_made.write(tmp_path, ball() + 3, AFFINE, "Head non-contrast")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 3
+
+
+def test_of_native_cts_a_soft_kernel_is_taken_before_bone(tmp_path):
+    small(tmp_path, ISLES[1:])
+    dicom_made.write(tmp_path, ball() + 1, AFFINE, "Head non-contrast BONE")
+    assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 1
+    dicom_made.write(tmp_path, ball() + 2, AFFINE, "Head non-contrast")
+    assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
+
+
+def test_a_series_beside_maps_is_remarked_upon_as_of_nifti(tmp_path):
+    small(tmp_path)
+    dicom_made.write(tmp_path / "raw", ball(frames=12), AFFINE, "Perfusion 4D")
+    assert dicom.series_of(tmp_path)["CT"].remarks == ("there are maps, so the raw series was not used",)
+    shutil.rmtree(tmp_path / "Tmax")
+    read = dicom.series_of(tmp_path)
+    assert [*read] == ["CT", "series"]
+    said = "there is no Tmax: all maps were made of the raw series, CBF, CBV, MTT not read"
+    assert read["CT"].remarks == (said,)
+
+
+def test_a_folder_of_links_is_read_and_a_circle_of_them_ends(tmp_path):
+    small(tmp_path / "export")
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    for name in ISLES:
+        (scan / name).symlink_to(tmp_path / "export" / name)
+    (scan / "again").symlink_to(scan)
+    assert [*dicom.series_of(scan)] == [*ISLES]
 
 
 def test_frames_in_series_of_their_own_are_joined(tmp_path):

@@ -93,6 +93,37 @@ def test_a_name_with_spaces_is_quoted_and_backslashes_are_kept():
     assert folders.pairs(["CT=head 5.0.nii"]) == {"CT": "head 5.0.nii"}
 
 
+def test_an_image_that_is_named_twice_is_refused():
+    with pytest.raises(ValueError, match=r"CT is given 2 times \(CT=a ct=b\); name each image once"):
+        folders.pairs("CT=a ct=b")
+
+
+def test_a_folder_is_absolute_and_a_link_is_called_as_it_is(tmp_path, monkeypatch):
+    """A link may hide a patient's name; remarks leave out the folders of absolute paths."""
+    maps(tmp_path / "Mueller_Hans")
+    (tmp_path / "patient01").symlink_to(tmp_path / "Mueller_Hans")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("patient01", "~/patient01"):
+        (place,) = folders.find_scans([given])
+        assert place.name == "patient01" and place.folder == tmp_path / "patient01"
+
+
+def test_a_file_that_may_not_be_read_stops_no_other_scan(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        dicom_scan(tmp_path / name)
+    (tmp_path / "a" / "lock").write_bytes(b"")
+    looked_at = folders.is_dicom
+
+    def locked(path):
+        if path.name == "lock":
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked_at(path)
+
+    monkeypatch.setattr(folders, "is_dicom", locked)
+    assert [place.name for place in folders.find_scans([tmp_path])] == ["a", "b"]
+
+
 @pytest.mark.parametrize("given", ["CT", "CT=", "=head.nii"])
 def test_other_words_are_refused(given):
     with pytest.raises(ValueError, match=f"expected words such as CT=head.nii.gz, got '{given}'"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -152,6 +153,28 @@ def test_what_was_added_to_a_scan_is_not_lost(found, networks, tmp_path):
         output.save(found, networks, tmp_path)
     (place / "core_corrected.nii.gz").unlink()
     assert output.save(found, networks, tmp_path) == place
+
+
+def test_a_core_that_was_corrected_in_its_place_is_not_lost(found, networks, tmp_path):
+    place = output.save(found, networks, tmp_path)
+    later = (place / "registry.json").stat().st_mtime + 600
+    os.utime(place / "core.nii.gz", (later, later))
+    with pytest.raises(FileExistsError, match=r"holds what was changed since it was written \(core\.nii\.gz\)"):
+        output.check_place(place)
+    os.utime(place / "core.nii.gz", (later - 599, later - 599))  # as a copy would have it
+    output.check_place(place)
+
+
+def test_the_core_lies_on_the_maps_where_the_ct_states_no_place(networks, tmp_path):
+    def silent(name, image, affine):
+        return image, None if name == "CT" else affine, name.lower()
+
+    scan = arrival.read_folder(own_scans.write(tmp_path / "scan", silent))
+    folder = output.save(segment.segment(scan, segment.prepare(scan), networks), networks, tmp_path / "out")
+    core, cbf = nib.load(folder / "core.nii.gz"), nib.load(tmp_path / "scan" / "cbf.nii")
+    np.testing.assert_allclose(core.affine, cbf.affine, atol=1e-4)
+    assert core.shape == cbf.shape and core.get_data_dtype() == np.uint8
+    assert [name for name, _ in output.listing(folder)] == FILES, "no other views are needed"
 
 
 def test_what_was_there_stays_where_it_cannot_be_replaced(tmp_path):

@@ -195,6 +195,9 @@ def test_sides_are_those_of_the_header_and_none_where_it_is_a_placeholder():
     flip[0, 3] = 8
     assert sides(grid(las, flip), spacing) == ("L", "R")  # the networks' grid is turned against the input
     assert sides(grid(np.eye(4)), spacing) == ("", "")  # as in ISLES 2018
+    tilt = ras.copy()
+    tilt[:3, 2] = 0, 2, 5  # the slices of a tilted gantry lie 5.39 mm apart along a sheared axis
+    assert sides(grid(tilt), spacing) == ("L", "R")
     turned = ras[:, [1, 0, 2, 3]]
     assert sides(grid(turned), spacing) == ("", "")  # x runs from back to front
 

@@ -35,6 +35,15 @@ def test_scans_are_measured_one_by_one(own_seen, monkeypatch):
     assert rows == [{"case": f"case of TRAINING {n}", "kind": "affine"} for n in (1, 2)]
 
 
+def test_ranges_of_patients_do_not_replace_the_table_that_ships(own_seen, monkeypatch):
+    before = checks.TABLE.read_bytes()
+    for words, said in (("isles2018 .", "own_seen.csv would show patients"), ("study nowhere", "nowhere")):
+        monkeypatch.setattr("sys.argv", ["own_seen.py", *words.split()])
+        with pytest.raises(SystemExit, match=said):
+            own_seen.main()
+    assert checks.TABLE.read_bytes() == before
+
+
 def test_the_kept_table_is_of_as_many_scans_as_the_networks_saw():
     with open(checks.TABLE, newline="") as file:
         rows = list(csv.DictReader(file))

@@ -72,6 +72,13 @@ def test_intervals_of_other_networks_are_refused(tmp_path, name, value):
         segment.load_networks(path.parent)
 
 
+@pytest.mark.parametrize("told", ['{"a": 1}', "[1]", '{"networks": [{"file": "a"}]}', "no json"])
+def test_facts_of_something_else_are_refused_in_a_sentence(tmp_path, told):
+    (tmp_path / "facts.json").write_text(told)
+    with pytest.raises(ValueError, match=r"facts.json tells of no networks of this project .*, expected the file that"):
+        segment.load_networks(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("missing", "said"),
     [

@@ -6,6 +6,7 @@ import pytest
 from own_scans import place, save, turned
 
 from strokelib.nifti import CaseError
+from strokelib.own import volumes
 from strokelib.own.volumes import from_networks, read_volume
 
 IMAGE = np.random.default_rng(0).integers(0, 90, (12, 10, 4)).astype(np.int16)
@@ -76,6 +77,32 @@ def test_a_series_has_its_frames_last_and_its_time_in_seconds(tmp_path, shape, s
 def test_a_series_without_a_time_says_so(tmp_path):
     path = save(tmp_path / "ctp.nii", np.zeros((12, 10, 4, 7), np.float32), place())
     assert read_volume(header(path, lambda h: h["pixdim"].__setitem__(4, 0))).frame_s is None
+
+
+def test_one_second_without_a_unit_is_remarked_as_what_programs_write_by_default(tmp_path):
+    for units, frame_s, said in ((0, 1.0, (volumes.NO_TIME_UNIT,)), (8, 1.0, ()), (0, 1.5, ())):
+        path = save(tmp_path / "ctp.nii", np.ones((12, 10, 4, 7), np.int16), place(), frame_s=frame_s, units=units)
+        assert volumes.read_volume(path).remarks == said
+
+
+def test_the_time_is_that_of_the_axis_that_holds_the_frames(tmp_path):
+    path = save(tmp_path / "ctp.nii", np.ones((12, 10, 4, 1, 7), np.int16), place(), frame_s=1.0)
+    header(path, lambda raw: raw["pixdim"].__setitem__(5, 1.5))
+    assert volumes.read_volume(path).frame_s == 1.5
+
+
+def test_want_of_memory_and_too_large_a_file_are_no_damage(tmp_path, monkeypatch):
+    path = save(tmp_path / "ct.nii", np.ones((12, 10, 4), np.int16), place())
+    monkeypatch.setattr(volumes, "MOST_BYTES", 100)
+    with pytest.raises(CaseError, match=r"ct.nii holds more than .* GB; average its thin slices, or crop it"):
+        volumes.read_volume(path)
+
+    def full(path):
+        raise MemoryError
+
+    monkeypatch.setattr(volumes, "_content", full)
+    with pytest.raises(CaseError, match=r"ct.nii does not fit into this machine's memory; average its thin slices"):
+        volumes.read_volume(path)
 
 
 def test_a_fourth_axis_of_one_is_none(tmp_path):

@@ -1,5 +1,6 @@
 """The command that segments scans: many in one call, what it says, and what it does with those that cannot be used."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_progress_and_the_time_left_are_told(done):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "no folder nowhere"),
+        (["nowhere"], "no folder {cwd}/nowhere"),
         (["{hospital}", "--name", "x"], "--name is for one scan, 3 were found: a, b, c"),
         (["{hospital}/a", "--files", "CT"], "expected words such as CT=head.nii.gz, got 'CT'"),
         (["{hospital}/a", "--out", str(ROOT / "docs")], "lies where git would commit"),
@@ -74,7 +75,7 @@ def test_a_mistake_is_one_sentence(hospital, tmp_path, words, said):
     words = [word.format(hospital=hospital) for word in words]
     words += [] if "--out" in words else ["--out", tmp_path]
     status, printed, told = command(*words)
-    assert status == 1 and said in told.splitlines()[-1]
+    assert status == 1 and said.format(cwd=ROOT) in told.splitlines()[-1]
     assert "Traceback" not in told and printed.count("core ") == 0
     assert not (ROOT / "docs" / "a").exists()
 
@@ -96,6 +97,19 @@ def test_a_scan_that_was_written_before_is_replaced_and_a_folder_of_others_is_no
 
 def test_both_modes_are_offered():
     assert own.MODES == ("slices", "exact")
+
+
+def test_a_file_name_that_is_no_text_ends_nothing(hospital, tmp_path):
+    """Names in Latin-1, of an old disk, have no letters in UTF-8."""
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/scans\xff")
+    (tmp_path / odd / "1").mkdir(parents=True)
+    shutil.copy(hospital / "a" / "ct.nii", tmp_path / odd / "1")
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "segment.py", odd, "--out", tmp_path / "out"],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "codec" not in done.stdout + done.stderr
+    assert "not segmented. " in done.stdout and "scans\\udcff" in done.stdout and "has no CBF" in done.stdout
 
 
 @pytest.fixture

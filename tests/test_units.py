@@ -80,6 +80,19 @@ def test_late_tissue_tells_tenths_of_a_second_where_the_rest_is_early():
     assert words(units.find(right | {"Tmax": 10 * right["Tmax"]}))["Tmax"] == "tenths of a second"
 
 
+@pytest.mark.parametrize("middle", [2.0, 4.5, 7.0])
+@pytest.mark.parametrize(("share", "value"), [(0.002, 999.0), (0.005, 100.0), (0.02, 255.0)])
+def test_failed_fits_do_not_make_tenths_of_seconds(middle, share, value):
+    images = maps(Tmax=middle)
+    brain = np.flatnonzero(images["Tmax"] > 0)
+    failed = np.random.default_rng(1).choice(brain, max(1, round(share * brain.size)), replace=False)
+    images["Tmax"].flat[failed] = value
+    found = units.find(images)
+    assert words(found) == RIGHT
+    (remark,) = units.remarks(images, found)
+    assert remark.startswith("Tmax is over 75 s in ") and remark.endswith(" % of the brain, as where a fit failed")
+
+
 @pytest.mark.parametrize(("name", "factor"), [("CBF", 100), ("CBV", 0.001), ("MTT", 1e5), ("MTT", 0.12), ("Tmax", 1e6)])
 def test_what_fits_no_unit_is_left_alone_and_it_is_said(name, factor):
     images = maps()

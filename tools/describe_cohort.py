@@ -22,8 +22,10 @@ from strokelib.run.settings import Settings, load_settings
 
 def main() -> None:
     place_environment()
+    if seed := [word for word in sys.argv[2:] if not word.isdecimal()] or sys.argv[3:]:
+        sys.exit(f"usage: python tools/describe_cohort.py SETTINGS [SEED]; a seed is a whole number, got {seed[0]!r}")
     try:
-        describe(load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom"), *map(int, sys.argv[2:3]))
+        describe(load_settings(sys.argv[1] if len(sys.argv) > 1 else "phantom"), *map(int, sys.argv[2:]))
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
 

@@ -9,6 +9,7 @@ import argparse
 import csv
 import math
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -86,6 +87,7 @@ def run(source: Path, target: Path, thickness_mm: float) -> int:
             row, new = make(scan, training / f"case_{scan.number}", thickness_mm)
         except CaseError as error:
             refused[scan.number] = str(error)
+            shutil.rmtree(training / f"case_{scan.number}", ignore_errors=True)  # of other files, or another thickness
             print(f"{place} of {len(scans)}, refused: {error}", flush=True)
             continue
         told = (

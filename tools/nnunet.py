@@ -231,6 +231,16 @@ def data_digest(raw: Path) -> str:
     return digest({path.relative_to(raw).as_posix(): sha256(path) for path in files})
 
 
+def scans_digest(target: Path) -> str:
+    """Digest the scans and the folds that are trained on.
+
+    Raises
+    ------
+    FileNotFoundError : there is no data set.
+    """
+    return digest(data_digest(target / "nnUNet_raw" / DATASET), sha256(target / "folds.csv"))
+
+
 def prepare(target: Path, configuration: str, python: str, threads: int) -> dict:
     """Let nnU-Net plan and preprocess for a configuration, unless that came to its end with the same scans.
 
@@ -279,7 +289,7 @@ def train(target: Path, budget: Budget, python: str, device: str, threads: int, 
 
     Returns
     -------
-    rows of trainings.csv : fold, budget, batch, seconds of the wall, machine.
+    rows of trainings.csv : fold, budget, batch, seconds of the wall, machine, digest of scans and folds.
 
     Raises
     ------
@@ -300,6 +310,7 @@ def train(target: Path, budget: Budget, python: str, device: str, threads: int, 
         row = {"fold": fold, "nnunetv2": release, "trainer": TRAINERS[budget.epochs], "epochs": budget.epochs}
         row |= {"configuration": budget.configuration, "updates": budget.updates, "batch": plan["batch_size"]}
         row |= {"patch": "x".join(map(str, plan["patch_size"])), "seconds": round(time.monotonic() - began)}
+        row["data"] = scans_digest(target)
         rows.append(row | {"device": device, "threads": threads, "machine": platform.machine()})
         keep_row(target / "trainings.csv", rows[-1])
     return rows
@@ -341,6 +352,23 @@ def trained_updates(target: Path, budget: Budget, numbers) -> int:
     return int(most)
 
 
+def check_scans(target: Path, budget: Budget, numbers) -> None:
+    """Refuse folds that were trained on other scans, or other folds of them, than `convert` wrote last.
+
+    Raises
+    ------
+    ValueError : one was, or does not say on which.
+    """
+    rows, now = pd.read_csv(target / "trainings.csv"), scans_digest(target)
+    own = rows[(rows["trainer"] == TRAINERS[budget.epochs]) & (rows["configuration"] == budget.configuration)]
+    on = dict(zip(own["fold"], own.get("data", pd.Series("", own.index)), strict=True))  # a later row lies below
+    if other := [fold for fold in numbers if on[fold] != now]:
+        raise ValueError(
+            f"fold {other[0]} was trained on other scans or folds than now lie in {target}; train it again: python "
+            f"tools/nnunet.py SETTINGS train --folds {other[0]}"
+        )
+
+
 def score(settings: Settings, target: Path, budget: Budget) -> pd.DataFrame:
     """Hold nnU-Net's predictions against the lesions by our metrics; folds that are not trained are left out.
 
@@ -354,13 +382,15 @@ def score(settings: Settings, target: Path, budget: Budget) -> pd.DataFrame:
     Raises
     ------
     FileNotFoundError : no fold was trained, or a fold lacks the prediction of a scan.
-    ValueError : a prediction of another size, or with other values than 0 and 1; see also `trained_updates`.
+    ValueError : a prediction of another size, or with other values than 0 and 1; see also `trained_updates` and
+        `check_scans`.
     """
     table, results = read_folds(target), target / "nnUNet_results" / DATASET / budget.folder
     done = [fold for fold in sorted({*table["fold"]}) if (results / f"fold_{fold}" / "validation").is_dir()]
     if not done:
         raise FileNotFoundError(f"no fold is predicted in {results}; python tools/nnunet.py SETTINGS train comes first")
     updates = trained_updates(target, budget, done)
+    check_scans(target, budget, done)
     files, rows = {file.number: file for file in usable(settings)}, []
     for own in table[table["fold"].isin(done)].itertuples():
         path = results / f"fold_{own.fold}" / "validation" / f"{identifier(own.case)}{ENDING}"

@@ -15,6 +15,7 @@ import numpy as np
 from strokelib import cases, preprocess
 from strokelib.own import checks
 from strokelib.run.paths import place_environment
+from strokelib.run.private import check_private
 from strokelib.run.runtime import prepare_torch, write_whole
 from strokelib.run.settings import load_settings
 
@@ -52,13 +53,15 @@ def main() -> None:
     place_environment()
     try:
         settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "study")
+        root = Path(sys.argv[2]).expanduser() if len(sys.argv) > 2 else settings.data_root
+        instead = "the table that ships is of synthetic scans: its ends are single scans' values"
+        check_private(settings, checks.TABLE, instead)
+        prepare_torch(settings.threads)
+        rows = measure(root, settings.data.source, settings.preprocess.registration)
+        source = f"{settings.source}, seed {settings.cohort.seed}" if settings.synthetic else settings.source
+        write(summarize(rows, f"{source}, {settings.name}"))
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")
-    root = Path(sys.argv[2]) if len(sys.argv) > 2 else settings.data_root
-    prepare_torch(settings.threads)
-    rows = measure(root, settings.data.source, settings.preprocess.registration)
-    source = f"{settings.source}, seed {settings.cohort.seed}" if settings.synthetic else settings.source
-    write(summarize(rows, f"{source}, {settings.name}"))
     print(f"{len(rows)} scans of {root.name}: {checks.TABLE.relative_to(checks.ROOT)}")
 
 

@@ -47,7 +47,7 @@ def run(given) -> int:
     if is_tracked(out / names[0].name / "report.png"):
         raise ValueError(f"{out} lies where git would commit what is in it; name a folder elsewhere with --out")
     output.check_folder(out, [place.name for place in names])
-    networks = segment.load_networks(given.networks or segment.NETWORKS, given.device)
+    networks = segment.load_networks(Path(given.networks or segment.NETWORKS).expanduser(), given.device)
     print(f"{DISCLAIMER}.\n{networks.words}", flush=True)
     rows, began = [], time.monotonic()
     for done, place in enumerate(names):
@@ -106,6 +106,8 @@ def main() -> int:
     parser.add_argument("--networks", help="a folder of networks with facts.json; networks/ by default")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
     given = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     runtime.prepare_torch(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
         return 1 if run(given) else 0

@@ -69,7 +69,7 @@ def page(shown: Page):
 
     Returns
     -------
-    Figure of A4, upright. The caller saves it (`save_report`, `pages_to_pdf`) and closes it.
+    Figure of A4, upright. The caller saves it (`save_report`) and closes it.
 
     Raises
     ------
@@ -98,33 +98,16 @@ def save_report(fig, png=None, pdf=None) -> None:
         if png is not None:
             write_whole(png, lambda temporary: fig.savefig(temporary, dpi=150, format="png"))
         if pdf is not None:
-            write_whole(pdf, lambda temporary: _write_pdf(temporary, [fig]))
+            write_whole(pdf, lambda temporary: _write_pdf(temporary, fig))
     finally:
         plt.close(fig)
 
 
-def pages_to_pdf(path, figures) -> None:
-    """Write pages into one PDF, the same bytes for the same pages; each is closed when it is written.
-
-    Parameters
-    ----------
-    figures : of `page`; a generator is taken from page by page, so that one at a time is in memory
-
-    Raises
-    ------
-    OSError : as `save_report`.
-    """
-    write_whole(path, lambda temporary: _write_pdf(temporary, figures, close=True))
-
-
-def _write_pdf(path, figures, close: bool = False) -> None:
+def _write_pdf(path, fig) -> None:
     # Without a date, so that what did not change has the same bytes.
     facts = {"CreationDate": None, "Title": "strokelib: one page per scan", "Keywords": DISCLAIMER}
     with PdfPages(path, metadata=facts) as pages:
-        for fig in figures:
-            pages.savefig(fig, dpi=200)
-            if close:
-                plt.close(fig)
+        pages.savefig(fig, dpi=200)
 
 
 def _check(shown: Page) -> None:

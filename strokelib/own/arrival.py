@@ -15,8 +15,8 @@ from strokelib.cases import Case
 from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own import checks, grid, series
-from strokelib.own.scan import Curves, OwnScan
-from strokelib.own.volumes import Volume, from_networks, read_volume
+from strokelib.own.scan import OwnScan
+from strokelib.own.volumes import NO_TIME_UNIT, Volume, from_networks, read_volume
 
 NUMBER = 0  # of the case; a scan of one's own has a name
 HEAD, SERIES = modalities.head(ISLES), "series"
@@ -67,10 +67,18 @@ def read_folder(
     for kind, path in files.items():
         volumes[kind] = volume = read_volume(path)
         _check_frames(kind, volume)
-        said += [f"{kind}: {remark}" for remark in volume.remarks]
-    if seconds_per_frame is not None and SERIES in volumes:
-        volumes[SERIES] = dataclasses.replace(volumes[SERIES], frame_s=float(seconds_per_frame))
-    return assemble(name or folder.resolve().name, volumes, files[HEAD], tuple(said))
+        if kind in MAPS and volume.values.dtype.itemsize == 1:  # as stored; values with a slope are floats by now
+            raise CaseError(
+                f"{path} holds 8 bits a voxel and no slope, a picture and no map of values; ask for the map itself"
+            )
+        given = kind == SERIES and seconds_per_frame is not None
+        said += [f"{kind}: {remark}" for remark in volume.remarks if not (given and remark == NO_TIME_UNIT)]
+    if seconds_per_frame is not None:
+        if SERIES in volumes:
+            volumes[SERIES] = dataclasses.replace(volumes[SERIES], frame_s=float(seconds_per_frame))
+        else:
+            said.append(f"no series is read that {seconds_per_frame:g} s a frame, as given, could be of")
+    return assemble(name or folder.absolute().name, volumes, files[HEAD], tuple(said))
 
 
 def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, Path], list[str]]:
@@ -88,13 +96,9 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     ------
     CaseError : a folder that is not there, an image that is missing, or there twice.
     """
-    folder, given = Path(folder), dict(names or {})
+    folder, given = Path(folder), by_kind(names)
     if not folder.is_dir():
         raise CaseError(f"{folder} is no folder; give the one that holds the scan's NIfTI files")
-    plain = {kind.casefold(): kind for kind in KINDS}
-    given = {plain.get(kind.casefold(), kind): file for kind, file in given.items()}
-    if unknown := [kind for kind in given if kind not in KINDS]:
-        raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
     found = {kind: [folder / file] for kind, file in given.items()}
     if gone := [f"{paths[0]} ({kind})" for kind, paths in found.items() if not paths[0].is_file()]:
         raise CaseError(f"there is no file {', '.join(gone)}, which was given in names; paths count from {folder}")
@@ -109,7 +113,7 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
         elif kind not in given:
             found.setdefault(kind, []).append(path)
     lacking = [kind for kind in MAPS if kind not in found]
-    wanted = (HEAD, SERIES) if len(lacking) == len(MAPS) and SERIES in found else (HEAD, *MAPS)
+    wanted = (HEAD, SERIES) if lacking and SERIES in found else (HEAD, *MAPS)
     for kind in wanted:
         if len(found.get(kind, [])) > 1:
             several = ", ".join(str(path.relative_to(folder)) for path in found[kind])
@@ -119,14 +123,42 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
             )
     if missing := [kind for kind in wanted if kind not in found]:
         there = [f"{paths[0].name} ({kind})" for kind, paths in found.items()] + other
-        hint = ", or leave the series and no map" if SERIES in found and HEAD in found else ""
         raise CaseError(
             f"{folder} has no {', no '.join(missing)}; it holds {', '.join(there) or 'no NIfTI file'}; expected a CT "
             f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names "
-            f"(command: {COMMAND} --files CT=... CBF=...){hint}"
+            f"(command: {COMMAND} --files CT=... CBF=...)"
         )
-    said = ["there are maps, so the raw series was not used"] if SERIES in found and SERIES not in wanted else []
-    return {kind: found[kind][0] for kind in wanted}, said
+    return {kind: found[kind][0] for kind in wanted}, unused(found)
+
+
+def unused(found) -> list[str]:
+    """Say what of a scan with a raw series is not read: the series beside four maps, or fewer maps than that.
+
+    Our choice: four maps are taken as they came; with one lacking all are made of the series, so that all are of one
+    program.
+    """
+    lacking, there = ([kind for kind in MAPS if (kind in found) == has] for has in (False, True))
+    if SERIES not in found or not there:
+        return []
+    if not lacking:
+        return ["there are maps, so the raw series was not used"]
+    return [f"there is no {', no '.join(lacking)}: all maps were made of the raw series, {', '.join(there)} not read"]
+
+
+def by_kind(names: dict[str, str] | None) -> dict[str, str]:
+    """Return the names that were given by image, whatever the case they are written in.
+
+    Raises
+    ------
+    CaseError : one of no image of a scan, or two of the same.
+    """
+    plain, given = {kind.casefold(): kind for kind in KINDS}, dict(names or {})
+    if unknown := [kind for kind in given if kind.casefold() not in plain]:
+        raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
+    found = {plain[kind.casefold()]: file for kind, file in given.items()}
+    if len(found) < len(given):
+        raise CaseError(f"names holds an image twice ({', '.join(given)}); name each once")
+    return found
 
 
 def kind_of(name: str) -> str | None:
@@ -177,7 +209,7 @@ def assemble(
     said += brought.remarks
     images, curves = brought.images, None
     if SERIES in images:
-        images, curves = _from_series(images, brought.spacing, volumes[SERIES], said)
+        images, curves = _from_series(images, brought.spacing, volumes[SERIES], said, reference is not None)
         found = {}
     else:
         found = units.find(images)
@@ -257,8 +289,11 @@ def _emptied(kind: str, volume: Volume, filled) -> Volume:
     return dataclasses.replace(volume, values=values)
 
 
-def _from_series(images, spacing, volume: Volume, said: list[str]) -> tuple[dict[str, np.ndarray], Curves]:
-    """Return the CT with maps made from the series, and the curves that were found in it."""
+def _from_series(images, spacing, volume: Volume, said: list[str], from_file: bool):
+    """Return the CT with maps made from the series, and the curves that were found in it.
+
+    What is `from_file` is NIfTI, whose time between frames the user may give; DICOM's images say when they were taken.
+    """
     if volume.frame_s is None:
         raise CaseError(
             f"the header of {volume.path} does not say how many seconds lie between frames; give seconds_per_frame "
@@ -267,12 +302,14 @@ def _from_series(images, spacing, volume: Volume, said: list[str]) -> tuple[dict
     frame_s = volume.frame_s
     if frame_s > 100:
         frame_s /= 1000
-        said.append(f"the header says {volume.frame_s:g} s between frames: taken for milliseconds")
+        said.append(f"{volume.frame_s:g} s between frames, as the header or the caller says: taken for milliseconds")
     try:
         maps, curves, remarks = series.maps_of_series(images[SERIES], images[HEAD], spacing, frame_s)
     except CaseError as error:
-        option = f" (command: {COMMAND} --seconds-per-frame 1.5)" if "give seconds_per_frame" in str(error) else ""
-        raise CaseError(f"{volume.path}: {error}{option}") from error
+        told = f"{volume.path}: {error}"
+        if from_file and told.endswith("correct its header"):
+            told += f", or give seconds_per_frame (command: {COMMAND} --seconds-per-frame 1.5)"
+        raise CaseError(told) from error
     said += [*remarks, *_untold(images, spacing)]
     return {HEAD: images[HEAD], **maps}, curves
 
@@ -293,10 +330,11 @@ def _check_units(images, found, volumes: dict[str, Volume]) -> None:
     """Refuse times in no unit that is known, which a rule in seconds would take for what they are not."""
     for kind, unit in found.items():
         if unit is None and MODALITIES[kind].unit == "s":
-            middle = np.median(images[kind][images[kind] > 0])
+            shown = images[kind][images[kind] > 0]
             raise CaseError(
-                f"{volumes[kind].path} has a median of {middle:.3g} in the brain, which is {kind} in no unit that is "
-                "known here; save it in seconds, or replace the file"
+                f"{volumes[kind].path} has a median of {np.median(shown):.3g} in the brain, and all but a hundredth "
+                f"lies below {units.tops(shown)[0]:.3g}: {kind} in no unit that is known here; save it in seconds, or "
+                "replace the file"
             )
 
 

@@ -27,6 +27,7 @@ MAPS = {
 }
 # A CT without contrast is one of these or, where there is none, the only one without the second kind of words.
 NATIVE = r"\bnon? ?contrast\b|\bncct\b|\bnc ct\b|\bnativ\w*\b|\bplain\b|\bunenhanced\b|\bwithout\b|\bw o\b"
+BONE = r"\bbone\b"  # the kernel of a native CT that a soft one is taken before
 OTHER = r"\b(cta|angio\w*|mip|bone|contrast|ce|venous|average|cor|coronal|sag|sagittal|mpr|penumbra|mismatch|ttp|ttd)\b"
 
 
@@ -46,18 +47,16 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
 
     Raises
     ------
-    CaseError : pydicom is not installed; no CT, or neither four maps nor a raw series; several series that could be
-        one modality; series of several studies; a series that cannot be used, such as color pictures, several slabs,
-        uneven times or a tilted gantry, with what to ask for.
+    CaseError : pydicom is not installed; names of other images than these; no CT, or neither four maps nor a raw
+        series; several series that could be one modality; series of several studies; a series that cannot be used,
+        such as color pictures, several slabs, uneven times or a tilted gantry, with what to ask for.
 
     Our choice: what words mean (MAPS, NATIVE, OTHER), and that a series with ten images at a position or more is a raw
     perfusion series, and ten series or more of one name and size are one.
     """
-    if unknown := {*(names or {})} - {*modalities.ISLES, SERIES}:
-        known = ", ".join((*modalities.ISLES, SERIES))
-        raise CaseError(f"names holds {', '.join(sorted(unknown))}, expected {known}")
-    there = _joined(_by_series(read_headers(folder)), {*(names or {}).values()})
-    found = {name: _named(name, wanted, there) for name, wanted in (names or {}).items()}
+    names = arrival.by_kind(names)
+    there = _joined(_by_series(read_headers(folder)), {*names.values()})
+    found = {name: _named(name, wanted, there) for name, wanted in names.items()}
     kinds = {uid: _kind(headers) for uid, headers in there.items()}
     for name in (*modalities.ISLES, SERIES):
         candidates = [uid for uid, kind in kinds.items() if kind == name and uid not in found.values()]
@@ -75,7 +74,7 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
             f"{arrival.COMMAND} --files ...)"
         )
     chosen = {name: there[found[name]] for name in wanted}
-    said = _together(chosen, bool(names))
+    said = [*_together(chosen, bool(names)), *arrival.unused(found)]
     read = {name: _volume(name, headers) for name, headers in chosen.items()}
     return read | {"CT": dataclasses.replace(read["CT"], remarks=(*read["CT"].remarks, *said))}
 
@@ -100,7 +99,7 @@ def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> O
     read = series_of(folder, names)
     said = tuple(remark for volume in read.values() for remark in volume.remarks)
     assembled = {kind: _as_file(volume) for kind, volume in read.items()}
-    return arrival.assemble(name or folder.resolve().name, assembled, None, said, read["CT"].files)
+    return arrival.assemble(name or folder.absolute().name, assembled, None, said, read["CT"].files)
 
 
 def holds_scan(headers) -> bool:
@@ -204,7 +203,8 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     good = [uid for uid in candidates if not dicom_volume.picture(there[uid])]
     if name == "CT":
         native = [uid for uid in good if re.search(NATIVE, _words(there[uid]))]
-        good = native or [uid for uid in good if not re.search(OTHER, _words(there[uid]))]
+        soft = [uid for uid in native if not re.search(BONE, _words(there[uid]))]
+        good = soft or native or [uid for uid in good if not re.search(OTHER, _words(there[uid]))]
         candidates = [uid for uid in candidates if uid in good or dicom_volume.picture(there[uid])]
     if candidates and not good:  # said here, since an answer to what lacks has to be asked of the scanner
         uid = candidates[0]

@@ -126,6 +126,11 @@ def read_values(header: Header, background: float) -> np.ndarray:
     """
     try:
         dataset = package("pydicom").dcmread(header.path, force=True, specific_tags=[*_PIXELS])
+        if _by_table(dataset):
+            raise CaseError(
+                f"{header.path}: what its values mean is told by a table (RealWorldValueLUTData); ask for an export "
+                "with a slope and an intercept"
+            )
         if "TransferSyntaxUID" not in dataset.file_meta:  # an old file, of bytes as they are
             implicit, _ = dataset.original_encoding
             dataset.file_meta.TransferSyntaxUID = _IMPLICIT if implicit else _EXPLICIT
@@ -133,6 +138,8 @@ def read_values(header: Header, background: float) -> np.ndarray:
         values = stored * _slope(dataset)[0] + _slope(dataset)[1]
         padded = _padded(stored, dataset)
         values[padded & (values != 0) if math.isnan(background) else padded] = background
+    except CaseError:
+        raise
     except Exception as error:  # pydicom and each decoder raise their own
         raise CaseError(
             f"{header.path}: its values cannot be decoded ({header.syntax}; {_first_line(error)}); ask for an export "
@@ -143,8 +150,11 @@ def read_values(header: Header, background: float) -> np.ndarray:
 
 
 def _paths(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
+    seen = set()  # a link may lead back to where it lies
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(folders) if (real := os.path.realpath(place)) not in seen else []
+        names = names if real not in seen else []
+        seen.add(real)
         yield from (Path(place, name) for name in sorted(names) if name.upper() != "DICOMDIR")
 
 
@@ -211,6 +221,12 @@ def _seconds(clock: str, value) -> float | None:
     day, hours, minutes, seconds = (float(part or 0) for part in parts.groups())
     days = datetime.datetime.strptime(parts[1], "%Y%m%d").toordinal() if day else 0
     return days * _DAY_S + 3600 * hours + 60 * minutes + seconds
+
+
+def _by_table(dataset) -> bool:
+    """Tell whether there is no slope at all, but a real world map of another kind."""
+    mapped = dataset.get("RealWorldValueMappingSequence")
+    return dataset.get("RescaleSlope") in (None, "") and bool(mapped) and "RealWorldValueSlope" not in mapped[0]
 
 
 def _slope(dataset) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Which folders hold a scan: one, or many side by side."""
 
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def find_scans(folders) -> list[Place]:
 
     Parameters
     ----------
-    folders : paths
+    folders : paths; ~ is the user's own folder. A scan is called as its folder, or as the link to it.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def find_scans(folders) -> list[Place]:
     CaseError : two scans would go by the same name.
     """
     found = []
-    for folder in map(Path, folders):
+    for folder in map(_whole_path, folders):
         if not folder.is_dir():
             what = f"{folder} is a file and no folder" if folder.exists() else f"no folder {folder}"
             raise FileNotFoundError(
@@ -107,7 +108,7 @@ def pairs(words) -> dict[str, str]:
 
     Raises
     ------
-    ValueError : a word without either.
+    ValueError : a word without either, or an image twice.
     """
     if isinstance(words, str):
         split = shlex.shlex(words, posix=True)
@@ -116,6 +117,9 @@ def pairs(words) -> dict[str, str]:
     found = [re.split("[=:]", word, maxsplit=1) for word in words]
     if bad := [word for word, parts in zip(words, found, strict=True) if len(parts) < 2 or not all(parts)]:
         raise ValueError(f"expected words such as CT=head.nii.gz, got {bad[0]!r}")
+    kinds = [kind.casefold() for kind, _ in found]
+    if twice := [kind for kind, _ in found if kinds.count(kind.casefold()) > 1]:
+        raise ValueError(f"{twice[0]} is given {len(twice)} times ({' '.join(words)}); name each image once")
     return dict(found)
 
 
@@ -154,12 +158,25 @@ def _scans(folder: Path) -> list[Place]:
     files = _files(folder)
     images, slices = [path for path in files if layouts.is_image(path.name)], []
     if not images:
-        slices = [path for path in files if path.name.upper() != "DICOMDIR" and is_dicom(path)]
+        slices = [path for path in files if path.name.upper() != "DICOMDIR" and _may_be_dicom(path)]
     direct = any(path.parent == folder for path in images or slices)
     whole = _whole_by_name if images else _whole_by_study
     if not direct and any(whole(path) for path in inner):
         return [scan for path in inner for scan in _scans(path)]
-    return [Place(plain(folder.resolve().name), folder, dicom=not images)] if images or slices else []
+    return [Place(plain(folder.name), folder, dicom=not images)] if images or slices else []
+
+
+def _whole_path(folder) -> Path:
+    """Return an absolute path, whose folders are known as such wherever a remark names a file; links are kept."""
+    return Path(os.path.abspath(Path(folder).expanduser()))
+
+
+def _may_be_dicom(path: Path) -> bool:
+    """Tell a DICOM file; one that may not be read is none here, and is named when its own scan is read."""
+    try:
+        return is_dicom(path)
+    except OSError:
+        return False
 
 
 def _files(folder: Path) -> list[Path]:

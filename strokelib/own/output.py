@@ -29,6 +29,7 @@ MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
 PAGES, SEGMENTATION = ("report.png", "report.pdf"), "core.dcm"
 VIEWS = ("view_head.nii.gz", "view_core.nii.gz")
 FILES = {*(f"{name}.nii.gz" for name in MAPS), *PAGES, *VIEWS, REGISTRY, SEGMENTATION}  # all that `save` leaves
+CORRECTED_S = 60  # a file that is so much younger than the row beside it was changed by hand; copying takes less
 SPREAD = "SD between networks"
 
 
@@ -197,12 +198,22 @@ def check_place(place: Path) -> None:
         ours = False
     if not ours:
         raise FileExistsError(f"{place} is there and was not written by this; move it away, or name another folder")
-    # A corrected mask lies beside what it was made from.
+    # A corrected mask lies beside what it was made from, or in its place; registry.json is written last.
     if added := [path.name for path in sorted(place.iterdir()) if path.name not in FILES and path.name[0] != "."]:
         raise FileExistsError(
             f"{place} holds what was added to it ({', '.join(added)}) and would be replaced; move that away, or name "
             "another folder"
         )
+    made_s = (place / REGISTRY).stat().st_mtime
+    if changed := [path.name for path in sorted(place.iterdir()) if _is_younger(path, made_s)]:
+        raise FileExistsError(
+            f"{place} holds what was changed since it was written ({', '.join(changed)}) and would be replaced; move "
+            "that away, or name another folder"
+        )
+
+
+def _is_younger(path: Path, made_s: float) -> bool:
+    return path.name[0] != "." and path.stat().st_mtime > made_s + CORRECTED_S
 
 
 def save_table(rows, folder) -> Path:
@@ -240,11 +251,14 @@ def _write_segmentation(path: Path, found: Segmented, networks: Networks) -> lis
 
 
 def _write_map(path: Path, volume, found: Segmented, kind) -> None:
-    """Write a volume in the grid of the input, with the header of its reference image where that was NIfTI."""
-    grid = found.scan.grid
+    """Write a volume in the grid of the input, with the header of its reference image where that was NIfTI.
+
+    Where that header states no place and those of the maps do, the volume lies where the maps lie.
+    """
+    grid, reference = found.scan.grid, found.scan.reference
     own = grid.back(volume, order=0 if np.asarray(volume).dtype == bool else 1)
-    if found.scan.reference is not None:
-        nifti.save_map(path, own, found.scan.reference, kind)
+    if reference is not None and not (grid.stated and not np.allclose(nib.load(reference).affine, grid.affine)):
+        nifti.save_map(path, own, reference, kind)
         return
     image = nib.Nifti1Image(own.astype(kind), grid.affine)
     image.header.set_xyzt_units("mm")

@@ -228,7 +228,7 @@ def sides(grid: Grid, spacing) -> tuple[str, str]:
     """Tell what lies at the left and at the right of a slice as it is drawn: ("R", "L"), ("L", "R"), or ("", "").
 
     Slices are drawn with x to the right. Nothing is told where the header states no place, as in ISLES 2018, or where
-    its matrix does not have the voxels' size and is a placeholder.
+    its matrix does not have the voxels' size in a slice and is a placeholder; a tilt shears the way between slices.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def sides(grid: Grid, spacing) -> tuple[str, str]:
     """
     axes = np.asarray(grid.affine)[:3, :3] @ np.linalg.inv(np.asarray(grid.onto)[:3, :3])
     across = axes[:, 0]
-    told = grid.stated and np.allclose(np.linalg.norm(axes, axis=0), spacing, rtol=0.05) and abs(across).argmax() == 0
-    if not told:
+    fits = np.allclose(np.linalg.norm(axes, axis=0)[:2], spacing[:2], rtol=0.05)
+    if not (grid.stated and fits and abs(across).argmax() == 0):
         return "", ""
     return ("L", "R") if across[0] > 0 else ("R", "L")

@@ -81,13 +81,13 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
     folder, place = Path(folder), choose_device(device)
     if not (folder / FACTS).is_file():
         raise FileNotFoundError(f"no {FACTS} in {folder}; networks ship with the project, in {NETWORKS.name}/")
-    facts, members = json.loads((folder / FACTS).read_text(encoding="utf-8")), []
+    facts, members = _facts(folder), []
     for row in facts["networks"]:
         path = folder / row["file"]
         if path.is_file() and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != row["sha256"]:
             raise ValueError(
-                f"{path} has sha256 {found}, expected {row['sha256']}: it is damaged or another network; get it again "
-                f"with git checkout -- {folder.name}"
+                f"{path} has sha256 {found}, expected {row['sha256']}: it is damaged or another network; get it again"
+                + (f" with git checkout -- {folder.name}" if folder == NETWORKS else "")
             )
         members.append(inference.load_network(path, place)[0])
         if members[-1].in_channels != len(inputs(ISLES, with_mirrored=True)):
@@ -96,6 +96,22 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
     intervals = {mode: load_interval(folder / INTERVALS, mode) for mode in MODES}
     _check_intervals(folder / INTERVALS, facts)
     return Networks(tuple(members), pair, intervals, facts)
+
+
+def _facts(folder: Path) -> dict:
+    """Read what a folder of networks tells of them, or say what is expected there."""
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        for row in facts["networks"]:
+            _ = row["file"], row["sha256"]
+        _ = facts["threshold"], facts["min_lesion_voxels"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} tells of no networks of this project ({type(error).__name__}: {error}), expected the file that "
+            "tools/publish_networks.py writes"
+        ) from error
+    return facts
 
 
 def _check_intervals(path: Path, facts: dict) -> None:

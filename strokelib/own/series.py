@@ -183,7 +183,7 @@ def check_times(frames: int, frame_s: float) -> None:
     if not FRAME_S[0] <= frame_s <= FRAME_S[1]:
         raise CaseError(
             f"the series has a frame every {frame_s:g} s, expected {FRAME_S[0]:g} to {FRAME_S[1]:g}; correct its "
-            "header, or give seconds_per_frame"
+            "header"
         )
 
 

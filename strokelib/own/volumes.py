@@ -17,7 +17,12 @@ from strokelib.nifti import CaseError
 
 SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers
 MOST_BYTES = 2**33  # of one file, unpacked; a series of 64 frames of 512 x 512 x 40 voxels of 8 bytes has 5 GB
+TIME_UNITS = 0x38  # the bits of xyzt_units that name one
 AGREE = (0.02, 0.02, 0.1)  # by how much a voxel's sides may differ between affine and pixdim: a tilt shears the last
+NO_TIME_UNIT = (
+    "its header gives 1 between frames and no unit of time, as programs write that do not know it: taken for 1 s; if "
+    "that is wrong, so are all times and volumes (seconds_per_frame)"
+)
 TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
 
 
@@ -71,8 +76,8 @@ def read_volume(path) -> Volume:
 
     Raises
     ------
-    CaseError : no NIfTI file, damaged or cut short; a picture (2-D, or colors); more than four axes; infinite values; a
-        spacing outside of 0.1 to 30 mm; an affine that contradicts it.
+    CaseError : a file that is too large; no NIfTI file, damaged or cut short; a picture (2-D, or colors); more than
+        four axes; infinite values; a spacing outside of 0.1 to 30 mm; an affine that contradicts it.
 
     Our choice: the spacing is pixdim's. An affine counts where its voxels are as large as that; the identity beside
     another spacing, as in ISLES 2018, says nothing. Where sform and qform both count and disagree on where the axes
@@ -81,6 +86,13 @@ def read_volume(path) -> Volume:
     path = Path(path)
     try:
         return _decode(path)
+    except MemoryError as error:
+        raise CaseError(
+            f"{path} does not fit into this machine's memory; average its thin slices, crop it to the head, or use a "
+            "larger machine"
+        ) from error
+    except CaseError:
+        raise
     except Exception as error:  # nibabel, gzip and zlib each raise their own
         raise CaseError(f"cannot use {path} ({error}); replace the file, or correct its header") from error
 
@@ -106,6 +118,8 @@ def _decode(path: Path) -> Volume:
         raise ValueError("it holds infinite values")
     frame_s = _frame_s(raw) if len(sides) == 4 else None
     affine, remarks = _affine(raw, spacing)
+    if frame_s == 1 and not int(raw["xyzt_units"]) & TIME_UNITS:
+        remarks = (*remarks, NO_TIME_UNIT)
     return Volume(path, values, spacing, affine, frame_s, remarks)
 
 
@@ -116,7 +130,9 @@ def _content(path: Path) -> bytes:
     with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise OSError(f"it holds more than {MOST_BYTES / 2**30:g} GB")
+        raise CaseError(
+            f"{path} holds more than {MOST_BYTES / 2**30:g} GB; average its thin slices, or crop it to the head"
+        )
     return content
 
 
@@ -134,10 +150,12 @@ def _sides(shape) -> tuple[int, ...]:
 def _frame_s(raw) -> float | None:
     """Return the seconds between frames by the unit that the header gives; without one they are taken for seconds.
 
-    The fourth axis is time by the standard; a series in the fifth may have its step there.
+    The fourth axis is time by the standard; a series in the fifth may have its step there, or in the fourth: then the
+    other's is 1, as programs fill it in.
     """
-    factor = {16: 1e-3, 24: 1e-6}.get(int(raw["xyzt_units"]) & 0x38, 1.0)
-    steps = [float(step) * factor for step in raw["pixdim"][4 : raw["dim"][0] + 1]]
+    factor = {16: 1e-3, 24: 1e-6}.get(int(raw["xyzt_units"]) & TIME_UNITS, 1.0)
+    axes = sorted(range(4, raw["dim"][0] + 1), key=lambda axis: (raw["pixdim"][axis] == 1, raw["dim"][axis] < 2))
+    steps = [float(raw["pixdim"][axis]) * factor for axis in axes]
     return next((step for step in steps if math.isfinite(step) and step > 0), None)
 
 

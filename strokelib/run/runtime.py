@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import zlib
 from pathlib import Path
 
@@ -89,9 +90,10 @@ def write_whole(path: Path, write) -> Path:
         raise OSError(
             error.errno,
             f"cannot write {path} ({error.strerror or error}); make room on the disk, or make the folder writable, and "
-            "run this again: it goes on from here",
+            "run this again",
         ) from error
     finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # a folder, where `write` makes one
         with contextlib.suppress(OSError):  # of a folder that may not be written to, which holds none
             temporary.unlink(missing_ok=True)
     return path
