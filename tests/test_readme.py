@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from strokelib.evaluation import calibration, sentences, stats, tables
+from strokelib.evaluation import calibration, factors, sentences, stats, tables
 from strokelib.evaluation.conformal import load_interval
 from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import INTERVALS, MODES
@@ -133,6 +133,15 @@ def test_the_readme_tells_what_was_tried_beyond_the_paper():
     assert (tried["mean_difference"] < 0.01).all(), "the margin that was named before"
     best, low, high = (f"{100 * tried.iloc[-1][name]:+.1f}" for name in ("mean_difference", "low", "high"))
     assert f"the best adds {best} ({low} to {high};" in FLAT
+
+
+def test_the_readme_tells_what_carries_rt():
+    own = kept("rt_apart", SHORT).query("metric == 'dsc' and unit == 'patient'")
+    assert factors.carriers(own) == [] and "no part of it adds DSC at both ends" in FLAT
+    means = own[own["end"] == "mean"].set_index("part")
+    (told,) = [part for part, row in means.iterrows() if stats.side(row)]
+    points = [f"{100 * means.loc[told, name]:+.1f}" for name in ("mean_difference", "low", "high")]
+    assert told == "patch_size" and f"side 64 for 48 costs points, {points[0]} ({points[1]} to {points[2]};" in FLAT
 
 
 def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
