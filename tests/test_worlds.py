@@ -78,6 +78,15 @@ def test_real_scans_are_refused_in_one_sentence():
             worlds.check_worlds(real, name, "cohort_2101")
 
 
+def test_real_testing_scans_are_refused_where_their_truth_is_needed():
+    """Before the rows of Table 1 are made, which takes hours or days."""
+    real = load_settings("isles2018")
+    with pytest.raises(SettingsError, match=r"15_uncertainty needs testing scans with a known truth.* of isles2018"):
+        worlds.check_truth(real)
+    worlds.check_truth(DEMO)
+    assert worlds.has_cohorts("15_uncertainty", DEMO) and not worlds.has_cohorts("15_uncertainty", real)
+
+
 def test_an_unknown_world_and_an_empty_list_are_refused():
     with pytest.raises(SettingsError, match="did you mean 'cohort_2101'"):
         worlds.check_worlds(DEMO, "20_another_cohort", "cohort_2101x")

@@ -42,7 +42,7 @@ from strokelib.run.provenance import short as short_path
 from strokelib.run.runtime import ROOT, write_whole
 from strokelib.run.settings import Settings, check_sensitivity, load_settings
 from strokelib.run.variants import ASKED
-from strokelib.run.worlds import check_curve, check_worlds, listed
+from strokelib.run.worlds import check_curve, check_truth, check_worlds, listed
 
 TARGETS = {  # what can be asked for, and the table that is printed at its end
     "": ("Table 1", "table1.csv"),
@@ -482,6 +482,8 @@ def main() -> int:
             check_worlds(settings, {"cohorts": "21_cohorts", "symmetry": "22_symmetry"}[told.target])
         if told.target == "learning_curve":
             check_curve(settings)
+        if told.target == "uncertainty":
+            check_truth(settings)
         profile = cluster.find_profile(told.profile) if told.profile is not None else None
     except (ValueError, OSError, cluster.ClusterError) as error:
         sys.exit(f"{error}")

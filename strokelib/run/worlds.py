@@ -14,6 +14,7 @@ CONFIRMED = ("rt_sm_uf", "beyond")  # its rows: what the last is held against, a
 ROWS = ("rt", "rt_sm")  # of Table 1: without mirror images and with them
 NOTEBOOKS = ("20_another_cohort", "21_cohorts", "22_symmetry")
 CURVE = "25_learning_curve"  # which makes cohorts by itself
+VOTED = "15_uncertainty"  # which holds the vote of all networks against the truth of testing scans
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,25 @@ def check_curve(settings: Settings) -> None:
     require(len(sizes) > 1, f"further.curve_scans of {settings.name} must hold two numbers at least, got {sizes}")
 
 
+def check_truth(settings: Settings) -> None:
+    """Refuse settings that notebook 15 cannot be run with, before anything is made.
+
+    Raises
+    ------
+    SettingsError : testing scans whose truth is not known.
+    """
+    message = f"notebook {VOTED} needs testing scans with a known truth, as synthetic cohorts have; those of "
+    require(settings.synthetic, f"{message}{settings.data.source}, which {settings.name} names, are not public")
+
+
 def _check_synthetic(settings: Settings, notebook: str) -> None:
     message = f"notebook {notebook} makes cohorts, which needs data.source = 'synthetic'; {settings.name} has the scans"
     require(settings.synthetic, f"{message} of {settings.data.source}")
 
 
 def has_cohorts(notebook: str, settings: Settings) -> bool:
-    """Tell whether a notebook finds the cohorts that it cannot do without; most need none but the settings' own."""
-    if notebook == CURVE:
+    """Tell whether a notebook finds the cohorts, and the truth, that it cannot do without; most need the training scans
+    of the settings alone."""
+    if notebook in (CURVE, VOTED):
         return settings.synthetic
     return notebook not in NOTEBOOKS or bool(listed(notebook, settings))
