@@ -1,6 +1,7 @@
 """Correlation with the own flip, gains by symmetry, and slopes worked by hand."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -128,3 +129,14 @@ def test_scans_are_placed_by_each_modality_they_have():
     assert [*found.index] == [first, last] and (found.scans == 2).all()
     assert found.correlation.to_dict() == pytest.approx({first: 1.0, last: 1.0})
     assert found.symmetry.to_dict() == pytest.approx({first: 1.0, last: 0.7 / 0.9})
+
+
+def test_scans_that_scatter_over_the_axis_are_placed_with_its_whole_width(monkeypatch):
+    values = {"p0": 0.1, "p1": 0.9, "p2": 0.2, "p3": 0.8}
+    monkeypatch.setattr(symmetry, "own_flip", lambda scan: {"CT": values[scan.patient]})
+    likeness = pd.DataFrame([[0.45, 0.55]], index=["CT"], columns=[0.0, 1.0])
+    (row,) = symmetry.placed([SimpleNamespace(patient=name) for name in values], likeness).itertuples()
+    assert row.symmetry == pytest.approx(0.5) and row.low < 0.3 and row.high > 0.7
+    assert (row.symmetry_low, row.symmetry_high) == (0.0, 1.0)
+    alone = symmetry.placed([SimpleNamespace(patient="p0")], likeness).iloc[0]
+    assert alone["symmetry"] == 0 and np.isnan(alone["low"]) and np.isnan(alone["symmetry_high"])

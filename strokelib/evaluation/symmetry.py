@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import ndimage
 
 from strokelib import registration
-from strokelib.evaluation import ladder, resampling, stats
+from strokelib.evaluation import ladder, resampling, stats, summary
 from strokelib.evaluation.remarks import MARGIN
 from strokelib.extra_inputs import alignment_of
 from strokelib.run.checks import require_columns
@@ -221,11 +221,15 @@ def placed(scans, likeness) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row a modality : scans, correlation (mean with its own flip), symmetry (of `place`)
+    frame, a row a modality : scans, correlation (mean with its own flip) with low and high (95 %, by patient), symmetry
+    (of `place`) with symmetry_low and symmetry_high, where the ends of that interval are placed: an interval that
+    reaches from end to end of the axis says that the scans cannot be placed.
     """
-    found = pd.DataFrame([own_flip(scan) for scan in scans])
-    rows = [
-        {"modality": name, "scans": int(found[name].count()), "correlation": found[name].mean()}
-        for name in likeness.index.intersection(found.columns, sort=False)
-    ]
-    return pd.DataFrame([row | {"symmetry": place(likeness.loc[row["modality"]], row["correlation"])} for row in rows])
+    found = pd.DataFrame([own_flip(scan) | {"patient": scan.patient} for scan in scans])
+    rows = []
+    for name in likeness.index.intersection(found.columns, sort=False):
+        mean, (low, high) = found[name].mean(), summary.patient_interval(found[name], found["patient"])
+        row = {"modality": name, "scans": int(found[name].count()), "correlation": mean, "low": low, "high": high}
+        ends = {"symmetry": mean, "symmetry_low": low, "symmetry_high": high}
+        rows.append(row | {end: place(likeness.loc[name], value) for end, value in ends.items()})
+    return pd.DataFrame(rows)
