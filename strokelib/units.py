@@ -117,13 +117,12 @@ def remarks(images, found) -> list[str]:
         for name, unit in found.items()
         if unit is None
     ]
+    brain = _brain(images, found)
     if found.get("Tmax"):
-        brain = _brain(images, found)
         beyond = 100 * np.count_nonzero(images["Tmax"][brain] > TOPS_S[1]) / np.count_nonzero(brain)
         if beyond:
             said.append(f"Tmax is over {TOPS_S[1]} s in {beyond:.2g} % of the brain, as where a fit failed")
     if {"CBF", "CBV", "MTT"} <= {*found}:
-        brain = _brain(images, found)
         cbf, cbv, mtt = (float(np.median(images[name][brain])) for name in ("CBF", "CBV", "MTT"))
         if not 1 / MOST_APART < 60 * cbv / cbf / mtt < MOST_APART:
             said.append(

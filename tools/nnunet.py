@@ -300,7 +300,7 @@ def train(target: Path, budget: Budget, python: str, device: str, threads: int, 
     if wrong := sorted({*(known if numbers is None else numbers)} - {*known}):
         raise ValueError(f"there is no fold {wrong[0]}; folds are {known}")
     number, env = str(int(DATASET[7:10])), surroundings(target, threads)
-    plan = prepare(target, budget.configuration, python, threads)
+    plan, data = prepare(target, budget.configuration, python, threads), scans_digest(target)
     rows = []
     for fold in known if numbers is None else numbers:
         asked = [number, budget.configuration, str(fold), "-tr", TRAINERS[budget.epochs], "-device", device]
@@ -310,8 +310,7 @@ def train(target: Path, budget: Budget, python: str, device: str, threads: int, 
         row = {"fold": fold, "nnunetv2": release, "trainer": TRAINERS[budget.epochs], "epochs": budget.epochs}
         row |= {"configuration": budget.configuration, "updates": budget.updates, "batch": plan["batch_size"]}
         row |= {"patch": "x".join(map(str, plan["patch_size"])), "seconds": round(time.monotonic() - began)}
-        row["data"] = scans_digest(target)
-        rows.append(row | {"device": device, "threads": threads, "machine": platform.machine()})
+        rows.append(row | {"data": data, "device": device, "threads": threads, "machine": platform.machine()})
         keep_row(target / "trainings.csv", rows[-1])
     return rows
 
@@ -326,6 +325,16 @@ def keep_row(path: Path, row: dict) -> None:
     saved.write_table(path, pd.DataFrame([*earlier, row]))
 
 
+def latest_rows(target: Path, budget: Budget) -> pd.DataFrame:
+    """Return the last row of trainings.csv of each fold by a trainer and configuration, by fold; none where none is."""
+    path = target / "trainings.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=["updates"])
+    rows = pd.read_csv(path)
+    own = rows[(rows["trainer"] == TRAINERS[budget.epochs]) & (rows["configuration"] == budget.configuration)]
+    return own.drop_duplicates("fold", keep="last").set_index("fold")  # a later row lies below an earlier one
+
+
 def trained_updates(target: Path, budget: Budget, numbers) -> int:
     """Return how many updates each of these folds took, by its latest row of trainings.csv.
 
@@ -335,11 +344,8 @@ def trained_updates(target: Path, budget: Budget, numbers) -> int:
     ------
     ValueError : a fold has no row, or took fewer updates than another.
     """
-    path, trainer, found = target / "trainings.csv", TRAINERS[budget.epochs], {}
-    if path.is_file():
-        rows = pd.read_csv(path)
-        rows = rows[(rows["trainer"] == trainer) & (rows["configuration"] == budget.configuration)]
-        found = dict(zip(rows["fold"], rows["updates"], strict=True))  # a later row lies below an earlier one
+    path, trainer = target / "trainings.csv", TRAINERS[budget.epochs]
+    found = latest_rows(target, budget)["updates"].to_dict()
     most = max((found[fold] for fold in numbers if fold in found), default=budget.updates)
     for fold in numbers:
         if found.get(fold) != most:
@@ -359,10 +365,8 @@ def check_scans(target: Path, budget: Budget, numbers) -> None:
     ------
     ValueError : one was, or does not say on which.
     """
-    rows, now = pd.read_csv(target / "trainings.csv"), scans_digest(target)
-    own = rows[(rows["trainer"] == TRAINERS[budget.epochs]) & (rows["configuration"] == budget.configuration)]
-    on = dict(zip(own["fold"], own.get("data", pd.Series("", own.index)), strict=True))  # a later row lies below
-    if other := [fold for fold in numbers if on[fold] != now]:
+    rows, now = latest_rows(target, budget), scans_digest(target)
+    if other := [fold for fold in numbers if rows.loc[fold].get("data") != now]:
         raise ValueError(
             f"fold {other[0]} was trained on other scans or folds than now lie in {target}; train it again: python "
             f"tools/nnunet.py SETTINGS train --folds {other[0]}"

@@ -15,7 +15,7 @@ from strokelib.cases import Case
 from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own import checks, grid, series
-from strokelib.own.scan import OwnScan
+from strokelib.own.scan import Curves, OwnScan
 from strokelib.own.volumes import NO_TIME_UNIT, Volume, from_networks, read_volume
 
 NUMBER = 0  # of the case; a scan of one's own has a name
@@ -289,7 +289,9 @@ def _emptied(kind: str, volume: Volume, filled) -> Volume:
     return dataclasses.replace(volume, values=values)
 
 
-def _from_series(images, spacing, volume: Volume, said: list[str], from_file: bool):
+def _from_series(
+    images, spacing, volume: Volume, said: list[str], from_file: bool
+) -> tuple[dict[str, np.ndarray], Curves]:
     """Return the CT with maps made from the series, and the curves that were found in it.
 
     What is `from_file` is NIfTI, whose time between frames the user may give; DICOM's images say when they were taken.
