@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 from strokelib import cases, preprocess
 from strokelib.modalities import ISLES
 from strokelib.nifti import CaseError
-from strokelib.own import arrival
+from strokelib.own import arrival, kinds
 
 TWENTY_FOUR = "sub-stroke0007_ses-01_space-ncct_"
 BEYOND = {"CT": 0.93, "MTT": 0.9}  # least correlations, where the noise of single voxels was averaged; 0.95 of others
@@ -133,7 +134,7 @@ def test_a_scan_as_isles_2018_has_it_is_read_as_from_the_data_set(tmp_path):
     for number, (name, image) in enumerate(images().items(), start=900001):
         save(tmp_path / f"case_1/SMIR.Brain.XX.O.{'' if name == 'CT' else 'CT_'}{name}.{number}.nii", image)
     scan = arrival.read_folder(tmp_path / "case_1")
-    files = cases.CaseFiles(1, "x", "A", tmp_path, arrival.find_files(tmp_path / "case_1")[0], {})
+    files = cases.CaseFiles(1, "x", "A", tmp_path, kinds.find_files(tmp_path / "case_1")[0], {})
     case = cases.load_case(files)
     assert np.array_equal(scan.case.images, case.images) and np.array_equal(scan.case.spacing, case.spacing)
     assert np.array_equal(scan.grid.onto, np.eye(4)) and "unknown" in scan.remarks[0]
@@ -148,27 +149,6 @@ def test_names_decide_over_file_names(tmp_path):
     scan = arrival.read_folder(tmp_path, {"cbf": "flow.nii", "CT": "x1.nii"}, name="Doe")
     assert scan.reference == tmp_path / "x1.nii" and scan.name == "Doe" and scan.case.patient == "Doe"
     assert np.array_equal(scan.case.image("CBF"), images()["CBF"])
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("CT.nii", "CT"), ("ncct_brain.nii.gz", "CT"), ("SMIR.Brain.XX.O.CT.345562.nii", "CT"),
-        ("SMIR.Brain.XX.O.CT_Tmax.345567.nii", "Tmax"), ("SMIR.Brain.XX.O.CT_4DPWI.345561.nii", "series"),
-        (f"{TWENTY_FOUR}cbf.nii.gz", "CBF"), (f"{TWENTY_FOUR}cta.nii.gz", None), (f"{TWENTY_FOUR}ctp.nii.gz", "series"),
-        (f"{TWENTY_FOUR}lesion-msk.nii.gz", None), ("CTP_MTT_map.nii", "MTT"), ("ct_perfusion.nii", "series"),
-        ("brain.nii", None), ("TTP.nii", None), ("case_1_mask.nii", None), ("cbfmap.nii", None),
-    ],
-)  # fmt: skip
-def test_what_a_file_is_by_its_name(name, kind):
-    assert arrival.kind_of(name) == kind
-
-
-def test_maps_win_over_a_series_and_this_is_said(tmp_path):
-    write(tmp_path)
-    save(tmp_path / "ctp.nii", phantom().series[..., :3], place())
-    files, said = arrival.find_files(tmp_path)
-    assert sorted(files) == sorted(ISLES) and "raw series was not used" in said[0]
 
 
 def missing(folder):
@@ -335,7 +315,7 @@ def test_a_series_that_cannot_be_used_gets_one_clear_error(tmp_path, write_bad, 
 def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_path):
     with_series(tmp_path, frames=12)
     save(tmp_path / "cbf.nii", images()["CBF"], place())
-    files, said = arrival.find_files(tmp_path)
+    files, said = kinds.find_files(tmp_path)
     assert sorted(files) == ["CT", "series"]
     assert said == ["there is no CBV, no MTT, no Tmax: all maps were made of the raw series, CBF not read"]
 
@@ -351,12 +331,6 @@ def test_maps_of_eight_bits_without_a_slope_are_pictures(tmp_path):
 def test_seconds_for_a_scan_that_has_maps_are_remarked_upon(tmp_path):
     scan = arrival.read_folder(write(tmp_path), seconds_per_frame=2.0)
     assert "no series is read that 2 s a frame, as given, could be of" in scan.remarks
-
-
-def test_names_are_given_in_any_case_and_once():
-    assert arrival.by_kind({"TMAX": "a", "ct": "b"}) == {"Tmax": "a", "CT": "b"} and arrival.by_kind(None) == {}
-    with pytest.raises(CaseError, match=r"names holds an image twice \(CT, ct\)"):
-        arrival.by_kind({"CT": "a", "ct": "b"})
 
 
 def test_seconds_can_be_given_and_milliseconds_without_a_unit_are_told(tmp_path, monkeypatch):
@@ -452,7 +426,7 @@ def test_no_brain_is_cut_off_where_a_headrest_moves_the_middle(tmp_path, kind):
     folder = tmp_path / "wide"
     save(folder / "ct.nii", own_scans.on_headrest(images()["CT"]), affine)
     if kind == "maps":
-        for name in arrival.MAPS:
+        for name in kinds.MAPS:
             save(folder / f"{name}.nii", own_scans.wide(images()[name])[0], affine)
     else:
         save(folder / "ctp.nii", own_scans.with_vessels()[0].astype(np.int16), place(), frame_s=1.0)
@@ -471,7 +445,7 @@ def test_options_are_told_with_the_whole_command(tmp_path):
     """make segment knows the folder and the mode alone."""
     write(tmp_path / "twice")
     twice(tmp_path / "twice")
-    with pytest.raises(CaseError, match=r"command: \.venv/bin/python tools/segment\.py FOLDER --files MTT=\.\.\."):
+    with pytest.raises(CaseError, match=re.escape(f"command: {kinds.COMMAND} --files MTT=...")):
         arrival.read_folder(tmp_path / "twice")
     for name, write_bad in (("slow", slow), ("timeless", timeless)):
         write_bad(tmp_path / name)

@@ -84,6 +84,18 @@ def test_maps_that_are_turned_around_are_said():
     assert checks.fit(stripped, mask[:, ::-1]) == ()  # no skull, nothing to compare with
 
 
+def test_mtt_and_tmax_that_were_exchanged_are_asked_about():
+    case = make_case()
+    mask = case.maps.sum(0) != 0
+    case = change(change(case, "MTT", lambda image: 7.2 * mask), "Tmax", lambda image: 4.5 * mask)
+    assert checks.exchanged(case, mask) == ()
+    other = change(change(case, "MTT", lambda image: 4.5 * mask), "Tmax", lambda image: 7.2 * mask)
+    (said,) = checks.exchanged(other, mask)
+    assert said.startswith("in the brain the median of Tmax is 7.2 s and that of MTT 4.5 s") and "exchanged?" in said
+    late = change(other, "Tmax", lambda image: 5.8 * mask)
+    assert checks.exchanged(late, mask) == (), "much late tissue lifts Tmax so far"
+
+
 def test_geometry_and_registration_are_said(usual):
     many = dataclasses.replace(usual, spacing=np.array([0.9, 0.9, 20.0]))
     assert any("the slice thickness is 20 mm; in the training" in s for s in checks.outside_training(*measured(many)))

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import nibabel as nib
 import numpy as np
 import own_scans
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
@@ -135,6 +137,27 @@ def test_a_table_has_a_row_a_scan(found, networks, tmp_path):
     path = output.save_table(rows, tmp_path)
     lines = path.read_text().splitlines()
     assert path.name == "scans.csv" and len(lines) == 3 and lines[0].startswith("disclaimer,scan,core_ml")
+
+
+def test_the_table_keeps_the_scans_of_earlier_calls_as_long_as_they_are_there(found, networks, tmp_path):
+    def call(*names, **changed):
+        for name in names:
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "registry.json").write_text("{}")
+        return pd.read_csv(output.save_table([output.row(found, networks) | {"scan": name} | changed for name in names],
+                                             tmp_path))  # fmt: skip
+
+    first = call("a", "b")
+    both = call("c", "a", mode="exact")
+    assert both.scan.tolist() == ["c", "a", "b"] and both["mode"].tolist() == ["exact", "exact", first["mode"][1]]
+    assert both.core_ml.tolist() == [first.core_ml[0]] * 3
+    shutil.rmtree(tmp_path / "b")
+    assert call("d").scan.tolist() == ["d", "c", "a"], "whose folder is gone, is gone"
+    older = pd.read_csv(tmp_path / "scans.csv").drop(columns="origin").assign(forgotten=1)
+    older.to_csv(tmp_path / "scans.csv", index=False)
+    mixed = call("e")
+    assert mixed.scan.tolist() == ["e", "d", "c", "a"] and mixed.origin.isna().tolist() == [False, True, True, True]
+    assert "forgotten" not in mixed
 
 
 def test_the_mirrored_images_are_those_the_networks_saw(found):

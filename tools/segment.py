@@ -2,9 +2,9 @@
 
 FOLDER is one scan (CT with the maps CBF, CBV, MTT and Tmax, or CT with the raw perfusion series; NIfTI or DICOM), or
 holds one in each of its folders. For each scan a folder with maps, page and registry row is written below --out, and
-scans.csv for all of this call. A scan that cannot be used is named with the reason, and the others are segmented; the
-exit status is 1 then. Where results cannot be written all ends, and what is done stays. Trained on synthetic scans;
-research only, not for clinical use.
+scans.csv for these and those it named before, as long as they lie there. A scan that cannot be used is named with the
+reason, and the others are segmented; the exit status is 1 then. Where results cannot be written all ends, and what is
+done stays. Trained on synthetic scans; research only, not for clinical use.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A folder with a scan of one's own: which file is which, what is wrong with it, and what the networks can take.
+"""A folder with a scan of one's own: what is wrong with it, and what the networks can take.
 
 Either a CT and the four maps, or a CT and the raw perfusion series, as NIfTI of any size, spacing and orientation. All
 is checked before anything is computed from it; nothing is written.
@@ -10,26 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from strokelib import layouts, modalities, plausibility, preprocess, units
+from strokelib import plausibility, preprocess, units
 from strokelib.cases import Case
 from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own import checks, grid, series
+from strokelib.own.kinds import COMMAND, HEAD, MAPS, SERIES, find_files
 from strokelib.own.scan import Curves, OwnScan
 from strokelib.own.volumes import NO_TIME_UNIT, Volume, from_networks, read_volume
 
 NUMBER = 0  # of the case; a scan of one's own has a name
-HEAD, SERIES = modalities.head(ISLES), "series"
-MAPS = tuple(name for name in ISLES if name != HEAD)
-KINDS = (*ISLES, SERIES)
-COMMAND = ".venv/bin/python tools/segment.py FOLDER"  # what make segment calls, as one gives it options
-# What the last telling word of a file name may be, besides the names of `layouts`; None is something else.
-WORDS = {
-    "ct": HEAD, "ncct": HEAD, "nect": HEAD, "nct": HEAD, "cbf": "CBF", "cbv": "CBV", "mtt": "MTT",
-    "tmax": "Tmax", "tmx": "Tmax", "ctp": SERIES, "4dpwi": SERIES, "pwi": SERIES, "series": SERIES, "dynamic": SERIES,
-    "perfusion": SERIES, "cta": None, "ttp": None, "tmip": None, "msk": None, "mask": None, "lesion": None, "ot": None,
-    "adc": None, "dwi": None, "mip": None, "seg": None, "core": None, "probability": None,
-}  # fmt: skip
 FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write outside the brain
 LEAST_FILLED = 0.05  # of the voxels
 MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
@@ -81,99 +71,6 @@ def read_folder(
     return assemble(name or folder.absolute().name, volumes, files[HEAD], tuple(said))
 
 
-def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, Path], list[str]]:
-    """Tell which file of a folder is which image.
-
-    Parameters
-    ----------
-    folder, names : as of `read_folder`
-
-    Returns
-    -------
-    paths by CT and the four maps, or CT and series; remarks.
-
-    Raises
-    ------
-    CaseError : a folder that is not there, an image that is missing, or there twice.
-    """
-    folder, given = Path(folder), by_kind(names)
-    if not folder.is_dir():
-        raise CaseError(f"{folder} is no folder; give the one that holds the scan's NIfTI files")
-    found = {kind: [folder / file] for kind, file in given.items()}
-    if gone := [f"{paths[0]} ({kind})" for kind, paths in found.items() if not paths[0].is_file()]:
-        raise CaseError(f"there is no file {', '.join(gone)}, which was given in names; paths count from {folder}")
-    seen, other = {paths[0].resolve() for paths in found.values()}, []
-    for path in layouts.files_in(folder):
-        if not layouts.is_image(path.name) or path.resolve() in seen:
-            continue
-        seen.add(path.resolve())  # a link beside a file is no second image
-        kind = kind_of(path.name)
-        if kind is None:
-            other.append(path.name)
-        elif kind not in given:
-            found.setdefault(kind, []).append(path)
-    lacking = [kind for kind in MAPS if kind not in found]
-    wanted = (HEAD, SERIES) if lacking and SERIES in found else (HEAD, *MAPS)
-    for kind in wanted:
-        if len(found.get(kind, [])) > 1:
-            several = ", ".join(str(path.relative_to(folder)) for path in found[kind])
-            raise CaseError(
-                f"{folder} holds {len(found[kind])} images called {kind}: {several}; keep one, or name it "
-                f"in names (command: {COMMAND} --files {kind}=...)"
-            )
-    if missing := [kind for kind in wanted if kind not in found]:
-        there = [f"{paths[0].name} ({kind})" for kind, paths in found.items()] + other
-        raise CaseError(
-            f"{folder} has no {', no '.join(missing)}; it holds {', '.join(there) or 'no NIfTI file'}; expected a CT "
-            f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names "
-            f"(command: {COMMAND} --files CT=... CBF=...)"
-        )
-    return {kind: found[kind][0] for kind in wanted}, unused(found)
-
-
-def unused(found) -> list[str]:
-    """Say what of a scan with a raw series is not read: the series beside four maps, or fewer maps than that.
-
-    Our choice: four maps are taken as they came; with one lacking all are made of the series, so that all are of one
-    program.
-    """
-    lacking, there = ([kind for kind in MAPS if (kind in found) == has] for has in (False, True))
-    if SERIES not in found or not there:
-        return []
-    if not lacking:
-        return ["there are maps, so the raw series was not used"]
-    return [f"there is no {', no '.join(lacking)}: all maps were made of the raw series, {', '.join(there)} not read"]
-
-
-def by_kind(names: dict[str, str] | None) -> dict[str, str]:
-    """Return the names that were given by image, whatever the case they are written in.
-
-    Raises
-    ------
-    CaseError : one of no image of a scan, or two of the same.
-    """
-    plain, given = {kind.casefold(): kind for kind in KINDS}, dict(names or {})
-    if unknown := [kind for kind in given if kind.casefold() not in plain]:
-        raise CaseError(f"names holds {', '.join(map(repr, unknown))}, expected {', '.join(KINDS)}")
-    found = {plain[kind.casefold()]: file for kind, file in given.items()}
-    if len(found) < len(given):
-        raise CaseError(f"names holds an image twice ({', '.join(given)}); name each once")
-    return found
-
-
-def kind_of(name: str) -> str | None:
-    """Tell which image of a scan a file is by its name; None where the name does not say, or says something else.
-
-    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing.
-    """
-    words = re.split(r"[^0-9a-z]+", re.sub(r"\.nii(\.gz)?$", "", name.casefold()))
-    telling = [word for word in words if word in WORDS]
-    if telling:
-        return WORDS[telling[-1]]
-    kind = layouts.modality_of(name)
-    return SERIES if kind == "4DPWI" else kind if kind in ISLES else None
-
-
 def assemble(
     name: str, volumes: dict[str, Volume], reference: Path | None, said: tuple[str, ...] = (), slices=()
 ) -> OwnScan:
@@ -222,7 +119,7 @@ def assemble(
     case = Case(stack, None, brought.spacing, NUMBER, name, ISLES, tuple(said))
     try:
         mask = preprocess.check_case(case)
-        said = [*plausibility.remarks(case, mask), *checks.fit(case, mask)]
+        said = [*plausibility.remarks(case, mask), *checks.fit(case, mask), *checks.exchanged(case, mask)]
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))

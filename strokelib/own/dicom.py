@@ -12,12 +12,11 @@ import numpy as np
 
 from strokelib import modalities
 from strokelib.nifti import CaseError
-from strokelib.own import arrival, dicom_volume, volumes
+from strokelib.own import arrival, dicom_volume, kinds, volumes
 from strokelib.own.dicom_files import Header, read_headers
 from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
 from strokelib.own.scan import OwnScan
 
-SERIES = "series"  # the raw perfusion series among the images of a scan
 # Words by which a map is known, in SeriesDescription or ImageType; all but letters, figures and + is a space there.
 MAPS = {
     "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
@@ -54,27 +53,27 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
     Our choice: what words mean (MAPS, NATIVE, OTHER), and that a series with ten images at a position or more is a raw
     perfusion series, and ten series or more of one name and size are one.
     """
-    names = arrival.by_kind(names)
+    names = kinds.by_kind(names)
     there = _joined(_by_series(read_headers(folder)), {*names.values()})
     found = {name: _named(name, wanted, there) for name, wanted in names.items()}
-    kinds = {uid: _kind(headers) for uid, headers in there.items()}
-    for name in (*modalities.ISLES, SERIES):
-        candidates = [uid for uid, kind in kinds.items() if kind == name and uid not in found.values()]
+    is_a = {uid: _kind(headers) for uid, headers in there.items()}
+    for name in (*modalities.ISLES, kinds.SERIES):
+        candidates = [uid for uid, kind in is_a.items() if kind == name and uid not in found.values()]
         if name not in found and (chosen := _chosen(name, candidates, there)):
             found[name] = chosen
     wanted = [name for name in modalities.ISLES if name in found]
     if len(wanted) < len(modalities.ISLES):
-        wanted = ["CT", SERIES]
+        wanted = ["CT", kinds.SERIES]
     if lacking := [name for name in wanted if name not in found]:
         maps = [name for name in modalities.ISLES if name not in found and name != "CT"]
-        parts = {"CT": "CT without contrast", SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
+        parts = {"CT": "CT without contrast", kinds.SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
             f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
             "lacks, or name the right series by its description or UID (names; command: "
-            f"{arrival.COMMAND} --files ...)"
+            f"{kinds.COMMAND} --files ...)"
         )
     chosen = {name: there[found[name]] for name in wanted}
-    said = [*_together(chosen, bool(names)), *arrival.unused(found)]
+    said = [*_together(chosen, bool(names)), *kinds.unused(found)]
     read = {name: _volume(name, headers) for name, headers in chosen.items()}
     return read | {"CT": dataclasses.replace(read["CT"], remarks=(*read["CT"].remarks, *said))}
 
@@ -122,7 +121,7 @@ def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
     if apart and not named:
         raise CaseError(
             f"{_listed(apart)} and the CT come from several studies, perhaps of several patients; leave the files of "
-            f"one patient in the folder, and name each series (names; command: {arrival.COMMAND} --files ...) if these "
+            f"one patient in the folder, and name each series (names; command: {kinds.COMMAND} --files ...) if these "
             "belong"
         )
     frames = {name: headers[0].frame_of_reference for name, headers in chosen.items()}
@@ -140,7 +139,7 @@ def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
 
 def _volume(name: str, headers) -> Volume:
     label = _label(name, headers)
-    if name == SERIES:
+    if name == kinds.SERIES:
         return dicom_volume.series_volume(label, headers)
     return dicom_volume.volume_of(label, headers, AIR_HU if name == "CT" else np.nan)
 
@@ -171,7 +170,7 @@ def _words(headers) -> str:
 
 
 def _kind(headers) -> str:
-    """Tell what a series is by its words and its images: a modality, SERIES, or "" for what is not needed."""
+    """Tell what a series is by its words and its images: a modality, "series", or "" for what is not needed."""
     words = _words(headers)
     maps = [name for name, pattern in MAPS.items() if re.search(pattern, words)]
     if maps:
@@ -183,7 +182,7 @@ def _kind(headers) -> str:
     low, high = dicom_volume.extent(headers)
     if high - low < APART_MM:  # one slice, or where the arrival of contrast was waited for
         return ""
-    return SERIES if dicom_volume.images_at_a_position(headers) >= FEWEST_FRAMES else "CT"
+    return kinds.SERIES if dicom_volume.images_at_a_position(headers) >= FEWEST_FRAMES else "CT"
 
 
 def _named(name: str, wanted: str, there: dict[str, list[Header]]) -> str:
@@ -222,7 +221,7 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     uids = ", ".join(good)
     raise CaseError(
         f"{name}: {len(good)} series could be it, {told}; say which by its description or UID (names; "
-        f"command: {arrival.COMMAND} --files {name}=...; the UIDs are {uids}), or leave one of them in the folder alone"
+        f"command: {kinds.COMMAND} --files {name}=...; the UIDs are {uids}), or leave one of them in the folder alone"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from strokelib import layouts
 from strokelib.cases import load_case
 from strokelib.nifti import CaseError
-from strokelib.own import arrival, dicom, registry
+from strokelib.own import arrival, dicom, kinds, registry
 from strokelib.own.dicom_files import Header, is_dicom, read_headers
 from strokelib.own.scan import OwnScan
 from strokelib.postprocess import PUBLISHED
@@ -66,7 +66,7 @@ def find_scans(folders) -> list[Place]:
         where = ", ".join(str(place.folder) for place in alike)
         raise CaseError(
             f"several scans would be called {alike[0].name!r} ({where}); segment them one by one "
-            f"(command: {arrival.COMMAND} --name ...)"
+            f"(command: {kinds.COMMAND} --name ...)"
         )
     return found
 
@@ -203,7 +203,7 @@ def _whole_by_name(folder: Path) -> bool:
 
 def _kinds(folder: Path) -> set[str | None]:
     """Return which images of a scan a folder holds by their names, None for those whose names do not tell."""
-    return {arrival.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)}
+    return {kinds.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)}
 
 
 def _whole_by_study(folder: Path) -> bool:

@@ -217,8 +217,19 @@ def _is_younger(path: Path, made_s: float) -> bool:
 
 
 def save_table(rows, folder) -> Path:
-    """Write the rows of several scans as one table, scans.csv."""
-    return registry.write_registry(Path(folder) / TABLE, rows)
+    """Write the rows of several scans as one table, scans.csv, before those of scans that it had and that are there.
+
+    Parameters
+    ----------
+    rows : of `saved_row`, one at least; their columns are the table's, also where an earlier version wrote others
+    folder : that holds the scans' folders
+    """
+    rows, path = list(rows), Path(folder) / TABLE
+    new = {row["scan"] for row in rows}
+    for old in registry.read_table(path) if path.is_file() else ():
+        if old["scan"] not in new and (path.parent / old["scan"] / REGISTRY).is_file():
+            rows.append({column: old.get(column, "") for column in rows[0]})
+    return registry.write_registry(path, rows)
 
 
 def _exchange(made: Path, place: Path) -> None:

@@ -98,6 +98,12 @@ def write_registry(path, rows):
     return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
+def read_table(path) -> list[dict]:
+    """Read the rows that `write_registry` left in a .csv, as text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def _json(row: dict) -> str:
     told = {
         name: {"unit": entry.unit, "definition": entry.definition, "source": entry.source}

@@ -1,0 +1,37 @@
+"""Which file is which image: by its name alone, as given, and what is not read."""
+
+import pytest
+from own_scans import phantom, place, save, write
+
+from strokelib.modalities import ISLES
+from strokelib.nifti import CaseError
+from strokelib.own import kinds
+
+TWENTY_FOUR = "sub-stroke0007_ses-01_space-ncct_"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("CT.nii", "CT"), ("ncct_brain.nii.gz", "CT"), ("SMIR.Brain.XX.O.CT.345562.nii", "CT"),
+        ("SMIR.Brain.XX.O.CT_Tmax.345567.nii", "Tmax"), ("SMIR.Brain.XX.O.CT_4DPWI.345561.nii", "series"),
+        (f"{TWENTY_FOUR}cbf.nii.gz", "CBF"), (f"{TWENTY_FOUR}cta.nii.gz", None), (f"{TWENTY_FOUR}ctp.nii.gz", "series"),
+        (f"{TWENTY_FOUR}lesion-msk.nii.gz", None), ("CTP_MTT_map.nii", "MTT"), ("ct_perfusion.nii", "series"),
+        ("brain.nii", None), ("TTP.nii", None), ("case_1_mask.nii", None), ("cbfmap.nii", None),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_by_its_name(name, kind):
+    assert kinds.kind_of(name) == kind
+
+
+def test_maps_win_over_a_series_and_this_is_said(tmp_path):
+    write(tmp_path)
+    save(tmp_path / "ctp.nii", phantom().series[..., :3], place())
+    files, said = kinds.find_files(tmp_path)
+    assert sorted(files) == sorted(ISLES) and "raw series was not used" in said[0]
+
+
+def test_names_are_given_in_any_case_and_once():
+    assert kinds.by_kind({"TMAX": "a", "ct": "b"}) == {"Tmax": "a", "CT": "b"} and kinds.by_kind(None) == {}
+    with pytest.raises(CaseError, match=r"names holds an image twice \(CT, ct\)"):
+        kinds.by_kind({"CT": "a", "ct": "b"})
