@@ -42,7 +42,7 @@ def test_every_job_of_a_run_is_counted(estimate):
     """Three rows and the one with inner folds are trained; uncertainty filtering and six snapshots are predicted."""
     jobs = estimate.reckon(load_settings("study"), estimate.Speed(1, 1, 1))[1]
     assert (jobs["train"], jobs["predict"]) == (4 * 5, 7 * 5)
-    assert sum(jobs.values()) == jobs["train"] + jobs["predict"] + 9 + 1
+    assert sum(jobs.values()) == jobs["train"] + jobs["predict"] + 12 + 1
 
 
 def test_a_demo_takes_minutes_and_the_paper_days_on_a_cpu(estimate):

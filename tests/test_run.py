@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_settings import tool
@@ -52,6 +53,11 @@ def test_table_1_stands_beside_the_kept_one_with_the_difference(tmp_path, capsys
         ["HD", "(mm)", "–", "31.6", "–"],
     ]
     assert lines[8].split() == ["DSC", "(%)", "48.8", "50.0", "-1.2"]
+
+
+def test_what_is_printed_of_a_long_table_is_of_a_table_that_a_target_ends_with():
+    run = tool("run")
+    assert {*run.TOLD} <= {Path(table).stem for _, table in run.TARGETS.values()}
 
 
 def test_whose_scans_they_are_and_which_are_refused_is_printed(tmp_path, monkeypatch, capsys):

@@ -33,9 +33,9 @@ BOX = 7.5  # patches as large as what `inference.predict_slices` takes of a slic
 BEGIN_S = 10  # a kernel starts, packages load, scans are read, figures drawn
 # Seconds of other notebooks in the demo, on a core whose training step takes STEP_S; the first go by slices.
 BY_SLICES_S = {"cohort": 25, "preprocess": 40, "sampling": 30, "ablations": 35, "errors": 25, "trust": 20}
-BY_SLICES_S |= {"sensitivity": 50, "raw_series": 240}
+BY_SLICES_S |= {"ladder": 60, "sensitivity": 50, "raw_series": 240}
 VOXELWISE_S = 60  # of the demo's training scans, which all fits of the logistic regression of notebook 20 take
-ALWAYS_S = {"model": 20, "overview": 10, "html": 12}
+ALWAYS_S = {"model": 20, "published": 10, "segment": 20, "overview": 10, "html": 12}
 OTHER_S = 30  # of a rule that is not named here
 WORLD = "other_cohort "  # before the name of a world of notebook 20: one takes hours, another minutes
 DEMO_SLICES, STEP_S = 142, 0.75

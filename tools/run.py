@@ -74,14 +74,14 @@ TOLD = {  # of long tables, which rows and columns are printed
         "metric == 'dsc' and misfit_mm == 0 and misfit_deg == 0",
         ["new", "old", "symmetry", "registration", "n", "mean_difference", "low", "high", "p", "detectable"],
     ),
-    "raw_series": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
+    "raw_series_steps": ("metric == 'dsc'", ["new", "old", "n", *CHANGE]),
     "beyond": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "cost"]),
     "learning_curve": (
         "metric == 'dsc'",
         ["variant", "training_scans", "training_patients", "mean", "low", "high", "passes", "training_loss"],
     ),
-    "finalists": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "verdict"]),
-    "chain": ("metric == 'dsc'", ["step", "new", "old", "n", *CHANGE, "detectable"]),
+    "finalists_tests": ("metric == 'dsc'", ["new", "old", "n", *CHANGE, "detectable", "verdict"]),
+    "chain_steps": ("metric == 'dsc'", ["step", "new", "old", "n", *CHANGE, "detectable"]),
 }
 QUIET_S = 60  # after so long without a line, say what is running
 
