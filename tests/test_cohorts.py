@@ -63,7 +63,7 @@ def test_the_honest_interval_is_the_wider_one_and_knows_every_part():
     told = cohorts.reader(cohorts.Mixed(0, 1, variances, cohorts=5, trainings=2, patients=16, remarks=()))
     assert told["usual"] == pytest.approx(2.131450 * np.sqrt(8 / 16), rel=1e-5)  # t of 15 degrees
     assert told["honest"] == pytest.approx(2.776445 * np.sqrt(8 / 16 + 5), rel=1e-5)  # of 4
-    assert told["detectable"] == pytest.approx(2.801585 * np.sqrt(5.5), rel=1e-5)
+    assert told["detectable"] == pytest.approx((2.776445 + 0.940965) * np.sqrt(5.5), rel=1e-5), "of 4, too"
     assert told["ratio_of_few"] == pytest.approx(2.776445 / 2.131450, rel=1e-5)
 
 

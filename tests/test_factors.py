@@ -132,3 +132,12 @@ def test_a_missing_cell_and_a_case_twice_are_named():
         factors.effects(table[table["variant"] != "rt_cascade"], "dsc", 1500)
     with pytest.raises(ValueError, match="a cell holds a case twice"):
         factors.effects(pd.concat([table, table.iloc[:1]]), "dsc", 1500)
+
+
+def test_parts_summed_are_the_step_where_they_add_up_and_not_where_they_interact():
+    found = factors.summed(scores(added_up), "dsc", 1500, rng(0, "summed")).set_index("end")
+    assert [*found.index] == ["baseline", "rt", "mean"] and (found.n == 10).all(), "ten patients of two scans"
+    assert found.mean_difference.to_numpy() == pytest.approx([sum(WORTH.values())] * 3, abs=1e-3)
+    assert (found.low < found.mean_difference).all() and (found.mean_difference < found.high).all()
+    whole = factors.summed(scores(lambda parts: 0.1 * (len(parts) == 4)), "dsc", 1500, rng(0, "summed"))
+    assert whole.mean_difference.to_numpy() == pytest.approx([0, 0.4, 0.2], abs=1e-3), "each is missed at the one end"

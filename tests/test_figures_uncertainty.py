@@ -18,7 +18,7 @@ FOUND = {"passes": 0.1 * P, "networks": 0.2 * P, "doubt": P * (1 - P)}
 
 def curve(slope=1.0):
     low = np.linspace(0, 0.9, 10)
-    frame = pd.DataFrame({"low": low, "high": low + 0.1, "share": np.geomspace(0.9, 1e-4, 10)})
+    frame = pd.DataFrame({"low": low, "high": low + 0.1, "share": np.geomspace(0.9, 1e-4, 10), "voxels": 50})
     return frame.assign(mean_probability=low + 0.05, lesion_fraction=slope * (low + 0.05))
 
 
@@ -42,8 +42,9 @@ FIGURES = {
     "calibration": (lambda: uncertainty.calibration({"vote": curve(), "single": curve(0.8)},
                                                     {"vote": 0.01, "single": 0.02}, LABEL), 2,
                     ["predicted probability", "voxels in the bin (%)", "vote, ECE 0.010"]),
-    "errors": (lambda: uncertainty.errors(dict.fromkeys(VOXEL, curve(0.5)), LABEL), 2,
-               ["wrong voxels (%)", "measure (% of the largest value it can have)", VOXEL["passes"].name]),
+    "errors": (lambda: uncertainty.errors(dict.fromkeys(VOXEL, curve(0.5)), LABEL), 1,
+               ["wrong voxels (%)", "rank of the measure within the scan (%), least certain voxels last",
+                VOXEL["passes"].name, "all of them"]),
     "selective": (lambda: uncertainty.selective(dict.fromkeys(SCAN, kept()), kept(), LABEL), 1,
                   ["mean DSC of the scans kept (%)", "scans kept, the most certain ones (%)", "4 scans"]),
     "volumes": (lambda: uncertainty.volumes(volumes(), 0.9, LABEL), 1, ["volume (mL)", "90 % intervals"]),
@@ -108,7 +109,7 @@ def test_what_was_held_stands_beside_what_was_promised():
     ("draw", "frame", "column"),
     [
         (lambda f: uncertainty.calibration({"vote": f}, {"vote": 0}, LABEL), curve(), "lesion_fraction"),
-        (lambda f: uncertainty.errors({"doubt": f}, LABEL), curve(), "share"),
+        (lambda f: uncertainty.errors({"doubt": f}, LABEL), curve(), "lesion_fraction"),
         (lambda f: uncertainty.selective({"doubt": f}, kept(), LABEL), kept(), "mean"),
         (lambda f: uncertainty.volumes(f, 0.9, LABEL), volumes(), "low_ml"),
         (lambda f: uncertainty.coverage(f, LABEL), held(), "level"),

@@ -116,7 +116,7 @@ def test_an_interaction_is_a_difference_of_differences_by_patient():
     assert row["p"] == row["p_holm"] == pytest.approx(stats.ttest_1samp(beyond, 0).pvalue)
     assert row["low"] <= row["mean_difference"] <= row["high"]
     reach = stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2)
-    assert row["least"] == pytest.approx(reach * beyond.std(ddof=1) / np.sqrt(3))
+    assert row["detectable"] == pytest.approx(reach * beyond.std(ddof=1) / np.sqrt(3))
 
 
 def test_an_interaction_is_the_other_way_round_from_the_other_loss_and_corrected_over_all():
@@ -137,7 +137,7 @@ def test_an_interaction_says_what_is_missing():
     with pytest.raises(ValueError, match="reference 'gdl' must be one of the losses trained both ways: cross_entropy"):
         imbalance.interaction(both_ways(), "dsc", TWINS, "gdl", generator())
     alone = imbalance.interaction(both_ways(), "dsc", {"focal": TWINS["focal"]}, "focal", generator())
-    assert alone.empty and {"loss", "least", "p_holm"} <= {*alone}
+    assert alone.empty and {"loss", "detectable", "p_holm"} <= {*alone}
 
 
 def test_summed_probabilities_are_the_volume_of_a_sure_mask_and_count_inside_the_brain_alone():

@@ -69,7 +69,7 @@ def test_effects_by_hand():
     each = np.array([0.1, 0.2, 0.02, 0.06])
     expected = stats.ttest_1samp(each, 0)
     assert own["p"].iloc[0] == pytest.approx(expected.pvalue) and own["t"].iloc[0] == pytest.approx(expected.statistic)
-    assert own["least"].iloc[0] == pytest.approx(2.8016 * each.std(ddof=1) / 2, rel=1e-4)
+    assert own["detectable"].iloc[0] == pytest.approx((3.18245 + 0.97847) * each.std(ddof=1) / 2, rel=1e-4), "t of 3"
     by_scan = found[(found["unit"] == "scan") & (found["new"] == "rt_sm_by_scan")].set_index("group")
     assert by_scan["n"].tolist() == [6, 2, 4] and by_scan["mean_difference"].iloc[0] == pytest.approx(0.68 / 6)
     same = found[found["new"] == "rt_sm_at_9"]

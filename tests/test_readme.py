@@ -30,7 +30,7 @@ def kept(name: str, folder=STUDY):
 def headline():
     table1, claims, seeds, table2, vote = map(kept, ("table1", "tests_of_significance", "seeds", "table2", "vote"))
     if seeds is None:
-        ours = table1[table1["source"] == "this run"].set_index("variant")["dsc_mean"]
+        ours = table1[table1["source"] == "this run, nested"].set_index("variant")["dsc_mean"]
         seeds = pd.DataFrame([{"name": "rt_sm over rt", "metric": "dsc", "value": ours["rt_sm"] - ours["rt"]}])
     return sentences.headline(table1, claims, seeds, table2, vote)
 

@@ -70,6 +70,14 @@ def test_networks_of_a_scan_are_averaged_and_cases_of_two_splits_are_told_apart(
 
 def test_intervals_of_few_patients_leave_0_out_too_often():
     """Of normal values the interval is the mean ± 1.96 s_n / sqrt(n), s_n divided by n, all but exactly."""
-    for patients, share in ((7, 0.12), (resampling.ENOUGH, 0.071), (200, 0.051)):
+    for patients, share in ((7, 0.12), (20, 0.071), (resampling.ENOUGH, 0.066), (200, 0.051)):
         reached = stats.norm.ppf(0.975) * np.sqrt((patients - 1) / patients)
         assert 2 * stats.t.sf(reached, patients - 1) == pytest.approx(share, abs=0.001)
+
+
+def test_who_has_too_few_patients_or_updates_is_told_of_which():
+    enough = resampling.ENOUGH, resampling.ENOUGH_UPDATES
+    assert resampling.caution(*enough) == resampling.caution(enough[0]) == ""
+    assert resampling.caution(7, enough[1]).startswith("7 patients show how the question is asked; they are **no evid")
+    assert resampling.caution(7, 120).startswith("7 patients and 120 updates show ")
+    assert resampling.caution(63, 120).startswith("120 updates show ")

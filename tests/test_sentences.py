@@ -70,6 +70,16 @@ def test_the_headline_says_what_the_tables_say():
     assert "on 40 testing scans all networks together reach 47.2 %, +1.2 points" in rest
 
 
+def test_one_training_seed_has_no_range_and_differences_are_of_nested_pairs():
+    table1, claims, _, table2, vote = run_of_a_study()
+    nested = table1[table1["source"] == "this run"].assign(source="this run, nested")
+    nested.loc[nested["variant"] == "rt_sm_uf", "dsc_mean"] = nested.set_index("variant").dsc_mean["rt_sm"] - 1e-5
+    one = pd.DataFrame([{"name": "rt_sm over rt", "metric": "dsc", "value": 0.064}])
+    rest = sentences.headline(pd.concat([table1, nested]), claims, one, table2, vote)[2]
+    assert "change the DSC, with nested pairs, by +6.4 points (one training seed) and unc" in rest
+    assert "uncertainty filtering by +0.0; on" in rest
+
+
 def test_the_headline_of_an_earlier_run_tells_what_it_has():
     """It was tested with the paper's pairs alone, and seeds.csv had one step; now it has all."""
     table1, claims, seeds, table2, vote = run_of_a_study()

@@ -369,7 +369,24 @@ def test_verdicts_are_told_by_nested_pairs():
     table = pd.DataFrame({"choice": ["nested", "all folds"], "verdict": ["smaller", "holds"]})
     assert stats.told(table)["verdict"].tolist() == ["smaller"]
     assert stats.told(table[["verdict"]]).equals(table[["verdict"]]), "an earlier run has no such column"
-    assert set(stats.CHOICES) == set(table["choice"])
+
+
+def test_a_detectable_difference_is_found_in_four_of_five_repetitions_whatever_the_number():
+    """By the t-test itself: with 7 units 3.35 standard errors, where the normal approximation has 2.80."""
+    for n, reach in ((7, 3.3525), (60, 2.8487)):
+        least = stats.detectable(2.0, n)
+        assert least == pytest.approx(reach * 2 / np.sqrt(n), rel=1e-4)
+        drawn = np.random.default_rng(3).normal(least, 2, (20_000, n))
+        power = (scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
+        assert power == pytest.approx(0.8, abs=0.015)
+    assert np.isnan(stats.detectable(2.0, 1))
+
+
+def test_what_is_detectable_is_of_the_units_that_were_tested():
+    frame = scores()
+    for unit in stats.UNITS:
+        row = stats.paired_tests(frame, "dsc", [("rt", "baseline")], unit).iloc[0]
+        assert row["detectable"] == stats.detectable(row["sd"], row["n"]) > 0
 
 
 def seeded(seeds=3, shift=(0.0, 0.02, -0.01), **more):

@@ -89,6 +89,19 @@ def test_a_gain_is_told_for_each_world_and_misfit():
     assert len(found) == 3 * 2 + 3 and (found.n == 6).all()
     aligned = found[(found.misfit_mm == 0) & (found.new == "logistic_sm")].set_index("symmetry")
     assert aligned.mean_difference.to_dict() == pytest.approx({0.0: 0.0, 0.5: 0.05, 1.0: 0.1})
+    old = scores[scores.variant == "logistic"].groupby("symmetry").dsc.mean()
+    assert aligned.old_mean.to_dict() == pytest.approx(old.to_dict()), "the level that it starts from"
+    assert (aligned.new_mean - aligned.old_mean).to_numpy() == pytest.approx(aligned.mean_difference.to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("new", "trainings", "p_holm", "words"),
+    [("logistic_sm", 1, 0.01, "rises"), ("logistic_sm", 1, 0.06, "**inconclusive**"), ("rt_sm", 2, 0.01, "rises"),
+     ("rt_sm", 1, 0.01, "not told, one training each")],
+)  # fmt: skip
+def test_networks_that_were_trained_once_show_no_slope(new, trainings, p_holm, words):
+    row = SimpleNamespace(new=new, trainings=trainings, low=0.01, high=0.2, p_holm=p_holm)
+    assert symmetry.rising(row) == words
 
 
 @pytest.mark.parametrize(
@@ -97,7 +110,9 @@ def test_a_gain_is_told_for_each_world_and_misfit():
      (-0.03, 0.01, "inconclusive"), (np.nan, np.nan, "inconclusive")],
 )  # fmt: skip
 def test_two_registrations_are_the_same_within_a_margin_alone(low, high, verdict):
-    assert symmetry.same(low, high, 0.02) == verdict
+    assert symmetry.same(SimpleNamespace(low=low, high=high, p=0.01), 0.02) == verdict
+    chance = SimpleNamespace(low=low, high=high, p=0.06)
+    assert symmetry.same(chance, 0.02) == (verdict if verdict == "the same" else "inconclusive")
 
 
 def test_the_other_registration_is_held_against_the_own_on_the_same_heads():
@@ -106,7 +121,11 @@ def test_the_other_registration_is_held_against_the_own_on_the_same_heads():
     twin = twin.assign(world="affine", registration="affine", dsc=twin.dsc + 0.005 + 0.001 * (twin.case % 2))
     found = symmetry.registrations(pd.concat([scores, twin]), "dsc", "affine", 1).set_index("method")
     assert found.mean_difference.to_dict() == pytest.approx({"logistic_sm": 0.0055, "rt_sm": 0.0055})
-    assert (found.verdict == "the same").all() and (found.symmetry == 0.5).all() and (found.n == 6).all()
+    assert found.verdict.to_dict() == {"logistic_sm": "the same", "rt_sm": "not told, one training each"}
+    again = pd.concat([scores, twin])
+    again = pd.concat([again, again.assign(seed=2019)])
+    assert (symmetry.registrations(again, "dsc", "affine", 1).verdict == "the same").all(), "trained twice each"
+    assert (found.symmetry == 0.5).all() and (found.n == 6).all()
     assert [*found.new] == ["affine"] * 2 and [*found.old] == ["rigid"] * 2
     with pytest.raises(ValueError, match="two registrations of the same heads"):
         symmetry.registrations(scores, "dsc", "affine", 1)

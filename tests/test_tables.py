@@ -52,7 +52,7 @@ def test_tests_stand_metric_by_metric_with_patients_below_scans():
     pairs = [("rt", "baseline"), ("rt_sm", "rt")]
     frame = pd.concat(
         stats.paired_tests(scores(), metric, pairs, unit).assign(choice=choice)
-        for choice, unit, metric in itertools.product(stats.CHOICES, stats.UNITS, ("hd_mm", "dsc"))
+        for choice, unit, metric in itertools.product(("nested", "all folds"), stats.UNITS, ("hd_mm", "dsc"))
     )
     table = tables.tests(frame)
     assert table["metric"].tolist() == ["DSC"] * 8 + ["HD"] * 8
@@ -142,6 +142,16 @@ def test_means_have_their_intervals_by_patient_and_every_metric():
     assert text.loc[1, "HD (mm)"].startswith(f"{row['hd_mm_mean']:.1f} (") and "HD (voxels)" not in text
 
 
+def test_levels_have_a_row_a_variant_and_a_column_a_metric_in_their_order():
+    means = summary.variant_means(scores(), ["hd_mm", "dsc"], 1, "levels")
+    text = tables.levels(means)
+    assert [*text.columns] == ["HD (mm)", "DSC (%)"] and [*text.index] == [*dict.fromkeys(means["variant"])]
+    row = means[(means["variant"] == "rt") & (means["metric"] == "dsc")].iloc[0]
+    mean, low, high = (f"{100 * row[part]:.1f}" for part in ("mean", "low", "high"))
+    assert text.loc["rt", "DSC (%)"] == f"{mean} ({low} to {high})"
+    assert tables.levels(means.assign(low=np.nan)).loc["rt", "DSC (%)"] == f"{mean} (– to {high})"
+
+
 def test_a_further_metric_stands_among_the_means_and_not_in_the_papers_table(monkeypatch):
     monkeypatch.setitem(METRICS, "nsd", Metric("NSD", "%", "points", 100, compared=False))
     numbers = summary.table1(scores().assign(nsd=0.25), dict.fromkeys(VARIANTS, Pair(0.3, 100)))
@@ -202,7 +212,7 @@ def test_changes_are_told_in_words():
     assert told["of"] == "dropout at prediction, RT + SM + UF" and told["to"] == "20 %"
     assert (told["DSC (%)"], told["HD (mm)"], told["DSC points"]) == ("56.1", "–", "-1.0")
     assert (told["95 % interval"], told["p"], told["p (Holm)"]) == ("-3.3 to +0.2", "0.373", "1.000")
-    assert told["Wilcoxon"] == "0.041"
+    assert (told["Wilcoxon"], told["patients"]) == ("0.041", 38)
 
 
 def test_groups_and_limits_as_text():

@@ -42,8 +42,8 @@ def test_no_measure_passes_its_largest_value():
     each[1] = 1
     found = uncertainty.measures(each.mean(axis=0), each, np.full(SHAPE, 0.5))
     assert {name: float(values.max()) for name, values in found.items()} == {
-        name: measure.largest for name, measure in uncertainty.VOXEL.items()
-    }
+        "passes": 0.5, "networks": 0.5, "doubt": 0.25
+    }  # fmt: skip
     over = np.full(SHAPE, 1 + 1e-7, np.float32)  # a mean of float32 may pass 1 by rounding
     assert uncertainty.measures(over, each, np.zeros(SHAPE))["doubt"].min() >= 0
 
@@ -99,13 +99,21 @@ def test_error_detection_is_the_area_of_scipy_in_each_zone():
         assert row["wrong"] == wrong[inside].sum()
 
 
-def test_errors_by_measure_are_counted_in_shares_of_the_largest_value():
-    found = {"doubt": np.array([0.0, 0.01, 0.24, 0.25]), "passes": np.array([0.0, 0.26, 0.26, 0.5])}
-    wrong = np.array([False, False, True, False])
-    counts = uncertainty.error_counts(found, wrong, np.ones(4, bool))
-    doubt, passes = (agreement.reliability(counts[name]) for name in found)
-    assert doubt["voxels"].tolist() == [2, *[0] * 7, 0, 2] and doubt["lesion_fraction"].iloc[-1] == 0.5
-    assert passes["voxels"].tolist() == [1, 0, 0, 0, 0, 2, 0, 0, 0, 1] and passes["lesion_fraction"].iloc[5] == 0.5
+def test_errors_are_counted_by_the_rank_of_each_measure_within_the_zone():
+    """Twenty voxels of the zone in ten tenths of two; whatever the values of a measure, ranks fill all of them."""
+    values, zone = np.r_[np.geomspace(1e-6, 0.01, 20), 0.5], np.arange(21) < 20
+    wrong = np.isin(np.arange(21), [17, 18, 19, 20])
+    counts = uncertainty.error_counts({"passes": values, "doubt": -values}, wrong, zone)
+    passes, doubt = (agreement.reliability(counts[name]) for name in ("passes", "doubt"))
+    assert passes["voxels"].tolist() == [2] * 10 and passes["lesion_fraction"].tolist() == [0] * 8 + [0.5, 1]
+    assert doubt["lesion_fraction"].tolist() == [1, 0.5] + [0] * 8, "backwards"
+    assert passes["mean_probability"].tolist() == pytest.approx(np.linspace(0.05, 0.95, 10).tolist())
+
+
+def test_equal_values_share_a_rank_and_an_empty_zone_counts_nothing():
+    counts = uncertainty.error_counts({"doubt": np.zeros(4)}, np.ones(4, bool), np.ones(4, bool))["doubt"]
+    assert counts[0, 5] == 4 == counts[2].sum() and counts[1].sum() == pytest.approx(4 * 0.5)
+    assert not uncertainty.error_counts({"doubt": np.zeros(4)}, np.ones(4, bool), np.zeros(4, bool))["doubt"].any()
 
 
 def test_a_selective_curve_worked_out_by_hand():
@@ -201,8 +209,18 @@ def test_measures_are_compared_on_the_same_scans(difference, verdict):
     frame = asked(difference, 0.02)
     row = uncertainty.compare(frame, "auc", "measure", [("passes", "doubt")], rng(0, "compare")).iloc[0]
     assert row["verdict"] == verdict and row["low"] < row["mean_difference"] < row["high"]
-    assert (row["scans"], row["patients"]) == (40, 20)
-    assert row["mean_one"] - row["mean_other"] == pytest.approx(row["mean_difference"])
+    assert (row["scans"], row["n"]) == (40, 20)
+    by = frame.pivot(index=["patient", "case"], columns="measure", values="auc").groupby("patient").mean()
+    expected = stats.ttest_rel(by["passes"], by["doubt"])
+    assert row["p"] == row["p_holm"] == pytest.approx(expected.pvalue)
+
+
+def test_a_verdict_of_several_pairs_is_told_after_correction():
+    frame = asked(0.0015, 0.02)
+    third = frame[frame["measure"] == "doubt"].assign(measure="networks")
+    pairs = [("passes", "doubt"), ("networks", "doubt"), ("passes", "networks")]
+    table = uncertainty.compare(pd.concat([frame, third]), "auc", "measure", pairs, rng(0, "compare"))
+    assert table["p"].iloc[0] < 0.05 < table["p_holm"].iloc[0] and (table["verdict"] == "inconclusive").all()
 
 
 def test_a_scan_without_errors_takes_no_part():
@@ -213,17 +231,3 @@ def test_a_scan_without_errors_takes_no_part():
     one = frame[frame["patient"] == 7]
     row = uncertainty.compare(one, "auc", "measure", [("passes", "doubt")], rng(0, "compare")).iloc[0]
     assert np.isnan(row["low"]) and np.isnan(row["detectable"]) and row["verdict"] == "inconclusive"
-
-
-def test_the_smallest_difference_is_seen_four_times_in_five():
-    """Studies of 30 patients whose true difference is what was called detectable, by their own t-test."""
-    generator, n = rng(0, "power"), 30
-    size = uncertainty.smallest_difference(stats.norm.ppf((np.arange(n) + 0.5) / n), np.arange(n))
-    scatter = np.std(stats.norm.ppf((np.arange(n) + 0.5) / n), ddof=1)
-    drawn = generator.normal(size, scatter, (4000, n))
-    seen = stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
-    assert seen.mean() == pytest.approx(0.8, abs=0.025)
-    assert uncertainty.smallest_difference([1, 1, 3, 3], ["A", "A", "B", "B"]) == pytest.approx(
-        uncertainty.smallest_difference([1, 3], ["A", "B"])
-    )
-    assert np.isnan(uncertainty.smallest_difference([1, 2], ["A", "A"]))

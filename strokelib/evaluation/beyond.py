@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from strokelib.evaluation import ladder, stats
+from strokelib.evaluation import stats
 from strokelib.evaluation.remarks import multiplications, passes_cost
 from strokelib.evaluation.summary import with_volume_error
 from strokelib.extra_inputs import given
@@ -80,15 +80,14 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`, and detectable, the smallest
-    difference that so many patients would show in four of five repetitions. Holm's correction is over all of them.
+    frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`. Holm's correction is over all of
+    them.
     """
     scores = with_volume_error(scores)
-    tests = pd.concat(
+    return pd.concat(
         stats.paired_tests(scores, metric, list(references.items()), "patient", rng(seed, "beyond", metric))
         for metric in METRICS_TOLD
     )
-    return tests.assign(detectable=ladder.detectable)
 
 
 def survivors(tests, costs: dict[str, float]) -> list[str]:

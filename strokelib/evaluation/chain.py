@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from strokelib.evaluation import ladder, stats
+from strokelib.evaluation import stats
 from strokelib.evaluation.agreement import VOLUME_GROUPS, volume_groups
 from strokelib.evaluation.beyond import GOAL, named
 from strokelib.evaluation.resampling import patient_means
@@ -53,7 +53,7 @@ def steps(scores, rows, against: str, seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row per (metric of TOLD, step) : step ("1", "2", ..., "whole"), detectable, and what `stats.paired_tests`
+    frame, a row per (metric of TOLD, step) : step ("1", "2", ..., "whole"), and what `stats.paired_tests`
     returns, where Holm's correction is over the steps of a metric.
 
     Raises
@@ -65,8 +65,7 @@ def steps(scores, rows, against: str, seed: int) -> pd.DataFrame:
     pairs = [*zip(rows[1:], rows[:-1], strict=True), (rows[-1], against)]
     words, scores = [*map(str, range(1, len(rows))), "whole"], with_volumes(scores)
     found = [stats.paired_tests(scores, name, pairs, "patient", rng(seed, "chain", name)) for name in TOLD]
-    table = pd.concat([each.assign(step=words) for each in found], ignore_index=True)
-    return table.assign(detectable=ladder.detectable)
+    return pd.concat([each.assign(step=words) for each in found], ignore_index=True)
 
 
 def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
@@ -98,7 +97,7 @@ def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
     for training, own in parts.items():
         for metric in TOLD:
             draws = rng(seed, "confirmed", metric)
-            row = stats.paired_tests(own, metric, [(new, old)], "patient", draws).assign(detectable=ladder.detectable)
+            row = stats.paired_tests(own, metric, [(new, old)], "patient", draws)
             rows.append(row.iloc[0].to_dict() | {"training": training})
         rows.append(_bias(own, new, old, rng(seed, "confirmed", BIAS_SIZE)) | {"training": training})
     table = pd.DataFrame(rows)

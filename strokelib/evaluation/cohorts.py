@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions
-from scipy.stats import norm
 
 from strokelib.evaluation import gridsearch, ladder, stats
 from strokelib.run.checks import require_columns
@@ -172,9 +171,10 @@ def reader(found: Mixed) -> dict[str, float]:
     usual : half of the 95 % interval over patients alone; honest : half of the one that knows of other cohorts and
     other trainings, too, NaN where cohorts cannot be told; ratio; ratio_of_few : what the ratio would be if cohorts
     and trainings did not vary at all, for so few cohorts alone; detectable : the smallest difference that one cohort
-    shows in four of five repetitions.
+    shows in four of five repetitions, by the degrees of freedom of honest.
 
-    The degrees of freedom are those of what is known least: the cohorts less one. Our choice.
+    The degrees of freedom are those of what is known least: the cohorts less one. Our choice; it is an upper bound, for
+    of the sum of variances that of the patients is known better.
     """
     known = {name: 0.0 if np.isnan(value) else value for name, value in found.variances.items()}
     patients = (known["patient"] + known["rest"]) / found.patients
@@ -186,7 +186,7 @@ def reader(found: Mixed) -> dict[str, float]:
         few = distributions.t.ppf(0.975, found.cohorts - 1)
         told |= {"honest": few * error, "ratio_of_few": few / quantile}
         told["ratio"] = told["honest"] / usual if usual > 0 else float("nan")
-        told["detectable"] = (norm.ppf(0.975) + norm.ppf(0.8)) * error
+        told["detectable"] = stats.power_factor(found.cohorts - 1) * error
     return {name: float(value) for name, value in told.items()}
 
 
@@ -201,18 +201,18 @@ def verdicts(scores, pairs, seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row per (cohort, seed, metric of TOLD, pair): cohort, seed, the columns of stats.paired_tests, detectable,
-    and verdict: "higher" or "lower" where p < 0.05, else "inconclusive".
+    frame, a row per (cohort, seed, metric of TOLD, pair): cohort, seed, the columns of stats.paired_tests, and verdict:
+    "higher" or "lower" by interval and p, as `stats.side`, else "inconclusive".
     """
     rows = []
     for (cohort, training), own in scores.groupby(["cohort", "seed"]):
         for metric in TOLD:
             generator = rng(seed, "cohorts", int(cohort), int(training), metric)
             tests = stats.paired_tests(own, metric, pairs, "patient", generator)
-            rows.append(tests.assign(cohort=cohort, seed=training, detectable=ladder.detectable))
+            rows.append(tests.assign(cohort=cohort, seed=training))
     table = pd.concat(rows, ignore_index=True)
-    told = [(table["p"] < 0.05) & (table["mean_difference"] > 0), (table["p"] < 0.05) & (table["mean_difference"] < 0)]
-    return table.assign(verdict=np.select(told, ["higher", "lower"], "inconclusive"))
+    words = {1: "higher", -1: "lower", 0: "inconclusive"}
+    return table.assign(verdict=[words[stats.side(row, "p")] for row in table.itertuples()])
 
 
 def flips(table) -> pd.DataFrame:
@@ -249,13 +249,16 @@ def summary(scores, table, new: str, old: str) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row a metric of TOLD: new, old, metric, mean, error, sd_cohort, sd_training, sd_patient, sd_rest, what
-    `reader` returns, cohorts, trainings, patients, remarks (of the fit), and what `flips` counts
+    frame, a row a metric of TOLD: new, old, metric, mean, error, low and high (95 %, over cohorts; NaN of one),
+    sd_cohort, sd_training, sd_patient, sd_rest, what `reader` returns, cohorts, trainings, patients, remarks (of the
+    fit), and what `flips` counts
     """
     counted, rows = flips(table).set_index(["metric", "new", "old"]), []
     for metric in TOLD:
         found = mixed(differences(scores, metric, new, old))
         row = {"new": new, "old": old, "metric": metric, "mean": found.mean, "error": found.error}
+        reach = distributions.t.ppf(0.975, found.cohorts - 1) * found.error if found.cohorts > 1 else float("nan")
+        row |= {"low": found.mean - reach, "high": found.mean + reach}
         row |= {f"sd_{name}": np.sqrt(value) for name, value in found.variances.items()} | reader(found)
         row |= {"cohorts": found.cohorts, "trainings": found.trainings, "patients": found.patients}
         row["remarks"] = ", ".join(found.remarks)
@@ -275,12 +278,14 @@ def in_words(row) -> str:
     if row.cohorts < 2:
         return f"{metric.name}: one cohort cannot tell how far another one lies; **inconclusive**"
     sign = "**inconclusive**"
-    if abs(row.mean) > distributions.t.ppf(0.975, row.cohorts - 1) * row.error:
-        sign = "higher over cohorts" if row.mean > 0 else "lower over cohorts"
-    widths = f"±{metric.scale * row.usual:.1f} by patients alone, ±{metric.scale * row.honest:.1f} with all that varies"
+    if row.low > 0 or row.high < 0:
+        sign = "higher over cohorts" if row.low > 0 else "lower over cohorts"
+    usual, honest, low, high = (metric.scale * end for end in (row.usual, row.honest, row.low, row.high))
+    widths = f"±{usual:.1f} by patients alone, ±{honest:.1f} with all that varies"
     return (
-        f"{metric.name}: {metric.scale * row.mean:+.1f} {metric.step} over {row.cohorts} cohorts, {sign}; one cohort's "
-        f"reader: {widths}, {row.ratio:.1f} times as wide, {row.ratio_of_few:.1f} for so few cohorts alone; smallest "
+        f"{metric.name}: {metric.scale * row.mean:+.1f} {metric.step} over {row.cohorts} cohorts, 95 % interval "
+        f"{low:+.1f} to {high:+.1f}, {sign}; one cohort's reader: {widths}, {row.ratio:.1f} times as wide, "
+        f"{row.ratio_of_few:.1f} for so few cohorts alone; smallest "
         f"detectable {metric.scale * row.detectable:.1f}; of two cohorts' readers "
         f"{100 * row.flips_sign:.0f} % see other signs, {100 * row.flips_verdict:.0f} % another verdict"
     )

@@ -75,23 +75,50 @@ def effects(scores, metric, updates, monitor=None, unit="scan", generator=None) 
     Source: Clèrigues et al. 2019, sec. 4.1 (what RT is made of). Our choice: the design, one part at a time from both
     ends.
     """
+    parts, found = _ends(updates, monitor), []
+    for end, frame in _contrasts(scores, metric, parts):
+        pairs = [(part, f"without {part}") for part in parts]
+        tests = stats.paired_tests(frame, metric, pairs, unit, generator)
+        found.append(tests.assign(part=list(parts), end=end).drop(columns=["pair", "new", "old"]))
+    table = pd.concat(found, ignore_index=True)
+    return table[["part", "end", *(name for name in table if name not in ("part", "end"))]]
+
+
+def summed(scores, metric, updates, generator) -> pd.DataFrame:
+    """Test what the four parts come to together, each alone at one end: RT − baseline, if they added up.
+
+    Parameters
+    ----------
+    scores, metric, updates, generator : as `effects`, each row with its own monitor
+
+    Returns
+    -------
+    frame, a row an end of "baseline", "rt" and "mean" : end, and the columns of `stats.paired_tests`, by patient.
+    """
+    parts, found = _ends(updates, None), []
+    for end, frame in _contrasts(scores, metric, parts):
+        if end == "interaction":
+            continue
+        side = frame["variant"].str.startswith("without ").map({True: "without", False: "parts"})
+        whole = frame.assign(variant=side).groupby(["variant", "case", "patient"])[metric].sum(min_count=len(parts))
+        tests = stats.paired_tests(whole.reset_index(), metric, [("parts", "without")], "patient", generator)
+        found.append(tests.assign(end=end))
+    return pd.concat(found, ignore_index=True)
+
+
+def _contrasts(scores, metric, parts):
+    """Yield each end with a frame of the two sides of every part, a row a scan; refuse cells that are not whole."""
     require_columns(scores, "variant", "case", "patient", metric)
     if scores.duplicated(["variant", "case"]).any():
         raise ValueError("a cell holds a case twice; give one row per (variant, case)")
-    ends = _ends(updates, monitor)
     table = scores.pivot(index="case", columns="variant", values=metric).replace([float("inf")], float("nan"))
-    missing = sorted({name for four in ends.values() for name in four} - set(table))
+    missing = sorted({name for four in parts.values() for name in four} - set(table))
     if missing:
         raise ValueError(f"no scores of {', '.join(missing)}; make rt-apart predicts them")
-    patients, found = scores.drop_duplicates("case").set_index("case")["patient"], []
+    patients = scores.drop_duplicates("case").set_index("case")["patient"]
     for end in ENDS:
-        frame = pd.concat(_contrast(part, end, [table[name] for name in four], metric) for part, four in ends.items())
-        frame["patient"] = frame["case"].map(patients)
-        pairs = [(part, f"without {part}") for part in ends]
-        tests = stats.paired_tests(frame, metric, pairs, unit, generator)
-        found.append(tests.assign(part=list(ends), end=end).drop(columns=["pair", "new", "old"]))
-    table = pd.concat(found, ignore_index=True)
-    return table[["part", "end", *(name for name in table if name not in ("part", "end"))]]
+        frame = pd.concat(_contrast(part, end, [table[name] for name in four], metric) for part, four in parts.items())
+        yield end, frame.assign(patient=frame["case"].map(patients))
 
 
 def _contrast(part, end, values, metric):

@@ -8,7 +8,6 @@ from strokelib.evaluation import stats
 from strokelib.evaluation.beyond import input_count
 from strokelib.evaluation.remarks import multiplications
 from strokelib.evaluation.summary import paper_table
-from strokelib.evaluation.uncertainty import smallest_of
 from strokelib.network import count_parameters, layer_table, make_network
 from strokelib.run.checks import require_columns
 from strokelib.run.variants import Variant
@@ -97,14 +96,13 @@ def compare(scores, pairs, generator) -> pd.DataFrame:
 
     Returns
     -------
-    frame of stats.paired_tests, a row per (pair, metric), Holm's correction over the pairs of a metric; detectable (the
-    least difference that is found in four of five repetitions) and verdict, "better", "worse" or "inconclusive".
+    frame of stats.paired_tests, a row per (pair, metric), Holm's correction over the pairs of a metric; and verdict,
+    "better", "worse" or "inconclusive".
     """
     require_columns(scores, "variant", "case", "patient", *HIGHER)
     tables = []
     for metric, sign in HIGHER.items():
         found = stats.paired_tests(scores, metric, pairs, "patient", generator)
-        found["detectable"] = [smallest_of(row.sd, row.n) for row in found.itertuples()]
         words = {sign: "better", -sign: "worse", 0: "inconclusive"}
         found["verdict"] = [words[stats.side(row)] for row in found.itertuples()]
         tables.append(found)

@@ -8,7 +8,6 @@ from strokelib.evaluation.agreement import VOLUME_GROUPS, volume_groups
 from strokelib.evaluation.conformal import clopper_pearson
 from strokelib.evaluation.stats import UNITS, paired_tests
 from strokelib.evaluation.summary import patient_interval
-from strokelib.evaluation.uncertainty import smallest_difference
 from strokelib.metrics import check_spacing
 from strokelib.run.checks import require_columns
 
@@ -33,7 +32,7 @@ def interaction(scores, metric, twins, reference, generator) -> pd.DataFrame:
     -------
     frame, a row a loss but the reference : loss, reference, the columns of `stats.paired_tests` with patients as the
     unit, of which mean_difference is a difference of differences, above 0 where balance does more than under the
-    reference, and least (see `uncertainty.smallest_difference`). Holm's correction is over the losses.
+    reference. Holm's correction is over the losses.
 
     Raises
     ------
@@ -50,8 +49,6 @@ def interaction(scores, metric, twins, reference, generator) -> pd.DataFrame:
     frame = pd.concat(gain.rename(metric).reset_index().assign(variant=loss) for loss, gain in gains.items())
     others = [loss for loss in twins if loss != reference]
     tests = paired_tests(frame, metric, [(loss, reference) for loss in others], "patient", generator)
-    beyond = [(gains[loss] - gains[reference]).dropna() for loss in others]
-    tests["least"] = [smallest_difference(gain, gain.index.get_level_values("patient")) for gain in beyond]
     return tests.drop(columns="pair").rename(columns={"new": "loss", "old": "reference"})
 
 

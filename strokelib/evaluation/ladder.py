@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from strokelib import metrics, voxelwise
 from strokelib.evaluation import gridsearch, stats
@@ -152,26 +151,14 @@ def lost_flow(truth, mask) -> np.ndarray:
     return np.where(mask, 1 - truth.flow, np.float32(0))
 
 
-def detectable(tests) -> pd.Series:
-    """Compute the smallest difference that pairs of such scatter would show in four of five repetitions.
-
-    Parameters
-    ----------
-    tests : frame of stats.paired_tests, columns sd and n
-
-    Source: the normal approximation for power 0.8 at 0.05, two-sided.
-    """
-    return (norm.ppf(0.975) + norm.ppf(0.8)) * tests["sd"] / np.sqrt(tests["n"])
-
-
 def side(row) -> str:
-    """Say on which side of 0 a step lies: "above 0" or "below 0" by interval and t-test, else "inconclusive".
+    """Say on which side of 0 a step lies: "above 0" or "below 0", else "inconclusive", as `stats.side`.
 
     Parameters
     ----------
     row : of stats.paired_tests
     """
-    return {1: "above 0", -1: "below 0", 0: "inconclusive"}[stats.side(row, "p")]
+    return {1: "above 0", -1: "below 0", 0: "inconclusive"}[stats.side(row)]
 
 
 def stopped_on_judged(new: str, old: str, inner_split: bool) -> bool:
@@ -216,7 +203,8 @@ def importances(models, brains, fold_of, seed: int) -> pd.DataFrame:
     (of it, when all features of the image are shuffled together)
 
     Source: permutation importance (Breiman 2001), of an image with its smoothed copies and squares. Two images that
-    tell the same stand in for each other, so that neither may seem to matter.
+    tell the same share the work, so that each may seem to matter little; and as the weights were learnt with all of
+    them, a drop does not say what could be done without one.
     """
     rows = []
     for fold, model in models.items():

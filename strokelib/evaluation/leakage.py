@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from strokelib.evaluation import stats
-from strokelib.evaluation.ladder import detectable
 from strokelib.evaluation.optimism import Comparison, Estimate, budget
 from strokelib.evaluation.resampling import by_case
 from strokelib.folds import assign_folds, split_patients
@@ -96,8 +95,7 @@ def effects(scores, updates: int, metrics, seed: int) -> pd.DataFrame:
     Returns
     -------
     frame, a row a (group, metric, unit, scheme) : group (in GROUPS), scheme (in words), the columns of
-    stats.paired_tests, and least (the smallest difference that pairs of such scatter would show, see
-    `ladder.detectable`). Holm's correction is over the schemes of a group, metric and unit.
+    stats.paired_tests. Holm's correction is over the schemes of a group, metric and unit.
 
     Raises
     ------
@@ -112,7 +110,7 @@ def effects(scores, updates: int, metrics, seed: int) -> pd.DataFrame:
         for unit in stats.UNITS
     ]
     table = pd.concat(parts, ignore_index=True)
-    table = table.assign(scheme=table["new"].map(words), least=detectable(table))
+    table = table.assign(scheme=table["new"].map(words))
     first = ["group", "scheme"]
     return table[first + [name for name in table if name not in first]]
 

@@ -133,8 +133,8 @@ def steps(scores, seed: int) -> pd.DataFrame:
     Returns
     -------
     frame : kind ("step" or "slope"), variant, before and after (numbers of scans; of a slope the first and the last),
-    the columns of `stats.paired_tests` and detectable. Holm's correction is over all steps of a metric, and over the
-    slopes of all rows.
+    the columns of `stats.paired_tests`. Holm's correction is over all steps of a metric, and over the slopes of all
+    rows.
 
     Our choice: the slope is that of a line through a scan's own DSC at all sizes, over log2 of the scans that each set
     truly has. A curve that levels off has one, too; look at its steps.
@@ -150,7 +150,7 @@ def steps(scores, seed: int) -> pd.DataFrame:
     pairs, generator = [(f"{row} slope", f"{row} flat") for row in sizes], rng(seed, "learning curve", "slope")
     tests = stats.paired_tests(lines, "dsc", pairs, "patient", generator)
     found.append(_labelled(tests, "slope", [(row, all_of[0], all_of[-1]) for row, all_of in sizes.items()]))
-    return pd.concat(found, ignore_index=True).assign(detectable=ladder.detectable)
+    return pd.concat(found, ignore_index=True)
 
 
 def _labelled(tests, kind: str, of) -> pd.DataFrame:

@@ -5,13 +5,14 @@ import pandas as pd
 from scipy import ndimage
 
 from strokelib import registration
-from strokelib.evaluation import ladder, resampling, stats, summary
+from strokelib.evaluation import ladder, stats, summary
 from strokelib.evaluation.remarks import MARGIN
 from strokelib.extra_inputs import alignment_of
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
 SMOOTHING_MM = 5.0  # SD of a Gaussian in plane, before the sides are compared: noise is alike on no side
+ONCE = "not told, one training each"
 PAIRS = (("logistic_sm", "logistic"), ("rt_sm", "rt"))  # with mirror images and without
 
 
@@ -80,7 +81,7 @@ def responses(scores, metric: str, seed: int) -> pd.DataFrame:
     Returns
     -------
     frame, a row per (world, misfit, pair): world, symmetry, registration, misfit_mm, misfit_deg, the columns of
-    stats.paired_tests, and detectable
+    stats.paired_tests, and old_mean and new_mean, of the scans of that world
     """
     facts = ["world", "symmetry", "registration"]
     require_columns(scores, *facts, "variant", "seed", "case", "patient", "misfit_mm", "misfit_deg", metric)
@@ -94,7 +95,8 @@ def responses(scores, metric: str, seed: int) -> pd.DataFrame:
                         pd.concat([old, new]), metric, [pair], "patient", rng(seed, "symmetry", *world, *misfit)
                     )
                     named = dict(zip((*facts, "misfit_mm", "misfit_deg"), (*world, *misfit), strict=True))
-                    rows.append(tests.assign(detectable=ladder.detectable, **named))
+                    means = {"old_mean": old[metric].mean(), "new_mean": new[metric].mean()}
+                    rows.append(tests.assign(**named, **means))
     if not rows:
         raise ValueError("no world holds a method both with mirror images and without; run notebook 20 again")
     return pd.concat(rows, ignore_index=True)
@@ -110,9 +112,10 @@ def slopes(scores, metric: str, seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row a pair : new, old, worlds, patients, slope (of the gain from symmetry 0 to 1), low, high (95 %
-    bootstrap interval over patients), detectable. Without two worlds the slope is NaN. A scan counts in a training
-    where it has a finite value with mirror images and without; else the two means would be of different scans.
+    frame, a row a pair : new, old, worlds, patients, trainings (of each method in each world), slope (of the gain from
+    symmetry 0 to 1), low, high (95 % bootstrap interval over patients), p (t-test), p_holm (over the pairs),
+    detectable. Without two worlds the slope is NaN. A scan counts in a training where it has a finite value with mirror
+    images and without; else the two means would be of different scans.
 
     Raises
     ------
@@ -129,32 +132,49 @@ def slopes(scores, metric: str, seed: int) -> pd.DataFrame:
         each = (both[0] - both[1]).replace([np.inf, -np.inf], np.nan).dropna()
         gains = each.groupby(keys[:2]).mean().unstack("symmetry").dropna()
         row = {"new": new, "old": old, "worlds": gains.shape[1], "patients": len(gains)}
-        row |= dict.fromkeys(("slope", "low", "high", "detectable"), float("nan"))
+        row["trainings"] = aligned.loc[aligned["variant"] == new, "seed"].nunique()
+        row |= dict.fromkeys(("slope", "low", "high", "p", "detectable"), float("nan"))
         if min(gains.shape) > 1:
             shares = gains.columns.to_numpy(float) - gains.columns.to_numpy(float).mean()
             each = gains.to_numpy() @ shares / (shares**2).sum()
-            drawn = resampling.patient_means(each[:, None], gains.index, rng(seed, "slopes", new))
-            low, high = resampling.interval(drawn)
-            spread = pd.DataFrame({"sd": [each.std(ddof=1)], "n": [len(each)]})
-            row |= {"slope": each.mean(), "low": low[0], "high": high[0]}
-            row["detectable"] = float(ladder.detectable(spread).iloc[0])
+            rising = pd.DataFrame({"case": gains.index, "patient": gains.index, "slope": each, "variant": "slope"})
+            both = pd.concat([rising, rising.assign(slope=0.0, variant="flat")])
+            test = stats.paired_tests(both, "slope", [("slope", "flat")], generator=rng(seed, "slopes", new)).iloc[0]
+            row |= {"slope": test["mean_difference"], **test[["low", "high", "p", "detectable"]]}
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=stats.holm(table["p"]))
 
 
-def same(low: float, high: float, margin: float = MARGIN) -> str:
+def _once(method: str, row) -> bool:
+    return method in ladder.NETWORKS and row.trainings < 2
+
+
+def rising(row) -> str:
+    """Say what a row of `slopes` shows; of networks that were trained once nothing, for each has a draw of its own."""
+    if _once(row.new, row):
+        return ONCE
+    return {1: "rises", -1: "falls", 0: "**inconclusive**"}[stats.side(row)]
+
+
+def same(row, margin: float = MARGIN) -> str:
     """Judge two ways by the 95 % interval of their difference, in which more is better.
+
+    Parameters
+    ----------
+    row : low, high and p
+    margin : within which two ways count as one
 
     Returns
     -------
-    "the same" where the interval lies within the margin to both sides, else "better" or "worse" where it lies on one
-    side of 0, else "inconclusive", an undefined one included
+    "the same" where the interval lies within the margin to both sides, else "better" or "worse" by `stats.side`, else
+    "inconclusive", an undefined one included
 
     Our choice: the margin; the rule is that of a test of equivalence (Schuirmann 1987), stricter by its 95 %.
     """
-    if -margin < low and high < margin:
+    if -margin < row.low and row.high < margin:
         return "the same"
-    return "better" if low > 0 else "worse" if high < 0 else "inconclusive"
+    return {1: "better", -1: "worse", 0: "inconclusive"}[stats.side(row, "p")]
 
 
 def registrations(scores, metric: str, other: str, seed: int) -> pd.DataFrame:
@@ -168,7 +188,7 @@ def registrations(scores, metric: str, other: str, seed: int) -> pd.DataFrame:
     Returns
     -------
     frame, a row per method with mirror images: method, symmetry, the columns of stats.paired_tests with the
-    registrations as new and old, detectable, and verdict of `same`
+    registrations as new and old, and verdict of `same`; of networks that were trained once with each none
 
     Raises
     ------
@@ -187,9 +207,10 @@ def registrations(scores, metric: str, other: str, seed: int) -> pd.DataFrame:
         if len(both):
             generator = rng(seed, "registrations", method)
             both = both.assign(variant=both["registration"])
-            rows.append(stats.paired_tests(both, metric, [(other, own)], "patient", generator).assign(method=method))
-    table = pd.concat(rows, ignore_index=True).assign(symmetry=share[0], detectable=ladder.detectable)
-    return table.assign(verdict=[same(row.low, row.high) for row in table.itertuples()])
+            tests = stats.paired_tests(both, metric, [(other, own)], "patient", generator)
+            rows.append(tests.assign(method=method, trainings=both["seed"].nunique()))
+    table = pd.concat(rows, ignore_index=True).assign(symmetry=share[0])
+    return table.assign(verdict=[ONCE if _once(row.method, row) else same(row) for row in table.itertuples()])
 
 
 def place(likeness, value: float) -> float:

@@ -209,6 +209,21 @@ def means(table) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def levels(means) -> pd.DataFrame:
+    """Write means with their 95 % intervals out, "54.8 (49.7 to 59.8)": a row a variant, a column a metric.
+
+    Parameters
+    ----------
+    means : frame of summary.variant_means; rows and columns keep its order
+    """
+    texts = {}
+    for row in means.itertuples():
+        known = METRICS[row.metric]
+        mean, low, high = (number(known.scale * value, 1) for value in (row.mean, row.low, row.high))
+        texts.setdefault(known.column, {})[row.variant] = f"{mean} ({low} to {high})"
+    return pd.DataFrame(texts)
+
+
 def table2(table) -> pd.DataFrame:
     """Write submission.table2 out as the paper prints it, with the number of scans charged 1e8."""
     rows = []
@@ -229,7 +244,7 @@ def changes(table) -> pd.DataFrame:
     Parameters
     ----------
     table : columns change (its name), dsc_mean and hd_mm_mean, and of the paired test of the DSC against the row
-        that it departs from mean_difference, low, high, d_z, p, p_holm, p_wilcoxon and n
+        that it departs from mean_difference, low, high, d_z, p, p_holm, p_wilcoxon and n (patients)
     """
     rows = []
     for row in table.assign(metric="dsc").itertuples():
@@ -238,7 +253,7 @@ def changes(table) -> pd.DataFrame:
         line |= {"DSC (%)": number(100 * row.dsc_mean, 1), "HD (mm)": number(row.hd_mm_mean, 1)}
         line |= {"DSC points": f"{100 * row.mean_difference:+.1f}", "95 % interval": interval(row)}
         line |= {"d_z": number(row.d_z, 2), "p": p_value(row.p), "p (Holm)": p_value(row.p_holm)}
-        line |= {"Wilcoxon": p_value(row.p_wilcoxon), "scans": row.n}
+        line |= {"Wilcoxon": p_value(row.p_wilcoxon), "patients": row.n}
         rows.append(line)
     return pd.DataFrame(rows)
 

@@ -14,26 +14,26 @@ from scipy import stats
 
 from strokelib import metrics, postprocess
 from strokelib.evaluation import agreement
-from strokelib.evaluation.resampling import RESAMPLES, interval, patient_means
+from strokelib.evaluation.resampling import RESAMPLES, interval
+from strokelib.evaluation.stats import paired_tests, power_factor, side
 from strokelib.run.checks import require_columns
 
 DOUBTED = 0.05  # probability above which there is something to doubt
-BINS = 10  # of a curve of errors by measure
+BINS = 10  # of a curve of errors by rank
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of uncertainty: its name in words, what it costs, and the largest value it can have, of a voxel's."""
+    """A measure of uncertainty: its name in words, and what it costs."""
 
     name: str
     cost: str
-    largest: float = float("nan")
 
 
 VOXEL = {
-    "passes": Measure("spread of passes", "several passes a network", 0.5),
-    "networks": Measure("spread of networks", "a pass a network", 0.5),
-    "doubt": Measure("p (1 − p) of the vote", "a pass a network", 0.25),
+    "passes": Measure("spread of passes", "several passes a network"),
+    "networks": Measure("spread of networks", "a pass a network"),
+    "doubt": Measure("p (1 − p) of the vote", "a pass a network"),
 }
 SCAN = VOXEL | {
     "disagreement": Measure("1 − DSC between the networks", "a pass a network"),
@@ -121,19 +121,24 @@ def error_detection(found, wrong, where) -> list[dict]:
     ]
 
 
-def error_counts(found, wrong, mask) -> dict[str, np.ndarray]:
-    """Count wrong voxels by each measure, as a share of the largest value it can have; (3, BINS) as a reliability's.
+def error_counts(found, wrong, zone) -> dict[str, np.ndarray]:
+    """Count the wrong voxels of one scan by the rank of each measure, from the most certain tenth to the least.
 
     Parameters
     ----------
     found : of `measures`
-    wrong, mask : bool (x, y, slice)
+    wrong, zone : bool (x, y, slice); ranks are those within the zone, equal values sharing one
 
-    The counts of several scans may be added; `agreement.reliability` turns them into a curve, whose lesion_fraction is
-    the share of wrong voxels then.
+    Returns
+    -------
+    dict of the names in `found` to float64 (3, BINS), as `agreement.reliability_counts`, with ranks, 0 to 1, for
+    probabilities. The counts of several scans may be added; `agreement.reliability` turns them into a curve, whose
+    lesion_fraction is the share of wrong voxels then.
+
+    Our choice: ranks and not values, for the spread of passes fills a hundredth of the values that it can have.
     """
-    scaled = {name: np.minimum(values / VOXEL[name].largest, 1) for name, values in found.items()}
-    return {name: agreement.reliability_counts(values, wrong, mask, BINS) for name, values in scaled.items()}
+    ranks = {name: (stats.rankdata(values[zone]) - 0.5) / max(1, zone.sum()) for name, values in found.items()}
+    return {name: agreement.reliability_counts(own, wrong[zone], bins=BINS) for name, own in ranks.items()}
 
 
 def compare(frame, value: str, by: str, pairs, generator) -> pd.DataFrame:
@@ -144,66 +149,23 @@ def compare(frame, value: str, by: str, pairs, generator) -> pd.DataFrame:
     frame : a row per (scan, measure): columns case, patient, `by` and `value`
     value : str, such as "auc"
     by : str, the column that names the measures
-    pairs : sequence of (one, other)
+    pairs : sequence of (new, old)
     generator : numpy.random.Generator
 
     Returns
     -------
-    frame, a row a pair: one, other, scans and patients (that have both), mean_one, mean_other, mean_difference, low and
-    high (95 %), detectable (the smallest difference that this many patients show four times in five) and verdict: the
-    higher one, or "inconclusive".
+    frame of stats.paired_tests, a row a pair, with patients as the unit and Holm's correction over the pairs; and
+    scans (with a value of both) and verdict: the higher one, or "inconclusive".
 
     Raises
     ------
     ValueError : a column that is missing.
     """
     require_columns(frame, "case", "patient", by, value)
-    table, rows = frame.pivot(index=["patient", "case"], columns=by, values=value), []
-    for one, other in pairs:
-        both = table[[one, other]]
-        both = both[np.isfinite(both).all(axis=1)]
-        patients = both.index.get_level_values("patient")
-        row = {"one": one, "other": other, "scans": len(both), "patients": patients.nunique()}
-        row |= {"mean_one": both[one].mean(), "mean_other": both[other].mean()}
-        difference = both[one] - both[other]
-        row |= {"mean_difference": difference.mean(), "low": np.nan, "high": np.nan}
-        row["detectable"] = smallest_difference(difference, patients)
-        if row["patients"] > 1:
-            (row["low"],), (row["high"],) = interval(patient_means(difference.to_numpy()[:, None], patients, generator))
-        rows.append(row | {"verdict": verdict(row)})
-    return pd.DataFrame(rows)
-
-
-def verdict(row) -> str:
-    """Name the one of two with the higher mean, or say "inconclusive" where the interval holds 0 or is not there."""
-    if row["low"] > 0:
-        return row["one"]
-    return row["other"] if row["high"] < 0 else "inconclusive"
-
-
-def smallest_difference(differences, patients) -> float:
-    """Say how large a mean difference must be to be told from 0, four times in five, at 5 % on two sides.
-
-    Parameters
-    ----------
-    differences : float sequence (scan,), whose scatter is taken for that of the next study
-    patients : sequence (scan,), whose scans are averaged first
-
-    Returns
-    -------
-    float, in the unit of the differences; NaN for fewer than two patients
-
-    Source: the paired t-test's sample size formula, (t(0.975) + t(0.8)) standard errors.
-    """
-    means = pd.Series(np.asarray(differences, float)).groupby(np.asarray(patients)).mean()
-    return smallest_of(means.std(ddof=1), len(means))
-
-
-def smallest_of(sd: float, n: int) -> float:
-    """Do as `smallest_difference`, given the standard deviation of the patients' differences and their number."""
-    if n < 2:
-        return float("nan")
-    return float((stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) * sd / np.sqrt(n))
+    tests = paired_tests(frame.assign(variant=frame[by]), value, pairs, "patient", generator)
+    scans = [frame.loc[frame[by] == row.new, "case"].nunique() - row.n_dropped for row in tests.itertuples()]
+    words = [{1: row.new, -1: row.old, 0: "inconclusive"}[side(row)] for row in tests.itertuples()]
+    return tests.assign(scans=scans, verdict=words)
 
 
 def selective(uncertainty, score) -> pd.DataFrame:
@@ -277,7 +239,7 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
     at random) and best (kept by the score itself); gain (area - chance), gain_low, gain_high; over_reference (area -
     that of REFERENCE), with over_low and over_high; share_of_best, gain / (best - chance); detectable, the smallest
     over_reference that this many patients show four times in five, by the spread of the resamples; verdict: "better" or
-    "worse" than the reference, or "inconclusive"
+    "worse" than the reference by the interval alone, for an area has no t-test, or "inconclusive"
 
     Raises
     ------
@@ -301,8 +263,7 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
         beyond = drawn[name] - drawn[REFERENCE]
         for word, resampled in (("", drawn[name]), ("gain_", drawn[name] - by_chance), ("over_", beyond)):
             row[f"{word}low"], row[f"{word}high"] = interval(resampled)
-        reach = stats.t.ppf(0.975, len(names) - 1) + stats.t.ppf(0.8, len(names) - 1)
-        ends = {"one": "better", "other": "worse", "low": row["over_low"], "high": row["over_high"]}
-        row["verdict"] = "the reference" if name == REFERENCE else verdict(ends)
-        rows.append(row | {"detectable": reach * beyond.std(ddof=1)})
+        told = "better" if row["over_low"] > 0 else "worse" if row["over_high"] < 0 else "inconclusive"
+        row["verdict"] = "the reference" if name == REFERENCE else told
+        rows.append(row | {"detectable": power_factor(len(names) - 1) * beyond.std(ddof=1)})
     return pd.DataFrame(rows)

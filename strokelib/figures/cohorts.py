@@ -39,5 +39,5 @@ def differences(table, summary, label: str):
     words = [f"cohort {cohort:g}, training {seed:g}" for cohort, seed in reversed(readers)]
     words = ["one reader, all that varies", "one reader, patients alone", *words]
     axes[0, 0].set_yticks(range(len(words)), words)
-    note = "95 % intervals; green higher, red lower, gray inconclusive by t-test over patients"
+    note = "95 % intervals; green higher, red lower, gray inconclusive, also by t-test"
     return finish(fig, label, note)

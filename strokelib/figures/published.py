@@ -50,7 +50,7 @@ def results(table, label: str):
     handles = [mpl.lines.Line2D([], [], marker="o", ls="", color=GROUPED[name][1], label=GROUPED[name][0])
                for name in there]
     fig.legend(handles=handles, loc="outside upper center", ncols=3)
-    return finish(fig, label, "open: no SD or number of scans, so no interval")
+    return finish(fig, label, "open: no SD or number of scans at hand, so no interval")
 
 
 @styled

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from strokelib.evaluation.remarks import MARGIN
 from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, GREEN, METHODS, METRICS, ORANGE, RED
@@ -23,12 +24,13 @@ def differences(tests, label: str):
     fig, axes = panels(1, 1, 7, 1.3 + 0.32 * len(tests))
     ax = axes[0, 0]
     ax.axvline(0, color="0.6", linewidth=1)
+    ax.axvline(scale * MARGIN, color="0.3", linewidth=1, linestyle="--")
     for place, row in enumerate(tests.itertuples()):
         interval(ax, place, (scale * row.low, scale * row.mean_difference, scale * row.high), BLUE)
     ax.set_yticks(range(len(tests)), tests["words"])
     ax.set_ylim(len(tests) - 0.5, -0.5)
     ax.set_xlabel(f"{METRICS['dsc'].difference}, change − reference")
-    return finish(fig, label, "bars: 95 % bootstrap intervals by patient")
+    return finish(fig, label, f"bars: 95 % bootstrap intervals by patient; broken: margin of {100 * MARGIN:g} points")
 
 
 @styled

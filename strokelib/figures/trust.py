@@ -200,7 +200,7 @@ def parts(effects, monitors, label: str):
         ax.set_xlabel(metric.difference)
         ax.xaxis.set_major_locator(MaxNLocator(5))
     fig.legend(loc="outside upper left")
-    return finish(fig, label, "95 % bootstrap intervals")
+    return finish(fig, label, "95 % bootstrap intervals by patient")
 
 
 def _effect(ax, row, place, marker, color, scale) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from strokelib.evaluation.uncertainty import SCAN, VOXEL
+from strokelib.evaluation.uncertainty import DOUBTED, SCAN, VOXEL
 from strokelib.figures.reliability import diagram
 from strokelib.figures.style import LESION_NOTE, color_bar, draw_slice, finish, outline, panels, picture, styled, zoom
 from strokelib.run.checks import require_columns
@@ -53,28 +53,26 @@ def calibration(curves, errors, label: str):
 
 @styled
 def errors(curves, label: str):
-    """Draw which share of the voxels is wrong at each value of a measure, and how the voxels spread over the values.
+    """Draw which share of the voxels is wrong, from those that a measure calls most certain to the least certain.
 
     Parameters
     ----------
     curves : dict of the names in evaluation.uncertainty.VOXEL to a frame of agreement.reliability, of error_counts
     """
     for frame in curves.values():
-        require_columns(frame, "low", "high", "share", "mean_probability", "lesion_fraction")
-    fig, axes = panels(1, 2, 9, 3.8)
-    wrong, share = axes[0]
+        require_columns(frame, "voxels", "mean_probability", "lesion_fraction")
+    fig, axes = panels(1, 1, 7.5, 4)
+    ax = axes[0, 0]
     for name, frame in curves.items():
-        some, text, color = frame.dropna(), VOXEL[name].name, COLORS[name]
-        wrong.plot(100 * some["mean_probability"], 100 * some["lesion_fraction"], "o-", ms=4, color=color, label=text)
-        edges = 100 * np.array([*frame["low"], frame["high"].iloc[-1]])
-        share.stairs(100 * frame["share"], edges, color=color, lw=1.5, label=text)
-    wrong.set(xlim=(0, 100), ylim=(0, 100), ylabel="wrong voxels (%)")
-    share.set(xlim=(0, 100), yscale="log", ylabel="voxels in the bin (%)")
-    share.yaxis.set_major_formatter("{x:g}")
-    for ax in axes[0]:
-        ax.set_xlabel("measure (% of the largest value it can have)")
-        ax.legend()
-    return finish(fig, label, "all voxels of the brains")
+        some = frame.dropna()
+        ranks, wrong = 100 * some["mean_probability"], 100 * some["lesion_fraction"]
+        ax.plot(ranks, wrong, "o-", ms=4, color=COLORS[name], label=VOXEL[name].name)
+    every = 100 * (some["lesion_fraction"] @ some["voxels"]) / some["voxels"].sum()
+    ax.axhline(every, color="0.6", linewidth=1, label="all of them")
+    ax.set(xlim=(0, 100), xlabel="rank of the measure within the scan (%), least certain voxels last")
+    ax.set(ylim=(0, None), ylabel="wrong voxels (%)")
+    ax.legend()
+    return finish(fig, label, f"voxels with p > {DOUBTED:g}, in tenths")
 
 
 @styled
@@ -90,7 +88,7 @@ def selective(curves, best, label: str):
         require_columns(frame, "kept", "mean")
     fig, axes = panels(1, 1, 7.5, 4.4)
     ax = axes[0, 0]
-    ax.plot(100 * best["kept"], 100 * best["mean"], color="0.6", linestyle=":", label="by the DSC itself: the limit")
+    ax.plot(100 * best["kept"], 100 * best["mean"], color="0.2", linestyle=":", label="by the DSC itself: the limit")
     for name, frame in curves.items():
         style = "--" if name == "smallness" else "-"
         ax.plot(100 * frame["kept"], 100 * frame["mean"], style, color=COLORS[name], label=SCAN[name].name)
@@ -151,4 +149,4 @@ def coverage(table, label: str):
         ax.plot(aside, 100 * own["share"], "o", color=color, ms=5, label=kind)
     ax.set(xlim=(40, 102), ylim=(0, 102), xlabel="promised (%)", ylabel="true volumes held (%)")
     ax.legend(loc="lower right")
-    return finish(fig, label, "bars: 95 % intervals by patient")
+    return finish(fig, label, "bars: 95 % intervals by patient, moved aside")
