@@ -202,9 +202,7 @@ def means(table) -> pd.DataFrame:
     for _, row in table[table["dsc_low"].notna()].iterrows():
         line = {"method": NAMES.get(row["variant"], row["variant"]), "source": row["source"]}
         for name in there:
-            scale = METRICS[name].scale
-            mean, low, high = (number(scale * row[f"{name}_{part}"], 1) for part in ("mean", "low", "high"))
-            line[METRICS[name].column] = f"{mean} ({low} to {high})"
+            line[METRICS[name].column] = _level(name, *(row[f"{name}_{part}"] for part in ("mean", "low", "high")))
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -218,10 +216,15 @@ def levels(means) -> pd.DataFrame:
     """
     texts = {}
     for row in means.itertuples():
-        known = METRICS[row.metric]
-        mean, low, high = (number(known.scale * value, 1) for value in (row.mean, row.low, row.high))
-        texts.setdefault(known.column, {})[row.variant] = f"{mean} ({low} to {high})"
+        text = _level(row.metric, row.mean, row.low, row.high)
+        texts.setdefault(METRICS[row.metric].column, {})[row.variant] = text
     return pd.DataFrame(texts)
+
+
+def _level(metric: str, *ends) -> str:
+    """Write the mean of a metric with its interval, "54.8 (49.7 to 59.8)"."""
+    mean, low, high = (number(METRICS[metric].scale * value, 1) for value in ends)
+    return f"{mean} ({low} to {high})"
 
 
 def table2(table) -> pd.DataFrame:
