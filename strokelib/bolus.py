@@ -66,7 +66,7 @@ def fit(series, mask, artery, frame_s: float, model: Model = Model()) -> dict[st
     series, mask, artery = np.asarray(series), np.asarray(mask), np.asarray(artery, float)
     perfusion.check_series(series, mask, artery, frame_s)
     curves, columns = templates(artery, frame_s, model)
-    slices = {k: _centered(series, mask, k, model.smoothing_px) for k in np.flatnonzero(mask.any((0, 1)))}
+    slices = {k: centered_curves(series, mask, k, model.smoothing_px) for k in np.flatnonzero(mask.any((0, 1)))}
     noise = _noise(slices.values(), curves)
     fitted = {name: np.zeros(mask.shape, np.float32) for name in NAMES}
     for k, measured in slices.items():
@@ -118,8 +118,20 @@ def templates(artery, frame_s: float, model: Model = Model()) -> tuple[np.ndarra
     return curves - curves.mean(1, keepdims=True), columns
 
 
-def _centered(series, mask, k: int, smoothing_px: float) -> np.ndarray:
-    """Return the curves of a slice's voxels, smoothed in plane, less their means: (frame, voxel) float32."""
+def centered_curves(series, mask, k: int, smoothing_px: float) -> np.ndarray:
+    """Return the curves of a slice's voxels, smoothed in plane, less their means over time.
+
+    Parameters
+    ----------
+    series : (x, y, slice, frame) HU
+    mask : (x, y, slice) bool, whose voxels smooth each other
+    k : the slice
+    smoothing_px : sigma, voxels
+
+    Returns
+    -------
+    (frame, voxel) float32 HU, in the order of the slice's mask
+    """
     inside = mask[..., k]
     box = perfusion.box_around(inside)
     planes = np.ascontiguousarray(np.moveaxis(series[(*box, k)], -1, 0), np.float32)

@@ -12,7 +12,7 @@ from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Settings
-from strokelib.run.variants import Variant
+from strokelib.run.variants import AT_PREDICTION, Variant
 from strokelib.stack import Resident, stack_scans
 from strokelib.steps import Recipe
 from strokelib.training import Job, Sets
@@ -143,7 +143,7 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     if fold.place is not None:  # which slices the copies hold
         parts += [[np.flatnonzero(copy.mask.any(axis=(0, 1))).tolist() for copy in fold.scans]]
     made_from = digest(list(sha256), *parts, settings.sampling)
-    trained = dataclasses.replace(variant, uncertainty_filtering=False)  # which acts at prediction
+    trained = dataclasses.replace(variant, **dict.fromkeys(AT_PREDICTION, False))
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
     flips = settings.sampling.flips
     recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic, flips)

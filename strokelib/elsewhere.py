@@ -19,7 +19,7 @@ from strokelib import (
 from strokelib.phantom.patient import KNOBS, Knobs
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Cohort, Settings
-from strokelib.run.variants import OF_SERIES, Variant, at_changes_budget, weights
+from strokelib.run.variants import OF_FILES, OF_SERIES, Variant, at_changes_budget, weights
 from strokelib.run.worlds import World
 
 
@@ -63,14 +63,13 @@ def extended(scans, extra: str, root, cohort: Cohort) -> list[preprocess.Preproc
     root : folder of the world's cohort
     cohort : its settings, of `worlds.cohort_of`, by which a series that was not written is drawn again
     """
-    if extra not in OF_SERIES:
+    if extra not in (*OF_SERIES, *OF_FILES):
         return [extra_inputs.extended(scan, extra) for scan in scans]
-    files, made = {file.number: file for file in cases.find_cases(root, "TRAINING")}, []
-    for scan in scans:
-        file = files[scan.number]
-        maps, _, _ = raw_series.read(file, cases.load_case(file).head, scan, "TRAINING", cohort)
-        made.append(extra_inputs.extended(scan, extra, maps))
-    return made
+    files = {file.number: file for file in cases.find_cases(root, "TRAINING")}
+    return [
+        extra_inputs.extended(scan, extra, raw_series.beside(extra, files[scan.number], scan, "TRAINING", cohort))
+        for scan in scans
+    ]
 
 
 def method_of(settings: Settings, row: str, seed: int) -> tuple[Variant, Settings]:

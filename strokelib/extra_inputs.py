@@ -9,26 +9,32 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from strokelib import bolus, registration
+from strokelib import bolus, modalities, registration
 from strokelib.nifti import CaseError
-from strokelib.preprocess import Preprocessed
+from strokelib.preprocess import Preprocessed, brain_mask
 from strokelib.run.variants import EXTRA, OF_SERIES
 
 AROUND = 12.0  # voxels, the standard deviation of the window of "surroundings"
 # The names of `bolus.fit`, and theirs as modalities; the second are fitted with less smoothing (`raw_series.SHARPER`).
 FITTED = {name: f"fitted {name}" for name in bolus.NAMES}
 SHARP = {name: f"sharp {name}" for name in bolus.NAMES}
+SAMPLES_S = tuple(range(-6, 26, 2))  # after the arterial peak: of "curves"
+CURVES = tuple(f"curve at {second:+d} s" for second in SAMPLES_S)
 PROVIDED = {"CBF": "CBF", "CBV": "CBV", "MTT": "MTT", "delay": "Tmax"}  # what came with the scan and says the same
 
 
-def given(extra: str, modalities) -> tuple[str, ...]:
+def given(extra: str, names) -> tuple[str, ...]:
     """Name what a network is given with extra inputs, one of EXTRA, of a scan that came with these modalities."""
     if extra == "fitted":
-        return (*modalities, *FITTED.values())
+        return (*names, *FITTED.values())
     if extra == "sharp":
-        return (*(name for name in modalities if name not in PROVIDED.values()), *SHARP.values())
+        return (*(name for name in names if name not in PROVIDED.values()), *SHARP.values())
+    if extra == "curves":
+        return (*names, *CURVES)
+    if extra == "windowed":
+        return tuple(f"windowed {name}" for name in names)
     named = {"": "", "difference": "difference of {}", "neighbors": "{} beside", "surroundings": "{} around"}[extra]
-    return (*modalities, *(named.format(name) for name in modalities if named))
+    return (*names, *(named.format(name) for name in names if named))
 
 
 def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None = None) -> Preprocessed:
@@ -38,8 +44,10 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
     ----------
     scan : preprocess.Preprocessed
     extra : one of EXTRA: "" adds nothing; "difference", "neighbors" and "surroundings" as the functions below; "fitted"
-        adds maps of the raw series as `with_maps` does, "sharp" puts sharper ones in place as `with_sharp_maps` does
-    maps : of "fitted" and "sharp", by name, as `load_maps` returns them
+        adds maps of the raw series as `with_maps` does, "sharp" puts sharper ones in place as `with_sharp_maps` does;
+        "curves" adds samples of the series itself, normalized together, and "windowed" puts the images of
+        `within_windows` in place of all
+    maps : what the last four are made of, by name; see `load_maps`, `within_windows` and `raw_series.samples`
 
     What comes out has the modalities that `given` names.
 
@@ -55,15 +63,46 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
         return with_neighbors(scan)
     if extra == "surroundings":
         return with_surroundings(scan)
-    if extra in OF_SERIES:
-        if not maps:
-            raise ValueError(f"case_{scan.number}: no maps of its raw series were given; notebook 23 writes them")
-        names, put = (FITTED, with_maps) if extra == "fitted" else (SHARP, with_sharp_maps)
-        return put(scan, {name: maps[name] for name in names.values()})
-    return scan
+    if not extra:
+        return scan
+    if not maps:
+        advice = "; notebook 23 writes them" if extra in OF_SERIES else ""
+        raise ValueError(f"case_{scan.number}: no maps for {extra!r} were given{advice}")
+    if extra == "windowed":
+        return _only(with_maps(scan, maps), given(extra, scan.modalities))
+    if extra == "curves":
+        return with_maps(scan, {name: maps[name] for name in CURVES}, together=True)
+    names, put = (FITTED, with_maps) if extra == "fitted" else (SHARP, with_sharp_maps)
+    return put(scan, {name: maps[name] for name in names.values()})
 
 
-def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
+def within_windows(case) -> dict[str, np.ndarray]:
+    """Cut the values of each modality of a scan, as it came, at the window in which it is shown.
+
+    Parameters
+    ----------
+    case : cases.Case
+
+    Returns
+    -------
+    {"windowed CT": (x, y, slice) float32, ...}, in file units, 0 outside of the brain mask of its maps
+
+    One vessel or calcification then moves no z-score of a whole scan. Our choice: `Modality.window`.
+    """
+    images = np.asarray(case.images, np.float32)
+    inside = brain_mask(images[modalities.maps(case.modalities)])
+    return {
+        f"windowed {name}": np.where(inside, np.clip(image, *_window(name)), np.float32(0))
+        for name, image in zip(case.modalities, images, strict=True)
+    }
+
+
+def _window(name: str) -> tuple[float, float]:
+    shown = modalities.MODALITIES[name]
+    return shown.window[0] * shown.divisor, shown.window[1] * shown.divisor
+
+
+def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray], together: bool = False) -> Preprocessed:
     """Add maps to the modalities of a scan, and their mirror images to its mirrored ones, normalized as the others.
 
     Parameters
@@ -71,6 +110,7 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
     scan : preprocess.Preprocessed
     maps : (x, y, slice) each by name, on the scan's grid, 0 outside its brain. A map that is the same everywhere, such
         as those of `raw_series.nothing`, stays 0, which is the mean of every other scan's.
+    together : normalize by one mean and one standard deviation of all maps, such as samples of a curve
 
     Raises
     ------
@@ -86,8 +126,8 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray]) -> Preprocessed:
     both = np.stack([scan.mask.astype(np.float32), *maps.values()])
     flipped = registration.mirror(both, alignment_of(scan), "cpu")
     behind = flipped[0] > 0.5
-    made = [_normalized(image, scan.mask) for image in maps.values()]
-    made_mirrored = [_normalized(image, behind) for image in flipped[1:]]
+    normalized = _normalized if together else lambda images, inside: [_normalized(one, inside) for one in images]
+    made, made_mirrored = normalized(both[1:], scan.mask), normalized(flipped[1:], behind)
     return _joined(scan, (*scan.modalities, *maps), made, made_mirrored)
 
 
@@ -167,12 +207,19 @@ def alignment_of(scan: Preprocessed) -> registration.Alignment:
     return registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
 
 
-def _normalized(image, inside) -> np.ndarray:
-    """Bring a map to mean 0 and standard deviation 1 inside a mask, 0 outside."""
-    values, normalized = image[inside].astype(np.float64), np.zeros(image.shape, np.float32)
+def _normalized(images, inside) -> np.ndarray:
+    """Bring an image, or several together, to mean 0 and standard deviation 1 inside a mask, 0 outside."""
+    values, normalized = images[..., inside].astype(np.float64), np.zeros(images.shape, np.float32)
     if values.size and values.min() < values.max():
-        normalized[inside] = (values - values.mean()) / values.std()
+        normalized[..., inside] = (values - values.mean()) / values.std()
     return normalized
+
+
+def _only(scan: Preprocessed, names) -> Preprocessed:
+    """Keep the modalities of these names, and their mirror images."""
+    places = [scan.modalities.index(name) for name in names]
+    images = np.concatenate([scan.provided[places], scan.mirrored[places]])
+    return dataclasses.replace(scan, images=images, modalities=tuple(names))
 
 
 def load_maps(path) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """Scan to probability map: overlapping patches, stochastic passes, averaging networks."""
 
+import copy
 import dataclasses
 import json
 import logging
@@ -14,7 +15,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from strokelib import patches
-from strokelib.network import STOCHASTIC_LEVEL, make_network
+from strokelib.network import STOCHASTIC_LEVEL, make_network, measure_normalization
 from strokelib.run.runtime import gpu_memory, rng, write_whole
 from strokelib.run.settings import Prediction
 from strokelib.run.variants import Variant
@@ -23,6 +24,7 @@ CASCADE_THRESHOLD = 0.1  # where the baseline's first network must see lesion fo
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patches a batch; more are no faster, and need memory
 TOO_SMALL = "for one scan; end what else uses it, or set device = 'cpu'"
 LOG = logging.getLogger(__name__)
+MEASURED = 256  # patches of a scan, at most, that batch normalization is measured on, all at once
 SLICES_AT_ONCE = 4  # of `predict_slices`; they share a box, so the map depends on it
 
 
@@ -37,6 +39,7 @@ class Sweep:
     batch_size: int = 0  # patches at a time, fewer where memory is short: speed alone; 0 takes what suits the device
     level: int = STOCHASTIC_LEVEL  # the first resolution step with prediction dropout
     flips: bool = False  # average with what is said of the patch turned left to right
+    scan_statistics: bool = False  # batch normalization by what is measured on the scan, not on those trained on
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -48,7 +51,7 @@ def sweep(variant: Variant, prediction: Prediction) -> Sweep:
     """Return how a variant is predicted: its own patch side, and several passes where it filters by uncertainty."""
     passes = prediction.passes if variant.uncertainty_filtering else 1
     how = (prediction.dropout, variant.patch_size, prediction.batch_size, prediction.dropout_level, prediction.flips)
-    return Sweep(prediction.step, passes, *how)
+    return Sweep(prediction.step, passes, *how, variant.scan_statistics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,7 @@ def predict(networks, images, mask, how: Sweep, generator=None, needed=None, kee
     if "spread" in keep and how.passes < 2:
         raise ValueError(f"a spread needs two passes at least, got {how.passes}")
     with gpu_memory(TOO_SMALL):
+        networks = _measured(networks, images, mask, how)
         return _predict_patches(networks, images, mask, how, generator, needed, keep)
 
 
@@ -102,7 +106,7 @@ def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None,
 
     Parameters
     ----------
-    how : Sweep, of which the passes and their dropout count
+    how : Sweep, but for the step between patches and what cuts them; those that are measured are patches
     shifts : int, the average of so many positions on the network's grid of 16 voxels
     others as `predict`
 
@@ -122,6 +126,7 @@ def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None,
     if shifts < 1:
         raise ValueError(f"shifts must be >= 1, got {shifts}")
     with gpu_memory(TOO_SMALL):
+        networks = _measured(networks, images, mask, how)
         return _predict_slices(networks, images, mask, how, generator, needed, shifts)
 
 
@@ -137,6 +142,25 @@ def _checked(networks, images, mask, passes: int, generator, needed):
     for network in networks:
         network.eval().to(memory_format=torch.channels_last)
     return networks, mask if needed is None else needed & mask
+
+
+def _measured(networks, images, mask, how: Sweep):
+    """Return networks whose batch normalization goes by patches of this scan, where the sweep asks for it.
+
+    Source: Nado et al. 2020 (batch normalization at prediction). Our choice: patches at regular steps along the grid
+    that would be predicted, no more than MEASURED, without dropout.
+    """
+    starts = patches.patch_grid(mask, how.step, how.patch_size) if how.scan_statistics else []
+    if not len(starts):
+        return networks
+    device, count = next(networks[0].parameters()).device, min(MEASURED, len(starts))
+    corners = patches.on_device(starts[np.arange(count) * len(starts) // count], device)
+    batch = patches.gather(_stack(images, how.patch_size // 2, device), corners, how.patch_size)
+    networks = [copy.deepcopy(network) for network in networks]
+    for network in networks:
+        measure_normalization(network, [batch])
+        network.eval()
+    return networks
 
 
 def _keys(networks, rates, count: int, generator, device):

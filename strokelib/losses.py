@@ -6,6 +6,8 @@ With two classes all of it follows from d, the difference of the two logits: sof
 import torch
 from torch.nn import functional
 
+REACH = 16  # voxels, from where on a border is far: a quarter of the paper's patch
+
 
 def _difference(logits, target):
     if logits.shape[1] != 2 or logits.shape[0] != target.shape[0] or logits.shape[2:] != target.shape[1:]:
@@ -108,13 +110,55 @@ def soft_dice(logits, target):
     return 1 - (2 * (lesion * truth).sum() + 1) / (lesion.sum() + truth.sum() + 1)
 
 
+def border_distance(target, reach: int = REACH):
+    """Count the steps from each voxel to the border of the lesion, negative inside of it.
+
+    Parameters
+    ----------
+    target : float (n, h, w), 0 or 1
+    reach : int, voxels; whatever lies farther is so many steps away, as is all of a patch that holds no border
+
+    Returns
+    -------
+    float tensor (n, h, w) : 1 or -1 beside the border. Steps go by turns to 4 and to 8 neighbors, so that what lies
+    within some steps is an octagon.
+    """
+    lesion, healthy = target[:, None], 1 - target[:, None]
+    distance = torch.zeros_like(lesion)
+    for step in range(reach):
+        distance = distance + healthy - lesion  # 0 for whoever has been reached from the other side
+        lesion, healthy = (_grown(part, corners=step % 2 == 1) for part in (lesion, healthy))
+    return distance[:, 0]
+
+
+def _grown(mask, corners: bool):
+    if corners:
+        return functional.max_pool2d(mask, 3, stride=1, padding=1)
+    along_x = functional.max_pool2d(mask, (3, 1), stride=1, padding=(1, 0))
+    return torch.maximum(along_x, functional.max_pool2d(mask, (1, 3), stride=1, padding=(0, 1)))
+
+
+def boundary(logits, target, reach: int = REACH):
+    """Average how wrong each voxel is, by its distance to the border of the lesion.
+
+    Returns
+    -------
+    scalar tensor in [0, 1], 0 for a perfect prediction; wrong voxels that lie `reach` steps or more away count whole.
+
+    Source: Kervadec et al., MIDL 2019, eq. 5, less what the true mask itself would have, which no weight changes. Our
+    choice: distances within the patch, up to `reach`, by `border_distance`.
+    """
+    difference, truth = _difference(logits, target)
+    return ((torch.sigmoid(difference) - truth) * border_distance(truth, reach)).mean() / reach
+
+
 def training_loss(logits, target, loss: str, weights: str = "volume"):
     """Compute the loss a variant names, one of variants.KINDS_OF_LOSS.
 
     Parameters
     ----------
-    weights : "volume" or "squared", as training.gdl_weights has it: of gdl_cross_entropy alone, for "gdl" and
-        "gdl_squared" say theirs by their names
+    weights : "volume" or "squared", as training.gdl_weights has it: of gdl_cross_entropy, alone or with the boundary
+        loss beside it; "gdl" and "gdl_squared" say theirs by their names
 
     Raises
     ------
@@ -124,6 +168,8 @@ def training_loss(logits, target, loss: str, weights: str = "volume"):
         return gdl_cross_entropy(logits, target, weights)
     if loss in ("gdl", "gdl_squared"):
         return generalized_dice(logits, target, "volume" if loss == "gdl" else "squared")
+    if loss == "boundary":
+        return gdl_cross_entropy(logits, target, weights) + boundary(logits, target)
     if loss == "dice_cross_entropy":
         return soft_dice(logits, target) + cross_entropy(logits, target)
     alone = {"cross_entropy": cross_entropy, "weighted_cross_entropy": weighted_cross_entropy, "focal": focal}

@@ -207,17 +207,27 @@ class Network(nn.Module):
         keys : int32 tensor (n,), one random number a patch; required where rate > 0
         kept : what `draw_kept` drew, while training; None drops no channels
         """
+        return self.leave(self.climb(self.descend(state, rate, keys, kept), len(state) - 2, rate, keys)[-1])
+
+    def descend(self, state, rate: float = 0.0, keys=None, kept=None) -> list:
+        """Return what each level gives the decoder, the finest first; parameters as `stochastic`."""
         *skips, x, inner = state
         deep = len(skips)
         kept = kept or [None] * LEVELS
         skips = [*skips, self.encoder[deep].second(x, inner, rate, keys, deep, kept[deep])]
         for level in range(deep + 1, LEVELS):
             skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, keys, level, kept[level]))
-        x = skips.pop()
+        return skips
+
+    def climb(self, skips, deep: int, rate: float = 0.0, keys=None) -> list:
+        """Return the maps of the decoder, the coarsest first, from what `descend` returned; dropout down to `deep`."""
+        *skips, x = skips
+        maps = []
         for level in range(LEVELS - 2, -1, -1):
             x = self.up[level](x) + skips[level]
             x = self.decoder[level](x, rate if level >= deep else 0.0, keys, LEVELS + level)
-        return self.leave(x)
+            maps.append(x)
+        return maps
 
 
 def make_network(kind: str, in_channels: int, dropout: float = 0.2, momentum: float = 0.01) -> nn.Module:
@@ -234,6 +244,28 @@ def make_network(kind: str, in_channels: int, dropout: float = 0.2, momentum: fl
     if not kind.isidentifier():  # it may come from a file
         raise ValueError(f"a network is named by its module in strokelib, such as 'network', got {kind!r}")
     return import_module(f"strokelib.{kind}").Network(in_channels, dropout=dropout, momentum=momentum)
+
+
+@torch.no_grad()
+def measure_normalization(network, batches) -> None:
+    """Set mean and variance of batch normalization to their plain means over some batches, seen without dropout.
+
+    Parameters
+    ----------
+    batches : iterable of tensors (n, in_channels, h, w)
+
+    The network is left ready to train.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    remembered = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch's word for the plain mean over all batches
+    network.train()
+    for images in batches:
+        network(images)
+    for layer, momentum in zip(layers, remembered, strict=True):
+        layer.momentum = momentum
 
 
 def count_parameters(network: Network) -> dict[str, int]:

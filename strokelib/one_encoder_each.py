@@ -50,16 +50,7 @@ class Network(network.Network):
         self.down[FUSED - 1] = nn.Sequential(nn.Conv2d(own[-1], fused[-1], 1), self.down[FUSED - 1])
         self.fuse = nn.ModuleList(nn.Conv2d(*maps, 1) for maps in zip(own, fused, strict=True))
 
-    def stochastic(self, state, rate: float = 0.0, keys=None, kept=None):
-        """Finish a forward pass, as `network.Network.stochastic` does, with features fused before they are added."""
-        *skips, x, inner = state
-        deep = len(skips)
-        kept = kept or [None] * network.LEVELS
-        skips = [*skips, self.encoder[deep].second(x, inner, rate, keys, deep, kept[deep])]
-        for level in range(deep + 1, network.LEVELS):
-            skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, keys, level, kept[level]))
-        x = skips.pop()
-        for level in range(FUSED - 1, -1, -1):
-            x = self.up[level](x) + self.fuse[level](skips[level])
-            x = self.decoder[level](x, rate if level >= deep else 0.0, keys, network.LEVELS + level)
-        return self.leave(x)
+    def descend(self, state, rate: float = 0.0, keys=None, kept=None) -> list:
+        """Return what each level gives the decoder, as `network.Network.descend` does, with features fused."""
+        *skips, x = super().descend(state, rate, keys, kept)
+        return [*(fuse(skip) for fuse, skip in zip(self.fuse, skips, strict=True)), x]

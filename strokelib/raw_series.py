@@ -1,18 +1,19 @@
-"""What the raw perfusion series of a scan adds to its maps: maps fitted here, which `extra_inputs` adds to the scan."""
+"""What the raw perfusion series of a scan adds to its maps: maps fitted here, or samples, for `extra_inputs` to add."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from strokelib import bolus, registration
-from strokelib.cases import CaseFiles, load_series
-from strokelib.extra_inputs import FITTED, SHARP, alignment_of
+from strokelib.cases import CaseFiles, load_case, load_series
+from strokelib.extra_inputs import CURVES, FITTED, SAMPLES_S, SHARP, alignment_of, within_windows
 from strokelib.nifti import CaseError
 from strokelib.own import series as own_series
 from strokelib.own.scan import Curves
 from strokelib.phantom.series import draw_series
 from strokelib.preprocess import Preprocessed
 from strokelib.run.settings import Cohort
+from strokelib.run.variants import OF_SERIES
 
 MODEL, OTHER = bolus.Model(), bolus.Model(shape=1.0)  # the second is wrong for scans of the synthetic cohort
 SHARPER = bolus.Model(smoothing_px=MODEL.smoothing_px / 2)  # a network can smooth further, but not take smoothing back
@@ -106,6 +107,68 @@ def read(file: CaseFiles, head, scan: Preprocessed, split: str, cohort: Cohort |
     facts |= {"origin": origin, "frames": series.shape[3], "frame_s": frame_s, "artery_hu": rise}
     maps = fitted.maps | {SHARP[name]: values for name, values in sharper.items()}
     return maps, {FITTED[name]: values for name, values in other.items()}, facts
+
+
+def beside(extra: str, file: CaseFiles, scan: Preprocessed, split: str, cohort: Cohort | None) -> dict | None:
+    """Make of a scan's own files what a variant takes of them, for `extra_inputs.extended`.
+
+    Parameters
+    ----------
+    extra : one of variants.EXTRA
+    file, split, cohort : as of `series_of`
+    scan : preprocess.Preprocessed
+
+    Returns
+    -------
+    images (x, y, slice) by name, 0 everywhere where they are of a series that cannot be used; None for what is made of
+    the preprocessed scan alone
+    """
+    if extra == "windowed":
+        return within_windows(load_case(file))
+    if extra in OF_SERIES:
+        return read(file, load_case(file).head, scan, split, cohort)[0]
+    return _samples_of(file, scan, split, cohort) if extra == "curves" else None
+
+
+def _samples_of(file: CaseFiles, scan: Preprocessed, split: str, cohort: Cohort | None) -> dict[str, np.ndarray]:
+    try:
+        series, frame_s, _ = series_of(file, split, cohort)
+        head = load_case(file).head
+        own_series.check_times(series.shape[3], frame_s)
+        brain = own_series.brain_of(head, scan.spacing)
+        artery = own_series.find_curves(series, head, brain, scan.spacing, frame_s).artery
+    except CaseError:
+        return {name: np.zeros(scan.mask.shape, np.float32) for name in CURVES}
+    return samples(series, scan.mask, artery, frame_s)
+
+
+def samples(series, mask, artery, frame_s: float, smoothing_px: float = SHARPER.smoothing_px) -> dict[str, np.ndarray]:
+    """Sample every voxel's curve at fixed times before and after the arterial peak.
+
+    Parameters
+    ----------
+    series : (x, y, slice, frame) HU
+    mask : (x, y, slice) bool
+    artery : (frame,) HU
+    frame_s : s from one frame to the next
+    smoothing_px : sigma of the in-plane Gaussian, voxels
+
+    Returns
+    -------
+    {"curve at -6 s": (x, y, slice) float32 HU, ...}, the names of CURVES, less the mean over the samples of a voxel, as
+    a series whose contrast is there from the start has no baseline; 0 outside of the mask. Before the first frame and
+    after the last a curve stays as it is there.
+    """
+    last = series.shape[3] - 1
+    place = np.clip((np.argmax(artery) * frame_s + np.array(SAMPLES_S)) / frame_s, 0, last)
+    before = np.minimum(place.astype(int), last - 1)
+    share = (place - before).astype(np.float32)[:, None]
+    found = np.zeros((len(CURVES), *mask.shape), np.float32)
+    for k in np.flatnonzero(mask.any((0, 1))):
+        curves = bolus.centered_curves(series, mask, k, smoothing_px)
+        sampled = curves[before] * (1 - share) + curves[before + 1] * share
+        found[..., k][:, mask[..., k]] = sampled - sampled.mean(0)
+    return dict(zip(CURVES, found, strict=True))
 
 
 def opposite(scan: Preprocessed) -> np.ndarray:

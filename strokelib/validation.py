@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from strokelib import losses, metrics
 from strokelib.inference import predict_slices
+from strokelib.network import measure_normalization
 from strokelib.patches import PatchList
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Training
@@ -17,7 +17,6 @@ VALIDATION_BATCHES = {"cpu": 1, "cuda": 16}  # passed through the network at a t
 MONITORS = ("l1_error", "dice")  # of losses.monitored: whichever a variant stops on, both are followed
 
 
-@torch.no_grad()
 def measure_statistics(network, recipe: Recipe, stack: Resident, training_set: PatchList) -> None:
     """Set mean and variance of batch normalization to those of training patches, with the weights as they are.
 
@@ -32,16 +31,8 @@ def measure_statistics(network, recipe: Recipe, stack: Resident, training_set: P
     size = settings.batch_size
     count = min(settings.statistics_batches, len(training_set) // size)
     order = rng(recipe.seed, "statistics", recipe.fold).permutation(len(training_set))[: count * size]
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
-    remembered = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch's word for the plain mean over all batches
-    network.train()
-    for images, _ in batches(stack, training_set, order, size, recipe.variant, None, None):
-        network(images)
-    for layer, momentum in zip(layers, remembered, strict=True):
-        layer.momentum = momentum
+    cut = batches(stack, training_set, order, size, recipe.variant, None, None)
+    measure_normalization(network, (images for images, _ in cut))
 
 
 def watched(count: int, settings: Training) -> np.ndarray:

@@ -72,10 +72,11 @@ def cost(name):
 
 
 def test_costs_of_what_can_be_reckoned_by_hand():
-    """Turned patches are predicted twice; another loss, rate or normalization asks the same of a prediction."""
+    """Turned patches are predicted twice; another loss, window, rate or normalization asks the same of a prediction."""
     plain = cost("rt_sm")
     assert cost("flips_twice") == pytest.approx(2 * plain) and cost("flips") == pytest.approx(plain)
-    for name in ("one_cycle", "averaged", "loss_dice_cross_entropy"):
+    assert cost("scan_statistics") == pytest.approx(2 * plain), "at most as much again"
+    for name in ("one_cycle", "averaged", "loss_dice_cross_entropy", "boundary", "deep_supervision", "windowed"):
         assert cost(name) == pytest.approx(plain)
     assert 2 < cost("rt_sm_uf") / plain < 3, "three passes that share their beginning"
     assert cost("rt_cascade") == pytest.approx(2 * cost("rt"))
@@ -85,7 +86,7 @@ def test_more_inputs_cost_what_the_first_convolution_takes():
     """10 inputs more of 8 maps and kernels of 9 numbers, at each of the patch's voxels, over steps of 16 voxels."""
     assert cost("difference") - cost("rt_sm") == pytest.approx(10 * 8 * 9 * 64**2 / 16**2)
     assert [beyond.input_count(dataclasses.replace(VARIANTS["rt_sm"], extra=extra), ISLES) for extra in EXTRA] == [
-        10, 20, 20, 20, 18, 10
+        10, 20, 20, 20, 18, 10, 10, 42
     ]  # fmt: skip
     assert beyond.input_count(dataclasses.replace(VARIANTS["rt"], extra="fitted"), ISLES) == 9
 

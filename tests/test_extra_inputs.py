@@ -7,6 +7,7 @@ import pytest
 from test_voxelwise import NAMES, SHAPE, scan
 
 from strokelib import extra_inputs, modalities, raw_series, voxelwise
+from strokelib.cases import Case
 from strokelib.extra_inputs import FITTED, SHARP
 from strokelib.nifti import CaseError
 from strokelib.run import saved
@@ -22,6 +23,13 @@ def maps(seed=0, names=FITTED):
 
 
 def all_maps():
+    own = {f"windowed {name}": name for name in NAMES}
+    curves = {name: name for name in extra_inputs.CURVES}
+    return maps() | maps(1, SHARP) | maps(2, {name: name for name in own}) | maps(3, curves)
+
+
+def files_maps():
+    """Return those that notebook 23 writes."""
     return maps() | maps(1, SHARP)
 
 
@@ -60,9 +68,9 @@ def test_names_and_sizes_that_do_not_fit_are_refused():
 
 
 def test_maps_go_to_a_file_and_back(tmp_path):
-    saved.write_arrays(tmp_path / "case_2.npz", all_maps())
+    saved.write_arrays(tmp_path / "case_2.npz", files_maps())
     back = extra_inputs.load_maps(tmp_path / "case_2.npz")
-    assert {*back} == {*all_maps()} and all(np.array_equal(back[name], image) for name, image in all_maps().items())
+    assert {*back} == {*files_maps()} and all(np.array_equal(back[name], image) for name, image in files_maps().items())
     assert [path.name for path in tmp_path.iterdir()] == ["case_2.npz"]
 
 
@@ -170,10 +178,46 @@ def test_a_stack_takes_every_extra_input_with_its_mirror_image(extra):
     assert (extra == "") == (made.modalities == NAMES)
 
 
+def test_windows_cut_what_lies_beyond_them_and_stand_in_place_of_all_modalities():
+    """CT of -10, 40, 90 HU is shown from 0 to 80; CBF is stored tenfold and shown to 60."""
+    images = np.zeros((5, *SHAPE), np.float32)
+    images[:, OWN.mask] = 1
+    images[0, OWN.mask] = np.resize([-10, 40, 90], OWN.mask.sum())
+    images[1, OWN.mask] = np.resize([100, 600, 900], OWN.mask.sum())
+    images[0, ~OWN.mask] = 300  # the skull
+    case = Case(images, None, OWN.spacing, 2, "p", PERFUSION)
+    cut = extra_inputs.within_windows(case)
+    assert tuple(cut) == tuple(f"windowed {name}" for name in PERFUSION)
+    assert np.unique(cut["windowed CT"][OWN.mask]).tolist() == [0, 40, 80]
+    assert np.unique(cut["windowed CBF"][OWN.mask]).tolist() == [100, 600]
+    assert not any(image[~OWN.mask].any() for image in cut.values())
+    made = extra_inputs.extended(dataclasses.replace(complete(), mask=OWN.mask), "windowed", cut)
+    assert made.modalities == tuple(cut) and made.images.shape == (10, *SHAPE)
+    inside = cut["windowed CT"][OWN.mask]
+    np.testing.assert_allclose(made.provided[0][OWN.mask], (inside - inside.mean()) / inside.std(), atol=1e-5)
+    assert not made.provided[2].any(), "a window that all of it lies in one end of says nothing"
+
+
+def test_curves_are_normalized_together_so_that_their_shape_is_kept():
+    curves = {name: (place * OWN.mask).astype(np.float32) for place, name in enumerate(extra_inputs.CURVES)}
+    made = extra_inputs.extended(OWN, "curves", curves)
+    assert made.modalities == (*NAMES, *extra_inputs.CURVES)
+    levels = made.provided[len(NAMES) :][:, OWN.mask]
+    steps = np.arange(len(curves))
+    expected = (steps - steps.mean()) / steps.std()
+    np.testing.assert_allclose(levels, np.broadcast_to(expected[:, None], levels.shape), atol=1e-5)
+    np.testing.assert_allclose(made.mirrored[len(NAMES) :][:, OWN.mask[::-1]], levels, atol=1e-5)
+    silent = extra_inputs.extended(OWN, "curves", {name: np.zeros(SHAPE, np.float32) for name in curves})
+    assert not silent.provided[len(NAMES) :].any() and not silent.mirrored[len(NAMES) :].any()
+
+
 def test_unknown_extra_inputs_and_missing_maps_are_refused():
-    names = "'', 'difference', 'neighbors', 'surroundings', 'fitted', 'sharp'"
+    names = ", ".join(map(repr, EXTRA))
     with pytest.raises(ValueError, match=f"must be one of {names}, got 'more'"):
         extra_inputs.extended(OWN, "more")
     for extra in ("fitted", "sharp"):
-        with pytest.raises(ValueError, match="case_2: no maps of its raw series were given; notebook 23 writes them"):
+        with pytest.raises(ValueError, match=f"case_2: no maps for '{extra}' were given; notebook 23 writes them"):
+            extra_inputs.extended(OWN, extra)
+    for extra in ("windowed", "curves"):
+        with pytest.raises(ValueError, match=f"case_2: no maps for '{extra}' were given$"):
             extra_inputs.extended(OWN, extra)

@@ -74,6 +74,63 @@ def test_flips_average_with_the_network_turned(scan, passes):
     assert np.allclose(whole, (alone + alone[::-1]) / 2, atol=1e-6) and not np.allclose(alone, alone[::-1], atol=1e-3)
 
 
+class Normalized(torch.nn.Module):
+    """Normalize the inputs and weigh them, voxel by voxel."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.leave = torch.nn.BatchNorm2d(5), torch.nn.Conv2d(5, 2, 1)
+
+    def forward(self, x):
+        return self.stochastic(self.deterministic(x))
+
+    def deterministic(self, x):
+        return self.norm(x)
+
+    def stochastic(self, state, rate=0.0, keys=None):
+        return self.leave(state)
+
+
+@pytest.mark.parametrize("predict", [
+    lambda *given: inference.predict(*given).probability,
+    inference.predict_slices,
+])  # fmt: skip
+def test_normalization_by_the_scan_is_blind_to_the_scale_of_its_inputs(scan, predict):
+    torch.manual_seed(0)
+    images, mask = scan
+    network, how = Normalized().eval(), Sweep(16, patch_size=32, scan_statistics=True)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    found = predict([network], images, mask, how)
+    plain = predict([network], images, mask, dataclasses.replace(how, scan_statistics=False))
+    scales = np.array([2, 3, 0.5, 7, 1], np.float32)[:, None, None, None]
+    assert np.allclose(predict([network], images * scales, mask, how), found, atol=1e-4)
+    assert np.abs(found - plain).max() > 0.01
+    assert np.allclose(predict([network], images, mask, dataclasses.replace(how, batch_size=3)), found, atol=1e-6)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items()), "it stays as it was"
+
+
+def test_the_scan_is_measured_on_patches_of_its_whole_grid(scan):
+    """By hand: mean and deviation of each input over all patches, then the weights."""
+    torch.manual_seed(0)
+    (images, mask), network = scan, Normalized().eval()
+    padded = torch.from_numpy(np.pad(images, ((0, 0), (16, 16), (16, 16), (0, 0))))
+    cut = torch.stack([padded[:, x : x + 32, y : y + 32, k] for k, x, y in patches.patch_grid(mask, 16, 32)])
+    assert len(cut) < inference.MEASURED
+    mean, deviation = cut.mean((0, 2, 3)), (cut.var((0, 2, 3)) + 1e-5).sqrt()
+    values = (torch.from_numpy(images) - mean[:, None, None, None]) / deviation[:, None, None, None]
+    weight, bias = network.leave.weight[..., 0, 0], network.leave.bias
+    lesion = torch.einsum("c,cxyk->xyk", weight[1] - weight[0], values) + bias[1] - bias[0]
+    expected = np.where(mask, torch.sigmoid(lesion).detach(), 0)
+    found = inference.predict([network], images, mask, Sweep(16, patch_size=32, scan_statistics=True)).probability
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_a_variant_says_whether_the_scan_is_measured():
+    for name, measured in (("rt_sm", False), ("scan_statistics", True)):
+        row, how = method(name, load_settings("study"))
+        assert inference.sweep(row, how.prediction).scan_statistics is measured
+
+
 def test_needed_voxels_are_the_same_and_the_rest_is_zero(scan):
     needed = np.zeros_like(scan[1])
     needed[20:25, 20:30, 0] = True

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss
+from scipy.ndimage import distance_transform_edt
 from torch.nn import functional
 
 from strokelib import losses
@@ -126,6 +127,35 @@ def test_soft_dice_agrees_with_monai(batch):
     oracle = DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)
     difference = (logits[:, 1] - logits[:, 0])[:, None]
     assert torch.allclose(losses.soft_dice(logits, target), oracle(difference, target[:, None].float()), atol=1e-6)
+
+
+def test_border_distances_are_those_of_scipy_within_what_an_octagon_differs():
+    """Inside a square, along its axes, the steps are exact; elsewhere within a tenth of the Euclidean way, and one."""
+    truth = torch.zeros(2, 40, 40)
+    truth[0, 10:25, 12:30] = 1
+    truth[1, 20, 20] = 1
+    found = losses.border_distance(truth, reach=12)
+    assert found[1, 20, 20] == -1 and found[1, 20, 21] == 1 and found[1, 21, 21] == 2 and found[1, 20, 27] == 7
+    assert found[0, 24, 20] == -1 and found[0, 25, 20] == 1 and found[0, 17, 20] == -8 and found[0, 39, 39] == 12
+    for mask, steps in zip(truth.numpy() > 0, found.numpy(), strict=True):
+        euclid = distance_transform_edt(~mask) - distance_transform_edt(mask)
+        near = np.abs(euclid) < 11
+        assert (np.sign(steps) == np.where(mask, -1, 1)).all()
+        assert (np.abs(steps - euclid)[near] <= 0.1 * np.abs(euclid)[near] + 1).all()
+    assert (losses.border_distance(torch.zeros(1, 8, 8), 5) == 5).all()
+
+
+def test_the_boundary_loss_weighs_wrong_voxels_by_their_distance():
+    """One wrong voxel beside a lesion costs 1 / 16 of a voxel, one far off a whole one."""
+    truth = torch.zeros(1, 64, 64)
+    truth[0, 4:8, 4:8] = 1
+    for place, steps in (((8, 5), 1), ((60, 60), 16), ((7, 5), 1)):
+        wrong = truth.clone()
+        wrong[0, *place] = 1 - wrong[0, *place]
+        cost = losses.boundary(sure(wrong, 50), truth).item()
+        assert cost == pytest.approx(steps / 16 / 64**2, rel=1e-5)
+    both = losses.gdl_cross_entropy(sure(truth, 1), truth) + losses.boundary(sure(truth, 1), truth)
+    assert torch.equal(losses.training_loss(sure(truth, 1), truth, "boundary"), both)
 
 
 @pytest.mark.parametrize("loss", KINDS_OF_LOSS)

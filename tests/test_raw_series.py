@@ -1,16 +1,17 @@
 """A raw series is fitted, drawn again or missed, and one that says nothing leaves zeros."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from own_scans import phantom, with_vessels
-from test_voxelwise import scan
+from test_voxelwise import SHAPE, scan
 
 from strokelib import raw_series
 from strokelib.bolus import Model
 from strokelib.cases import CaseFiles
-from strokelib.extra_inputs import FITTED, SHARP
+from strokelib.extra_inputs import CURVES, FITTED, SAMPLES_S, SHARP
 from strokelib.nifti import CaseError
 from strokelib.preprocess import Preprocessed
 from strokelib.run.settings import Cohort
@@ -90,3 +91,37 @@ def test_the_opposite_side_is_the_mirrored_lesion_without_the_lesion():
     assert np.array_equal(raw_series.opposite(OWN), OWN.lesion[::-1])  # the alignment is the plain flip
     across = dataclasses.replace(OWN, lesion=OWN.lesion | OWN.lesion[::-1])
     assert not raw_series.opposite(across).any()
+
+
+def test_curves_are_sampled_around_the_arterial_peak_and_stay_as_they_are_past_either_end():
+    """A ramp of 1 HU/s, a frame every 1.5 s, the peak at 9 s: 3 s after it comes 12 s, between two frames."""
+    frames, frame_s = 14, 1.5
+    artery = np.zeros(frames)
+    artery[6] = 100
+    series = np.broadcast_to(np.arange(frames, dtype=np.float32) * frame_s, (*SHAPE, frames)).copy()
+    found = raw_series.samples(series, OWN.mask, artery, frame_s)
+    assert tuple(found) == CURVES and not any(image[~OWN.mask].any() for image in found.values())
+    expected = np.clip(9 + np.array(SAMPLES_S), 0, 13 * frame_s)
+    levels = np.stack([image[OWN.mask] for image in found.values()])
+    np.testing.assert_allclose(levels, np.tile(expected - expected.mean(), (levels.shape[1], 1)).T, atol=1e-4)
+
+
+def test_samples_of_a_scan_rise_later_where_its_flow_is_late(monkeypatch):
+    made, _, _ = with_vessels()
+    monkeypatch.setattr(raw_series, "series_of", lambda *_: (made, 1.0, "file"))
+    case = SimpleNamespace(head=phantom().images["CT"].astype(np.float32))
+    monkeypatch.setattr(raw_series, "load_case", lambda _: case)
+    found = raw_series.beside("curves", CaseFiles(3, "p", "A", None, {}, {}), whole(), "TRAINING", None)
+    early = found["curve at +0 s"] - found["curve at +16 s"]
+    later = phantom().brain & (phantom().truth["delay"] > 4)
+    assert np.median(early[later]) < np.median(early[phantom().brain & ~later])
+
+
+def test_what_a_variant_takes_of_a_scans_files(monkeypatch, tmp_path):
+    file = CaseFiles(2, "p2", "A", tmp_path / "case_2", {}, {})
+    for extra in ("", "difference", "neighbors", "surroundings"):
+        assert raw_series.beside(extra, file, OWN, "TRAINING", None) is None
+    monkeypatch.setattr(raw_series, "load_case", lambda _: SimpleNamespace(head=OWN.provided[0]))
+    for extra, names in (("fitted", FITTED.values()), ("sharp", SHARP.values()), ("curves", CURVES)):
+        nothing = raw_series.beside(extra, file, OWN, "TRAINING", None)  # no series came with it
+        assert {*names} <= {*nothing} and not any(image.any() for image in nothing.values())

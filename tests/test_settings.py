@@ -198,7 +198,7 @@ IMPOSSIBLE = {
         ("rt_sn",): "did you mean 'rt_sm'?",
         ("baseline",): "got 'baseline': it is a cascade",
         ("hu",): "got 'hu': it is a cascade",
-        ("fitted",): "got 'fitted': its maps of the raw series",
+        ("fitted",): "got 'fitted': what it is given is made of the files",
         ("rt", "rt"): "a value twice",
     },
     "further.curve_seed": {-1: ">= 0"},

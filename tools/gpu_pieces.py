@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelib import crossvalidation, extra_inputs, inference, preprocess, training
+from strokelib import cases, crossvalidation, extra_inputs, inference, preprocess, raw_series, training
 from strokelib.phantom.cohort import finished
 from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
@@ -77,9 +77,15 @@ def extended(scans, sha256, extra: str, settings: Settings) -> tuple:
     """Give scans what a row takes beside the modalities, as notebook 05 does; return them and what tells them apart."""
     if not extra:
         return scans, sha256
-    files = [settings.results / stages.SERIES.format(split="TRAINING", case=scan.number) for scan in scans]
-    maps = [extra_inputs.load_maps(file) if extra in OF_SERIES else None for file in files]
-    scans = [extra_inputs.extended(scan, extra, own) for scan, own in zip(scans, maps, strict=True)]
+    found = cases.find_cases(settings.data_root, "TRAINING", source=settings.data.source)
+    files = {file.number: file for file in found}
+
+    def beside(scan):
+        if extra in OF_SERIES:
+            return extra_inputs.load_maps(settings.results / stages.SERIES.format(split="TRAINING", case=scan.number))
+        return raw_series.beside(extra, files[scan.number], scan, "TRAINING", settings.drawn)
+
+    scans = [extra_inputs.extended(scan, extra, beside(scan)) for scan in scans]
     return scans, [preprocess.contents_sha256(scan) for scan in scans]
 
 

@@ -32,6 +32,12 @@ WORDS = {  # of candidates, as figures and tables name them
     "surroundings": "means of what is around",
     "fitted": "maps fitted to the raw series",
     "sharp": "sharper fitted maps for those provided",
+    "scan_statistics": "normalization by the scan itself",
+    "boundary": "boundary loss beside the others",
+    "deep_supervision": "truth at three resolutions",
+    "windowed": "fixed windows before the z-scores",
+    "curves": "samples of the raw series",
+    "curves_pointwise": "samples of the raw series, read voxel by voxel",
 }
 VOTE = "vote"  # the mean of the maps of the reference and of all candidates
 
@@ -59,14 +65,16 @@ def prediction_cost(variant, prediction, modalities) -> float:
     modalities : of the scans, as they came
 
     Normalization, activation and the cutting of patches are left out, so that a measured time may differ; the second
-    network of a cascade counts as if it looked everywhere.
+    network of a cascade counts as if it looked everywhere, and what a scan is measured on for its own normalization as
+    if it were all of its patches.
     """
     network = make_network(variant.network, input_count(variant, modalities))
     layers = layer_table(network, variant.patch_size)
     count = multiplications(layers) / prediction.step**2
     if variant.uncertainty_filtering:
         count *= passes_cost(layers, prediction.passes, prediction.dropout_level)
-    return count * (2 if prediction.flips else 1) * variant.networks
+    looks = (2 if prediction.flips else 1) + variant.scan_statistics
+    return count * looks * variant.networks
 
 
 def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:

@@ -265,6 +265,11 @@ class Settings(Section):
         return self.data.source == "synthetic"
 
     @property
+    def drawn(self) -> Cohort | None:
+        """The cohort that the scans are of, by which a series that was not written is drawn again; None for others."""
+        return self.cohort if self.synthetic else None
+
+    @property
     def data_root(self) -> Path:
         """Folder with TRAINING/ and TESTING/. STROKELIB_DATA says where a download of ISLES 2018 lies."""
         elsewhere = "" if self.synthetic else os.environ.get("STROKELIB_DATA")

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from strokelib.run.checks import Section, SettingsError, nearest, require
 
-# The paper's own, and what others did about imbalance (notebook 18).
-KINDS_OF_LOSS = ("gdl_cross_entropy", "cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared")
-KINDS_OF_LOSS += ("dice_cross_entropy",)
+# What others did about imbalance (notebook 18).
+IMBALANCE = ("cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared", "dice_cross_entropy")
+KINDS_OF_LOSS = ("gdl_cross_entropy", *IMBALANCE, "boundary")  # the first is the paper's own
 OF_SERIES = ("fitted", "sharp")  # made of the raw series by notebook 23
-EXTRA = ("", "difference", "neighbors", "surroundings", *OF_SERIES)  # the first: nothing
+OF_FILES = ("windowed", "curves")  # read anew from the files that came with a scan
+EXTRA = ("", "difference", "neighbors", "surroundings", *OF_SERIES, *OF_FILES)  # the first: nothing
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Variant(Section):
     uncertainty_filtering: bool  # stochastic passes at prediction
     network: str = "network"  # the module of strokelib whose class `Network` it is
     extra: Annotated[str, EXTRA] = ""  # what it is given beside the modalities, or for them; see `extra_inputs`
+    scan_statistics: bool = False  # batch normalization by what is measured on the scan itself, at prediction
 
     def __post_init__(self):
         super().__post_init__()
@@ -41,6 +43,9 @@ VARIANTS = {
 }
 # rt_sm_uf differs from rt_sm at prediction only, so it uses the same trained networks.
 WEIGHTS = {"baseline": "baseline", "rt": "rt", "rt_sm": "rt_sm", "rt_sm_uf": "rt_sm"}
+
+
+AT_PREDICTION = ("uncertainty_filtering", "scan_statistics")  # of Variant: what trains no networks of its own
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ LEAKAGE = {
     "rt_sm_by_slice": Change("rt_sm", "folds.scheme", "by_slice"),
 }
 # Notebook 18: what the finalists and the literature did about imbalance, each with balanced sampling and without.
-LOSSES = {f"loss_{name}": Change("rt_sm", "loss", name) for name in KINDS_OF_LOSS[1:]}
+LOSSES = {f"loss_{name}": Change("rt_sm", "loss", name) for name in IMBALANCE}
 LOSSES |= {f"{name}_unbalanced": Change(name, "sampling.balanced", False) for name in LOSSES}
 # Notebook 19: what the paper remarks on in passing. Its decoder has half the convolutions of its encoder: once with
 # all, once with none but those that lead up. Batches see as many patches in all, in more updates or fewer (`method`).
@@ -110,8 +115,12 @@ BEYOND = {
     "flips": Change("rt_sm", "sampling.flips", True),
     "flips_twice": Change("flips", "prediction.flips", True),
     "group_norm": Change("rt_sm", "network", "group_norm"),
+    "scan_statistics": Change("rt_sm", "scan_statistics", True),
+    "boundary": Change("rt_sm", "loss", "boundary"),
+    "deep_supervision": Change("rt_sm", "network", "deep_supervision"),
 }
 BEYOND |= {name: Change("rt_sm", "extra", name) for name in EXTRA[1:]}
+BEYOND |= {"curves_pointwise": Change("curves", "network", "pointwise")}  # which reads a curve before it looks around
 # Notebook 26: the challenge's other finalists, as far as the paper tells of them. It tells of no mirrored modalities
 # there, so all depart from RT; of two losses (section 1), an encoder a modality, and the raw series (section 5).
 FINALISTS = {
@@ -233,7 +242,16 @@ def chain(settings) -> dict[str, Change]:
 def changes(settings) -> dict[str, Change]:
     """Return all changes by name: of notebooks 09 to 12, 17 to 19, 24, 26 and 27."""
     known = INNER | curve(settings) | apart(settings) | seeded(settings)
-    return known | leakage(settings) | TRIED | chain(settings)
+    return known | leakage(settings) | TRIED | _at_budget(settings) | chain(settings)
+
+
+def _at_budget(settings) -> dict[str, Change]:
+    """Let candidates of notebook 24 that train nothing depart from a row with as many updates as the others take."""
+    return {
+        name: dataclasses.replace(change, variant=at_budget(change.variant, settings))
+        for name, change in BEYOND.items()
+        if _at_prediction(change) and change.variant in VARIANTS
+    }
 
 
 def main_rows(settings) -> list[str]:
@@ -265,7 +283,7 @@ def kept_as(name: str, settings) -> str:
 
 
 def _at_prediction(change: Change) -> bool:
-    return change.key == "uncertainty_filtering" or change.key.startswith("prediction.")
+    return change.key in AT_PREDICTION or change.key.startswith("prediction.")
 
 
 def _on_the_way(change: Change, settings) -> bool:
@@ -280,8 +298,8 @@ CASCADE = "it is a cascade, and each set trains one network"
 def unfit_for_sets(name: str) -> str:
     """Say what keeps a row of Table 1, or one of TRIED, from the sets of notebook 25; "" for nothing."""
     while name in TRIED:
-        if TRIED[name].key == "extra" and TRIED[name].value in OF_SERIES:
-            return "its maps of the raw series are fitted to the scans of the settings' own cohort alone"
+        if TRIED[name].key == "extra" and TRIED[name].value in (*OF_SERIES, *OF_FILES):
+            return "what it is given is made of the files of the settings' own cohort alone"
         if (TRIED[name].key, TRIED[name].value) == ("networks", 2):
             return CASCADE
         name = TRIED[name].variant
@@ -294,7 +312,7 @@ def reference(name: str, settings) -> str:
     while row in TRIED:
         row = TRIED[row].variant
     used = weights(name, settings)
-    return at_budget(row, settings) if used == name or used in TRIED else row
+    return at_budget(row, settings) if used == name or used in TRIED or name in BEYOND else row
 
 
 def at_budget(row: str, settings) -> str:

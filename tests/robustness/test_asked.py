@@ -61,6 +61,7 @@ def test_what_trains_further_networks_is_made_when_asked_for(finished):
     assert not (results / "dropout_everywhere/fold0/network.safetensors").exists(), "it uses those of rt_sm"
     assert (results / "fitted/fold0/network.safetensors").exists() and not (results / "fitted/fold1").exists()
     assert not (results / "flips_twice/fold0/network.safetensors").exists(), "it uses those of flips"
+    assert not (results / "scan_statistics/fold0/network.safetensors").exists(), "it uses those of rt_sm"
     worlds = {path.parent.name for path in results.glob("worlds/*/scores.csv")}
     assert worlds == {"cohort_2101", "cohort_2102", "symmetry_0.00", "symmetry_0.50", "affine", "confirming"}
     trained = {path.relative_to(results).parts[1:3] for path in results.glob("worlds/*/*/fold0/network.safetensors")}
