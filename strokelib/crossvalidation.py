@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strokelib import folds, inference, patches
+from strokelib.network import margin_of
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed
 from strokelib.run.digest import digest
@@ -84,7 +85,7 @@ def resident(scans, variant: Variant, settings: Settings, device: str) -> Reside
 
     Whole scans for every fold: a patch lies in one slice, so it has the labels of that slice whatever the others hold.
     """
-    pad = variant.patch_size // 2
+    pad = variant.patch_size // 2 + margin_of(variant.network)
     return stack_scans(scans, variant.mirrored, device, pad, settings.compute.resident)
 
 

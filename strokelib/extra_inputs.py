@@ -176,9 +176,8 @@ def with_neighbors(scan: Preprocessed) -> Preprocessed:
 def with_surroundings(scan: Preprocessed) -> Preprocessed:
     """Add the mean of each modality over the brain around each voxel, within its slice, by a Gaussian window.
 
-    So a patch tells of what lies beyond it: of a window of AROUND, most lies within twice as many voxels. Our choice:
-    in place of a second stream that sees the slice at half resolution. The window stops at the brain's edge, past which
-    there is nothing to average; 0 outside.
+    So a patch tells of what lies beyond it: of a window of AROUND, most lies within twice as many voxels. The window
+    stops at the brain's edge, past which there is nothing to average; 0 outside.
     """
     provided, mirrored = map(_around, (scan.provided, scan.mirrored))
     return _joined(scan, given("surroundings", scan.modalities), provided, mirrored)

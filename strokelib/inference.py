@@ -135,6 +135,8 @@ def _checked(networks, images, mask, passes: int, generator, needed):
     networks = list(networks)
     if not networks:
         raise ValueError("a prediction needs at least one network")
+    if len(margins := {network.margin for network in networks}) > 1:
+        raise ValueError(f"networks that vote must be given the same margin around a patch, got {sorted(margins)}")
     if images.shape[1:] != mask.shape:
         raise ValueError(f"images {images.shape} and mask {mask.shape} differ in (x, y, slice)")
     if passes > 1 and generator is None:
@@ -153,12 +155,13 @@ def _measured(networks, images, mask, how: Sweep):
     starts = patches.patch_grid(mask, how.step, how.patch_size) if how.scan_statistics else []
     if not len(starts):
         return networks
-    device, count = next(networks[0].parameters()).device, min(MEASURED, len(starts))
-    corners = patches.on_device(starts[np.arange(count) * len(starts) // count], device)
-    batch = patches.gather(_stack(images, how.patch_size // 2, device), corners, how.patch_size)
+    device, count, margin = next(networks[0].parameters()).device, min(MEASURED, len(starts)), networks[0].margin
+    chosen = starts[np.arange(count) * len(starts) // count] + np.array([0, margin, margin])
+    corners = patches.on_device(chosen, device)
+    stack = _stack(images, how.patch_size // 2 + margin, device)
     networks = [copy.deepcopy(network) for network in networks]
     for network in networks:
-        measure_normalization(network, [batch])
+        measure_normalization(network, [patches.gather(stack, corners, how.patch_size, margin)])
         network.eval()
     return networks
 
@@ -210,9 +213,10 @@ def _stack(images, pad: int, device):
 @torch.inference_mode()
 def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep) -> Predicted:
     device, rates = next(networks[0].parameters()).device, how.rates
-    pad = how.patch_size // 2
+    margin = networks[0].margin
+    pad = how.patch_size // 2 + margin
     stack = _stack(images, pad, device)
-    starts = patches.patch_grid(mask, how.step, how.patch_size, needed)
+    starts = patches.patch_grid(mask, how.step, how.patch_size, needed) + np.array([0, margin, margin])
     keys = _keys(networks, rates, len(starts), generator, device)
     corners = patches.on_device(starts, device)
     means = len(networks) if "each" in keep else 1
@@ -243,7 +247,7 @@ def _totals(networks, stack, corners, how: Sweep, keys, keep, counts):
     totals = torch.zeros((count, *stack.shape[:3]), device=stack.device)
     for begin in range(0, len(corners), batch_size):
         part = slice(begin, begin + batch_size)
-        batch = patches.gather(stack, corners[part], how.patch_size)
+        batch = patches.gather(stack, corners[part], how.patch_size, networks[0].margin)
         found = _lesion_probability(networks, batch, how, None if keys is None else keys[:, :, part], keep)
         for total, values in zip(totals, found, strict=True):
             patches.accumulate(total, corners[part], values)
@@ -256,7 +260,8 @@ def _predict_slices(networks, images, mask, how: Sweep, generator, needed, shift
     if not needed.any():
         return probability
     device = next(networks[0].parameters()).device
-    pad = 32  # a box is at most 16 voxels wider than its brain, and moves by less than 16
+    margin = networks[0].margin
+    pad = 32 + margin  # a box is at most 16 voxels wider than its brain, and moves by less than 16
     brain = ndimage.find_objects(mask.view(np.uint8))[0]
     stack = _stack(images[:, *brain], pad, device).permute(0, 3, 1, 2)
     mask = mask[brain]
@@ -273,7 +278,8 @@ def _predict_slices(networks, images, mask, how: Sweep, generator, needed, shift
                 _box(side[0], side[-1] + 1, 16 * step // shifts, pad)
                 for side, step in zip(sides, (shift, -shift % shifts), strict=True)
             ]
-            batch = stack[group, :, *box].contiguous(memory_format=torch.channels_last)
+            seen = [slice(side.start - margin, side.stop + margin) for side in box]
+            batch = stack[group, :, *seen].contiguous(memory_format=torch.channels_last)
             part = slice(shift * len(stack) + begin, shift * len(stack) + begin + len(batch))
             found = _lesion_probability(networks, batch, how, None if keys is None else keys[:, :, part])
             total[group, *box] += found[0] / shifts

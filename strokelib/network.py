@@ -130,6 +130,8 @@ class Network(nn.Module):
     dropout does, before the last convolution of a block; initial weights are torch's own (Kaiming uniform).
     """
 
+    margin = 0  # voxels around a patch that it is given, too, on each side
+
     def __init__(self, in_channels: int, base: int = 8, dropout: float = 0.2, momentum: float = 0.01):
         super().__init__()
         maps = [base * 2**level for level in range(LEVELS)]
@@ -188,14 +190,19 @@ class Network(nn.Module):
         """
         if x.shape[1] != self.in_channels:
             raise ValueError(f"this network takes {self.in_channels} modalities, got {x.shape[1]}")
-        if x.shape[2] % 16 or x.shape[3] % 16:
-            raise ValueError(f"patch sides must be multiples of 16, got {x.shape[2]} x {x.shape[3]}")
-        x = self.enter(x)
+        sides = [side - 2 * self.margin for side in x.shape[2:]]
+        if sides[0] % 16 or sides[1] % 16:
+            raise ValueError(f"patch sides must be multiples of 16, got {sides[0]} x {sides[1]}")
+        x = self.begin(x)
         skips = []
         for above in range(level - 1):
             skips.append(self.encoder[above](x))
             x = self.down[above](skips[-1])
         return [*skips, x, self.encoder[level - 1].first(x)]
+
+    def begin(self, x):
+        """Return the first maps of patches, (n, base, h, w), without their margin."""
+        return self.enter(x)
 
     def stochastic(self, state, rate: float = 0.0, keys=None, kept=None):
         """Finish a forward pass, with voxel-wise dropout at `rate` in the deepest steps.
@@ -233,7 +240,7 @@ class Network(nn.Module):
 def make_network(kind: str, in_channels: int, dropout: float = 0.2, momentum: float = 0.01) -> nn.Module:
     """Make a network by the name of the module of strokelib that defines its class `Network`; "network" is this one.
 
-    Another one is made with the same three numbers, keeps `in_channels`, and has `forward`, `draw_kept`,
+    Another one is made with the same three numbers, keeps `in_channels`, and has `margin`, `forward`, `draw_kept`,
     `deterministic` and `stochastic` as this one does.
 
     Raises
@@ -241,9 +248,18 @@ def make_network(kind: str, in_channels: int, dropout: float = 0.2, momentum: fl
     ValueError : no name of a module that lies beside this one.
     ModuleNotFoundError, AttributeError : there is no such module, or no such class in it.
     """
-    if not kind.isidentifier():  # it may come from a file
-        raise ValueError(f"a network is named by its module in strokelib, such as 'network', got {kind!r}")
-    return import_module(f"strokelib.{kind}").Network(in_channels, dropout=dropout, momentum=momentum)
+    return _kind(kind)(in_channels, dropout=dropout, momentum=momentum)
+
+
+def margin_of(kind: str) -> int:
+    """Return how many voxels around a patch a network of that name is given, on each side."""
+    return _kind(kind).margin
+
+
+def _kind(name: str):
+    if not name.isidentifier():  # it may come from a file
+        raise ValueError(f"a network is named by its module in strokelib, such as 'network', got {name!r}")
+    return import_module(f"strokelib.{name}").Network
 
 
 @torch.no_grad()
@@ -282,11 +298,12 @@ def layer_table(network: Network, side: int = 64) -> list[dict]:
 
     Returns
     -------
-    list of dict : stage, level (1 to 5), kind, maps, side (voxels) and parameters; what Fig. 2 is drawn from.
+    list of dict : stage, level (1 to 5), kind, maps, side (voxels) and parameters; what Fig. 2 is drawn from. Those of
+    a second stream are called coarse.
     """
     names = {"enter": network.enter, "leave": network.leave}
-    for group in ("encoder", "down", "up", "decoder"):
-        names |= {f"{group}.{level}": part for level, part in enumerate(getattr(network, group))}
+    for group in ("coarse", "encoder", "down", "up", "decoder"):
+        names |= {f"{group}.{level}": part for level, part in enumerate(getattr(network, group, ()))}
     rows, hooks = [], []
 
     def record(name, module):
@@ -303,7 +320,8 @@ def layer_table(network: Network, side: int = 64) -> list[dict]:
     try:
         device = next(network.parameters()).device
         with torch.no_grad():
-            network.eval()(torch.zeros(1, network.in_channels, side, side, device=device))
+            whole = side + 2 * network.margin
+            network.eval()(torch.zeros(1, network.in_channels, whole, whole, device=device))
     finally:
         network.train(was_training)
         for hook in hooks:

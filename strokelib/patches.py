@@ -152,33 +152,45 @@ def on_device(starts, device):
     return starts if torch.device(device).type == "cpu" else torch.as_tensor(starts, device=device)
 
 
-def gather(stack, starts, patch_size: int):
+def gather(stack, starts, patch_size: int, margin: int = 0):
     """Cut patches out of a resident stack.
 
     Parameters
     ----------
     stack : torch tensor (slice, x, y) or (slice, x, y, modality), contiguous
     starts : int (n, 3) of slice, x, y corners, as `on_device` returns them
+    margin : voxels around a patch that are cut out with it, on each side
 
     Returns
     -------
     tensor (n, h, w), or (n, modality, h, w) in channels_last memory, which the stack's own order gives for free.
+
+    Raises
+    ------
+    ValueError : on the CPU, the stack has no margin there.
     """
     if stack.device.type == "cpu":
         # numpy copies a window in runs of memory; torch's indexing goes voxel by voxel.
-        view = sliding_window_view(stack.numpy(), (patch_size, patch_size), axis=(1, 2))
+        side, starts = patch_size + 2 * margin, np.asarray(starts)
+        if margin and len(starts) and (first := starts[:, 1:].min()) < margin:
+            raise ValueError(f"a patch at {first} has no margin of {margin} voxels; pad the stack by more")
+        view = sliding_window_view(stack.numpy(), (side, side), axis=(1, 2))
         view = np.moveaxis(view, (-2, -1), (3, 4)) if stack.ndim == 4 else view
-        starts = np.asarray(starts)
-        batch = torch.from_numpy(view[starts[:, 0], starts[:, 1], starts[:, 2]])
+        batch = torch.from_numpy(view[starts[:, 0], starts[:, 1] - margin, starts[:, 2] - margin])
     else:
         corner = on_device(starts, stack.device)
-        side = torch.arange(patch_size, device=stack.device)
+        side = torch.arange(-margin, patch_size + margin, device=stack.device)
         batch = stack[
             corner[:, 0, None, None],
             (corner[:, 1, None] + side)[:, :, None],
             (corner[:, 2, None] + side)[:, None, :],
         ]
     return batch if stack.ndim == 3 else batch.permute(0, 3, 1, 2)
+
+
+def within(images, margin: int):
+    """Return a view of patches (n, ..., h, w) without the margin around them."""
+    return images[..., margin : images.shape[-2] - margin, margin : images.shape[-1] - margin]
 
 
 def displacement(count: int, side: int, rng, alpha: float = 2.5, gamma: float = 0.12, device="cpu"):

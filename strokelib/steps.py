@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from strokelib import losses, patches
 from strokelib.hardware import can_compile, multiplies_bf16
-from strokelib.network import Network
+from strokelib.network import Network, margin_of
 from strokelib.packed import Packed, pack
 from strokelib.patches import PatchList
 from strokelib.run.runtime import rng
@@ -153,19 +153,22 @@ def means(compute: Compute, device) -> tuple[bool, str]:
 def batches(stack: Resident, patch_set: PatchList, order, batch_size: int, variant: Variant, generator, elastic):
     """Cut the patches of `order` batch by batch; deform those that are repeats, unless generator is None.
 
-    What all of them need to know of their patches is brought to the device before the first batch.
+    What all of them need to know of their patches is brought to the device before the first batch. Our choice: the
+    margin around a patch, of a network that is given one, is not deformed with it.
     """
-    corners = patches.on_device(patch_set.starts[order], stack.images.device)
+    corners, margin = patches.on_device(patch_set.starts[order], stack.images.device), margin_of(variant.network)
     begins = range(0, len(order), batch_size)
     repeats = [np.flatnonzero(patch_set.deform[order[begin : begin + batch_size]]) for begin in begins]
     rows = torch.from_numpy(np.concatenate(repeats)).to(stack.images.device).split([len(r) for r in repeats])
     for begin, deformed in zip(begins, rows, strict=True):
         part = corners[begin : begin + batch_size]
-        images = patches.gather(stack.images, part, variant.patch_size).float()
+        images = patches.gather(stack.images, part, variant.patch_size, margin).float()
         labels = patches.gather(stack.labels, part, variant.patch_size)
         if generator is not None and len(deformed):
-            bent = patches.elastic_deform(images[deformed], labels[deformed], generator, *elastic)
-            images[deformed], labels[deformed] = bent
+            seen = patches.within(images, margin)
+            seen[deformed], labels[deformed] = patches.elastic_deform(
+                seen[deformed], labels[deformed], generator, *elastic
+            )
         yield images, labels
 
 
@@ -302,11 +305,19 @@ def _loss(module, values, flat: Flat, recipe: Recipe, stack: Resident, cut, kept
     """
     corners, bend, field, turned = cut
     side, rounded = recipe.variant.patch_size, recipe.compute.precision == "bf16"
-    images, labels = patches.gather(stack.images, corners, side).float(), patches.gather(stack.labels, corners, side)
+    margin = margin_of(recipe.variant.network)
+    images = patches.gather(stack.images, corners, side, margin).float()
+    labels = patches.gather(stack.labels, corners, side)
     if field is not None:
         rows, bend = len(field), bend[: len(field)]
-        warped, moved = patches.warp(images[:rows], labels[:rows], field)
-        images = torch.cat([torch.where(bend[:, None, None, None], warped, images[:rows]), images[rows:]])
+        seen = patches.within(images[:rows], margin)
+        warped, moved = patches.warp(seen, labels[:rows], field)
+        bent = torch.where(bend[:, None, None, None], warped, seen)
+        if margin:
+            whole = images[:rows].clone()
+            patches.within(whole, margin).copy_(bent)
+            bent = whole
+        images = torch.cat([bent, images[rows:]])
         labels = torch.cat([torch.where(bend[:, None, None], moved, labels[:rows]), labels[rows:]])
     if turned is not None:
         images, labels = patches.flip(images, labels, turned)

@@ -77,6 +77,8 @@ def test_flips_average_with_the_network_turned(scan, passes):
 class Normalized(torch.nn.Module):
     """Normalize the inputs and weigh them, voxel by voxel."""
 
+    margin = 0
+
     def __init__(self):
         super().__init__()
         self.norm, self.leave = torch.nn.BatchNorm2d(5), torch.nn.Conv2d(5, 2, 1)

@@ -35,6 +35,7 @@ WORDS = {  # of candidates, as figures and tables name them
     "scan_statistics": "normalization by the scan itself",
     "boundary": "boundary loss beside the others",
     "deep_supervision": "truth at three resolutions",
+    "two_streams": "a second, coarser stream",
     "windowed": "fixed windows before the z-scores",
     "curves": "samples of the raw series",
     "curves_pointwise": "samples of the raw series, read voxel by voxel",

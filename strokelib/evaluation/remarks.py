@@ -230,7 +230,8 @@ def passes_cost(layers, passes: int, level: int = STOCHASTIC_LEVEL) -> float:
     whole, shared = multiplications(layers), 0.0
     for row in layers:
         count = multiplications([row])
-        if row["kind"] in ("enter", "encoder", "down") and row["level"] <= level:
+        early = row["kind"] in ("enter", "encoder", "down") and row["level"] <= level
+        if early or row["kind"] == "coarse":
             shared += count / 2 if row["kind"] == "encoder" and row["level"] == level else count
     return (shared + passes * (whole - shared)) / whole
 

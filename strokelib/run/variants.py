@@ -118,6 +118,7 @@ BEYOND = {
     "scan_statistics": Change("rt_sm", "scan_statistics", True),
     "boundary": Change("rt_sm", "loss", "boundary"),
     "deep_supervision": Change("rt_sm", "network", "deep_supervision"),
+    "two_streams": Change("rt_sm", "network", "two_streams"),
 }
 BEYOND |= {name: Change("rt_sm", "extra", name) for name in EXTRA[1:]}
 BEYOND |= {"curves_pointwise": Change("curves", "network", "pointwise")}  # which reads a curve before it looks around
