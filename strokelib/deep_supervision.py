@@ -15,7 +15,7 @@ class Network(network.Network):
     interpolation; at prediction the finest alone, at no cost. With 10 channels: 592 710 parameters.
 
     Source: Lee et al., AISTATS 2015. Our choice: one convolution of one voxel at each of two levels, and what each
-    weighs (`steps.judged`).
+    weighs (`losses.judged`).
     """
 
     def __init__(self, in_channels: int, base: int = 8, dropout: float = 0.2, momentum: float = 0.01):

@@ -178,6 +178,23 @@ def training_loss(logits, target, loss: str, weights: str = "volume"):
     return alone[loss](logits, target)
 
 
+def judged(found, target, loss: str, weights: str = "volume"):
+    """Return the loss and the error sums of what a network says of a batch while it trains.
+
+    Parameters
+    ----------
+    found : logits (n, 2, h, w); or several, of a network that is supervised at several depths, the finest first: each
+        next counts half as much in the loss, and not at all among the errors
+    target : (n, h, w), 0 or 1
+    loss, weights : as of `training_loss`
+    """
+    depths = [logits.float() for logits in ([found] if torch.is_tensor(found) else found)]
+    shares = [0.5**depth for depth in range(len(depths))]
+    each = [training_loss(logits, target, loss, weights) for logits in depths]
+    total = sum(share * one for share, one in zip(shares, each, strict=True)) / sum(shares)
+    return total, error_sums(depths[0].detach(), target)
+
+
 def error_sums(logits, target):
     """Sum what the monitored quantities need over a batch.
 

@@ -111,31 +111,15 @@ def forward_pass(network, recipe: Recipe):
 
     It takes images, labels and what `Network.draw_kept` drew.
     """
+    settings, variant = recipe.training, recipe.variant
     compiled, precision = means(recipe.compute, next(network.parameters()).device)
 
     def forward(images, labels, kept=None):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             found = network(images, kept=kept)
-        return judged(found, labels, recipe)
+        return losses.judged(found, labels, variant.loss, settings.gdl_weights)
 
     return torch.compile(forward) if compiled else forward
-
-
-def judged(found, labels, recipe: Recipe):
-    """Return the loss and the error sums of what a network says of a batch while it trains.
-
-    Parameters
-    ----------
-    found : logits (n, 2, h, w); or several, of a network that is supervised at several depths, the finest first: each
-        next counts half as much in the loss, and not at all among the errors
-    labels : (n, h, w)
-    """
-    depths = [logits.float() for logits in ([found] if torch.is_tensor(found) else found)]
-    shares = [0.5**depth for depth in range(len(depths))]
-    kind, weights = recipe.variant.loss, recipe.training.gdl_weights
-    each = [losses.training_loss(logits, labels, kind, weights) for logits in depths]
-    loss = each[0] if len(each) == 1 else sum(s * one for s, one in zip(shares, each, strict=True)) / sum(shares)
-    return loss, losses.error_sums(depths[0].detach(), labels)
 
 
 def means(compute: Compute, device) -> tuple[bool, str]:
@@ -330,7 +314,7 @@ def _loss(module, values, flat: Flat, recipe: Recipe, stack: Resident, cut, kept
         named = {f"network.{name}": view for name, view in named.items()}
     images = images.contiguous(memory_format=torch.channels_last)
     found = torch.func.functional_call(module, named, (images,), {"kept": kept})
-    return judged(found, labels, recipe)
+    return losses.judged(found, labels, recipe.variant.loss, recipe.training.gdl_weights)
 
 
 @functools.cache

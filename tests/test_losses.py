@@ -178,6 +178,17 @@ def test_every_loss_stays_finite_where_a_class_is_absent(loss, value):
     assert torch.isfinite(found) and torch.isfinite(logits.grad).all()
 
 
+def test_what_is_said_at_several_depths_counts_by_halves_and_its_errors_are_those_of_the_finest(batch):
+    """Three losses a, b, c come to (a + b / 2 + c / 4) / 1.75; one alone to itself."""
+    logits, target = batch
+    each = [logits, logits * 0.5, -logits]
+    (a, one), (b, _), (c, _) = (losses.judged(part, target, "gdl_cross_entropy") for part in each)
+    assert torch.equal(a, losses.gdl_cross_entropy(logits, target))
+    assert torch.equal(one, losses.error_sums(logits, target))
+    loss, errors = losses.judged(tuple(each), target, "gdl_cross_entropy")
+    assert loss.item() == pytest.approx((a + b / 2 + c / 4).item() / 1.75) and torch.equal(errors, one)
+
+
 def test_a_loss_that_nobody_knows_is_refused_by_name(batch):
     with pytest.raises(ValueError, match="no loss is called 'tversky'"):
         losses.training_loss(*batch, "tversky")

@@ -5,7 +5,7 @@ import scipy.stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
-from strokelib.evaluation import stats
+from strokelib.evaluation import power, stats
 from strokelib.evaluation.summary import paper_table
 from strokelib.run.runtime import rng
 from strokelib.run.variants import VARIANTS
@@ -213,22 +213,22 @@ T_AND_N = [(2.5, 30), (-10.4, 94), (50.0, 5), (0.001, 2), (8.0, 3000), (300.0, 1
 
 @pytest.mark.parametrize(("t", "n"), T_AND_N)
 def test_the_interval_of_an_effect_size_agrees_with_another_inversion(t, n):
-    low, high = stats.effect_size_interval(t, n)
+    low, high = power.effect_size_interval(t, n)
     peer = [scipy.special.nctdtrinc(n - 1, part, t) / np.sqrt(n) for part in (0.975, 0.025)]
     assert (low, high) == pytest.approx(peer, rel=1e-4)
     assert low < t / np.sqrt(n) < high
-    assert stats.effect_size_interval(-t, n) == pytest.approx((-high, -low))
+    assert power.effect_size_interval(-t, n) == pytest.approx((-high, -low))
 
 
 def test_the_interval_of_no_effect_is_known():
     """The noncentral t lies below 0 with the chance that a normal of that shift does, whatever its degrees."""
-    assert stats.effect_size_interval(0.0, 25) == pytest.approx((-1.959964 / 5, 1.959964 / 5), rel=1e-6)
+    assert power.effect_size_interval(0.0, 25) == pytest.approx((-1.959964 / 5, 1.959964 / 5), rel=1e-6)
 
 
 def test_the_bounds_of_an_effect_size_are_what_they_are_said_to_be():
     """Draw paired t from their definition, with the effect size of each bound: one in forty is as far as ours."""
     generator, n = np.random.default_rng(4), 15
-    low, high = stats.effect_size_interval(2.2, n)
+    low, high = power.effect_size_interval(2.2, n)
     for bound, beyond in ((low, lambda t: t >= 2.2), (high, lambda t: t <= 2.2)):
         x = generator.normal(bound, 1, (40_000, n))
         t = x.mean(axis=1) / x.std(axis=1, ddof=1) * np.sqrt(n)
@@ -239,7 +239,7 @@ def covered(draw, effect, n, repetitions):
     """Return how often the interval of d_z holds the true one, and how often one of the mean over a fixed SD does."""
     x = draw(np.random.default_rng(5), (repetitions, n))
     d = x.mean(axis=1) / x.std(axis=1, ddof=1)
-    ours = [stats.effect_size_interval(value * np.sqrt(n), n) for value in d]
+    ours = [power.effect_size_interval(value * np.sqrt(n), n) for value in d]
     reach = scipy.stats.t.ppf(0.975, n - 1) / np.sqrt(n)
     return np.mean([low < effect < high for low, high in ours]), np.mean(np.abs(d - effect) < reach)
 
@@ -254,7 +254,7 @@ def test_the_interval_of_an_effect_size_covers_it_where_a_fixed_sd_does_not():
 
 def test_an_effect_size_has_its_interval_in_the_table():
     row = compare([0.1, 0.3, 0.2, -0.1, 0.4])
-    assert (row["d_z_low"], row["d_z_high"]) == stats.effect_size_interval(row["t"], 5)
+    assert (row["d_z_low"], row["d_z_high"]) == power.effect_size_interval(row["t"], 5)
     assert row["sd"] == pytest.approx(np.std([0.1, 0.3, 0.2, -0.1, 0.4], ddof=1))
 
 
@@ -374,19 +374,19 @@ def test_verdicts_are_told_by_nested_pairs():
 def test_a_detectable_difference_is_found_in_four_of_five_repetitions_whatever_the_number():
     """By the t-test itself: with 7 units 3.35 standard errors, where the normal approximation has 2.80."""
     for n, reach in ((7, 3.3525), (60, 2.8487)):
-        least = stats.detectable(2.0, n)
+        least = power.detectable(2.0, n)
         assert least == pytest.approx(reach * 2 / np.sqrt(n), rel=1e-4)
         drawn = np.random.default_rng(3).normal(least, 2, (20_000, n))
-        power = (scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
-        assert power == pytest.approx(0.8, abs=0.015)
-    assert np.isnan(stats.detectable(2.0, 1))
+        found = (scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
+        assert found == pytest.approx(0.8, abs=0.015)
+    assert np.isnan(power.detectable(2.0, 1))
 
 
 def test_what_is_detectable_is_of_the_units_that_were_tested():
     frame = scores()
     for unit in stats.UNITS:
         row = stats.paired_tests(frame, "dsc", [("rt", "baseline")], unit).iloc[0]
-        assert row["detectable"] == stats.detectable(row["sd"], row["n"]) > 0
+        assert row["detectable"] == power.detectable(row["sd"], row["n"]) > 0
 
 
 def seeded(seeds=3, shift=(0.0, 0.02, -0.01), **more):

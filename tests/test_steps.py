@@ -157,16 +157,6 @@ def test_half_of_the_patches_are_turned_where_asked_for(world, monkeypatch, reco
     assert len(seen) == len(found) // 16 and 0.35 < share < 0.65
 
 
-def test_what_a_network_says_at_several_depths_counts_by_halves_and_its_errors_are_those_of_the_finest():
-    """Three losses a, b, c come to (a + b / 2 + c / 4) / 1.75; one alone to itself."""
-    recipe, labels = job(None).recipe, (torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-    each = [torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(n)) for n in range(3)]
-    alone = [steps.judged(logits, labels, recipe) for logits in each]
-    loss, errors = steps.judged(tuple(each), labels, recipe)
-    (a, one), (b, _), (c, _) = alone
-    assert loss.item() == pytest.approx((a + b / 2 + c / 4).item() / 1.75) and torch.equal(errors, one)
-
-
 @pytest.mark.parametrize("recorded", [False, True])
 def test_a_network_that_is_supervised_at_several_depths_learns(world, monkeypatch, recorded):
     monkeypatch.setattr("test_steps.Network", deep_supervision.Network)

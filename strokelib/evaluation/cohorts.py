@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from strokelib.evaluation import gridsearch, ladder, stats
+from strokelib.evaluation import gridsearch, ladder, power, stats
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 from strokelib.vocabulary import METRICS
@@ -186,7 +186,7 @@ def reader(found: Mixed) -> dict[str, float]:
         few = distributions.t.ppf(0.975, found.cohorts - 1)
         told |= {"honest": few * error, "ratio_of_few": few / quantile}
         told["ratio"] = told["honest"] / usual if usual > 0 else float("nan")
-        told["detectable"] = stats.power_factor(found.cohorts - 1) * error
+        told["detectable"] = power.factor(found.cohorts - 1) * error
     return {name: float(value) for name, value in told.items()}
 
 

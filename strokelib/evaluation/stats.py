@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import stats
 
+from strokelib.evaluation import power
 from strokelib.evaluation.resampling import RESAMPLES
 from strokelib.evaluation.summary import paper_table1, scans_of, summarize
 from strokelib.run.checks import require_columns
@@ -106,65 +107,14 @@ def _compare(frame, metric, new, old, unit, generator) -> dict:
     picks = generator.integers(0, n, (RESAMPLES, n))
     row["low"], row["high"] = np.quantile(differences[picks].mean(axis=1), (0.025, 0.975))
     sd = row["sd"] = differences.std(ddof=1)
-    row["detectable"] = detectable(sd, n)
+    row["detectable"] = power.detectable(sd, n)
     if sd <= 1e-12 * np.abs(differences).max():  # rounding alone; every difference is the same
         return row
     t = row["t"] = row["mean_difference"] / (sd / np.sqrt(n))
     row |= {"df": n - 1, "p": 2 * stats.t.sf(abs(t), n - 1), "d_z": row["mean_difference"] / sd}
-    row["d_z_low"], row["d_z_high"] = effect_size_interval(t, n)
+    row["d_z_low"], row["d_z_high"] = power.effect_size_interval(t, n)
     row["p_wilcoxon"] = stats.wilcoxon(differences).pvalue
     return row
-
-
-def detectable(sd: float, n: int) -> float:
-    """Say how large a mean difference must be to be found in four of five repetitions: at 5 %, on two sides.
-
-    Parameters
-    ----------
-    sd : of the differences between the units, taken for that of the next study
-    n : int, units
-
-    Returns
-    -------
-    float, in the unit of sd; NaN for fewer than two units. Of one comparison: where several are told, Holm's
-    correction asks for more.
-
-    Source: the paired t-test's sample size formula, (t(0.975) + t(0.8)) standard errors. Of seven units or more it is
-    right; with two such a difference is found in 73 % of repetitions.
-    """
-    if n < 2:
-        return float("nan")
-    return float(power_factor(n - 1) * sd / np.sqrt(n))
-
-
-def power_factor(df: float) -> float:
-    """Return how many standard errors are found in four of five repetitions, at 5 % on two sides, by Student's t."""
-    return float(stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df))
-
-
-def effect_size_interval(t: float, n: int) -> tuple[float, float]:
-    """Compute the 95 % interval of d_z from a paired t over n units.
-
-    The noncentral t distribution is inverted: low and high are the effect sizes under which a t as large as this, or
-    as small, has a chance of 2.5 %. It covers 95 % where differences are normal. Where they are skewed, as those of HD
-    may be, it does not: 81 % for exponential ones at d_z = -0.5, 94 scans (both are simulated in the tests).
-
-    Source: Steiger and Fouladi 1997, noncentrality interval estimation. Our choice: the paper has no effect sizes.
-    """
-    if t < 0:  # where scipy's distribution function fails sooner
-        low, high = effect_size_interval(-t, n)
-        return -high, -low
-
-    def chance(shift):
-        return np.nan_to_num(stats.nct.cdf(t, n - 1, shift), nan=float(shift < t))  # NaN far out alone
-
-    step, bounds = 4 * np.sqrt(1 + t * t / (2 * (n - 1))), []
-    for part, side in ((0.975, -1), (0.025, 1)):
-        end = t + side * step
-        while (chance(end) - part) * side > 0:
-            end += side * step
-        bounds.append(optimize.brentq(lambda shift, part=part: chance(shift) - part, t, end) / np.sqrt(n))
-    return bounds[0], bounds[1]
 
 
 def _differences(frame, metric, new, old, unit):

@@ -13,9 +13,9 @@ import pandas as pd
 from scipy import stats
 
 from strokelib import metrics, postprocess
-from strokelib.evaluation import agreement
+from strokelib.evaluation import agreement, power
 from strokelib.evaluation.resampling import RESAMPLES, interval
-from strokelib.evaluation.stats import paired_tests, power_factor, side
+from strokelib.evaluation.stats import paired_tests, side
 from strokelib.run.checks import require_columns
 
 DOUBTED = 0.05  # probability above which there is something to doubt
@@ -265,5 +265,5 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
             row[f"{word}low"], row[f"{word}high"] = interval(resampled)
         told = "better" if row["over_low"] > 0 else "worse" if row["over_high"] < 0 else "inconclusive"
         row["verdict"] = "the reference" if name == REFERENCE else told
-        rows.append(row | {"detectable": power_factor(len(names) - 1) * beyond.std(ddof=1)})
+        rows.append(row | {"detectable": power.factor(len(names) - 1) * beyond.std(ddof=1)})
     return pd.DataFrame(rows)
