@@ -45,14 +45,18 @@ def fit_scan(series, frame_s: float, head, scan: Preprocessed, model: bolus.Mode
 
     Nothing of the maps that came with the scan is read but where its brain is.
     """
-    brain = own_series.brain_of(head, scan.spacing)
-    own_series.check_times(series.shape[3], frame_s)
-    curves = own_series.find_curves(series, head, brain, scan.spacing, frame_s)
+    curves = _curves_of(series, frame_s, head, scan)
     try:
         found = bolus.fit(series, scan.mask, curves.artery, frame_s, model)
     except ValueError as error:
         raise CaseError(f"case_{scan.number}: nothing can be fitted to its raw series ({error})") from error
     return Fitted({FITTED[name]: values for name, values in found.items()}, curves)
+
+
+def _curves_of(series, frame_s: float, head, scan: Preprocessed) -> Curves:
+    brain = own_series.brain_of(head, scan.spacing)
+    own_series.check_times(series.shape[3], frame_s)
+    return own_series.find_curves(series, head, brain, scan.spacing, frame_s)
 
 
 def series_of(file: CaseFiles, split: str, cohort: Cohort | None) -> tuple[np.ndarray, float, str]:
@@ -133,13 +137,10 @@ def beside(extra: str, file: CaseFiles, scan: Preprocessed, split: str, cohort: 
 def _samples_of(file: CaseFiles, scan: Preprocessed, split: str, cohort: Cohort | None) -> dict[str, np.ndarray]:
     try:
         series, frame_s, _ = series_of(file, split, cohort)
-        head = load_case(file).head
-        own_series.check_times(series.shape[3], frame_s)
-        brain = own_series.brain_of(head, scan.spacing)
-        artery = own_series.find_curves(series, head, brain, scan.spacing, frame_s).artery
+        curves = _curves_of(series, frame_s, load_case(file).head, scan)
     except CaseError:
         return {name: np.zeros(scan.mask.shape, np.float32) for name in CURVES}
-    return samples(series, scan.mask, artery, frame_s)
+    return samples(series, scan.mask, curves.artery, frame_s)
 
 
 def samples(series, mask, artery, frame_s: float, smoothing_px: float = SHARPER.smoothing_px) -> dict[str, np.ndarray]:
