@@ -1,4 +1,4 @@
-"""The network of section 3.2 that is told the truth at three of its resolutions while it trains."""
+"""The network of section 3.2 that is held against the truth at three depths while it trains."""
 
 from torch import nn
 from torch.nn import functional

@@ -66,10 +66,12 @@ def extended(scans, extra: str, root, cohort: Cohort) -> list[preprocess.Preproc
     if extra not in (*OF_SERIES, *OF_FILES):
         return [extra_inputs.extended(scan, extra) for scan in scans]
     files = {file.number: file for file in cases.find_cases(root, "TRAINING")}
-    return [
+    made = [
         extra_inputs.extended(scan, extra, raw_series.beside(extra, files[scan.number], scan, "TRAINING", cohort))
         for scan in scans
     ]
+    extra_inputs.without_series(made, extra)  # which refuses a world without any
+    return made
 
 
 def method_of(settings: Settings, row: str, seed: int) -> tuple[Variant, Settings]:

@@ -69,7 +69,7 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
         advice = "; notebook 23 writes them" if extra in OF_SERIES else ""
         raise ValueError(f"case_{scan.number}: no maps for {extra!r} were given{advice}")
     if extra == "windowed":
-        return _only(with_maps(scan, maps), given(extra, scan.modalities))
+        return _windowed(scan, maps)
     if extra == "curves":
         return with_maps(scan, {name: maps[name] for name in CURVES}, together=True)
     names, put = (FITTED, with_maps) if extra == "fitted" else (SHARP, with_sharp_maps)
@@ -85,21 +85,47 @@ def within_windows(case) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    {"windowed CT": (x, y, slice) float32, ...}, in file units, 0 outside of the brain mask of its maps
+    {"windowed CT": (x, y, slice) float32, ...}, in file units, the whole head
 
     One vessel or calcification then moves no z-score of a whole scan. Our choice: `Modality.window`.
     """
-    images = np.asarray(case.images, np.float32)
-    inside = brain_mask(images[modalities.maps(case.modalities)])
-    return {
-        f"windowed {name}": np.where(inside, np.clip(image, *_window(name)), np.float32(0))
-        for name, image in zip(case.modalities, images, strict=True)
-    }
+    cut = {}
+    for name, image in zip(case.modalities, case.images, strict=True):
+        shown = modalities.MODALITIES[name]
+        low, high = (np.float32(limit * shown.divisor) for limit in shown.window)
+        cut[f"windowed {name}"] = np.clip(np.asarray(image, np.float32), low, high)
+    return cut
 
 
-def _window(name: str) -> tuple[float, float]:
-    shown = modalities.MODALITIES[name]
-    return shown.window[0] * shown.divisor, shown.window[1] * shown.divisor
+def _windowed(scan: Preprocessed, cut: dict[str, np.ndarray]) -> Preprocessed:
+    """Mirror, strip and normalize what `within_windows` has cut, as `preprocess.preprocess_case` does the uncut."""
+    names = given("windowed", scan.modalities)
+    images = np.stack([cut[name] for name in names])
+    flipped = registration.mirror(images, alignment_of(scan), "cpu")
+    behind = brain_mask(flipped[modalities.maps(scan.modalities)])
+    provided = [_normalized(image, scan.mask) for image in images]
+    mirrored = [_normalized(image, behind) for image in flipped]
+    return dataclasses.replace(scan, images=np.stack([*provided, *mirrored]), modalities=names)
+
+
+def without_series(scans, extra: str) -> list[int]:
+    """List the numbers of scans whose series gave a variant nothing; empty where it takes nothing of a series.
+
+    Parameters
+    ----------
+    scans : sequence of preprocess.Preprocessed, `extended` by `extra`
+
+    Raises
+    ------
+    CaseError : none of them has a usable series.
+
+    "sharp" is not looked at, since its scans keep what came with them.
+    """
+    names = {"fitted": tuple(FITTED.values()), "curves": CURVES}.get(extra, ())
+    silent = [scan.number for scan in scans if names and not scan.provided[-len(names) :].any()]
+    if silent and len(silent) == len(scans):
+        raise CaseError(f"no scan has a usable raw series (4DPWI), and {extra!r} is made of nothing else; leave it out")
+    return silent
 
 
 def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray], together: bool = False) -> Preprocessed:
@@ -212,13 +238,6 @@ def _normalized(images, inside) -> np.ndarray:
     if values.size and values.min() < values.max():
         normalized[..., inside] = (values - values.mean()) / values.std()
     return normalized
-
-
-def _only(scan: Preprocessed, names) -> Preprocessed:
-    """Keep the modalities of these names, and their mirror images."""
-    places = [scan.modalities.index(name) for name in names]
-    images = np.concatenate([scan.provided[places], scan.mirrored[places]])
-    return dataclasses.replace(scan, images=images, modalities=tuple(names))
 
 
 def load_maps(path) -> dict[str, np.ndarray]:

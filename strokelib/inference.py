@@ -106,7 +106,7 @@ def predict_slices(networks, images, mask, how: Sweep = Sweep(), generator=None,
 
     Parameters
     ----------
-    how : Sweep, but for the step between patches and what cuts them; those that are measured are patches
+    how : Sweep, of which passes, dropout and flips count; step and side of patches only where the scan is measured
     shifts : int, the average of so many positions on the network's grid of 16 voxels
     others as `predict`
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 REACH = 16  # voxels, from where on a border is far: a quarter of the paper's patch
+BY_PLACE = ("boundary",)  # losses to which it matters where in a patch a voxel lies
 
 
 def _difference(logits, target):

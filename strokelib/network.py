@@ -123,7 +123,8 @@ class Network(nn.Module):
     dropout : rate of channel dropout in the three deepest encoder blocks while training; see `draw_kept`
     momentum : of the batch normalization
 
-    `forward` takes (n, in_channels, h, w), sides multiples of 16, and returns logits (n, 2, h, w).
+    `forward` takes (n, in_channels, h, w), sides multiples of 16, and returns logits (n, 2, h, w). A network with a
+    `margin` takes so many voxels more on each side.
     With 10 channels: 592 610 parameters, 75.09 % of them before the decoder.
 
     Source: Clèrigues et al. 2019, sec. 3.2 and Fig. 2. Our choice: prediction dropout acts where the training
@@ -176,7 +177,7 @@ class Network(nn.Module):
 
         Parameters
         ----------
-        x : (n, in_channels, h, w)
+        x : (n, in_channels, h + 2 margin, w + 2 margin)
         level : 1 to 5, the first encoder level with prediction dropout, and the last decoder level; 3 in the paper
 
         Returns
@@ -191,8 +192,9 @@ class Network(nn.Module):
         if x.shape[1] != self.in_channels:
             raise ValueError(f"this network takes {self.in_channels} modalities, got {x.shape[1]}")
         sides = [side - 2 * self.margin for side in x.shape[2:]]
-        if sides[0] % 16 or sides[1] % 16:
-            raise ValueError(f"patch sides must be multiples of 16, got {sides[0]} x {sides[1]}")
+        if min(sides) < 16 or sides[0] % 16 or sides[1] % 16:
+            around = f" within a margin of {self.margin}" if self.margin else ""
+            raise ValueError(f"patch sides must be multiples of 16, got {sides[0]} x {sides[1]}{around}")
         x = self.begin(x)
         skips = []
         for above in range(level - 1):

@@ -135,9 +135,10 @@ def beside(extra: str, file: CaseFiles, scan: Preprocessed, split: str, cohort: 
 
 
 def _samples_of(file: CaseFiles, scan: Preprocessed, split: str, cohort: Cohort | None) -> dict[str, np.ndarray]:
+    head = load_case(file).head
     try:
         series, frame_s, _ = series_of(file, split, cohort)
-        curves = _curves_of(series, frame_s, load_case(file).head, scan)
+        curves = _curves_of(series, frame_s, head, scan)
     except CaseError:
         return {name: np.zeros(scan.mask.shape, np.float32) for name in CURVES}
     return samples(series, scan.mask, curves.artery, frame_s)

@@ -272,12 +272,13 @@ def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
     `Network.draw_kept`.
     """
     function = _compiled_loss() if stack.images.is_cuda and can_compile(stack.images.device) else _loss
-    # Exact float32 is not multiplied in blocks, and only the paper's network can be packed.
+    # Exact float32 is not multiplied in blocks, only the paper's network can be packed, and packing moves voxels.
     packed = recipe.compute.precision != "float32" and type(network) is Network
-    module = Packed(network) if packed else network
+    module = Packed(network) if packed and recipe.variant.loss not in losses.BY_PLACE else network
+    margin = margin_of(recipe.variant.network)  # asked here, as an import cannot be compiled
 
     def loss_of(cut, kept):
-        return function(module, flat.values, flat, recipe, stack, cut, kept)
+        return function(module, flat.values, flat, recipe, stack, (*cut, margin), kept)
 
     return loss_of
 
@@ -285,11 +286,10 @@ def recorded_loss(network, flat: Flat, recipe: Recipe, stack: Resident):
 def _loss(module, values, flat: Flat, recipe: Recipe, stack: Resident, cut, kept):
     """Cut a batch and compute its loss and error sums; the first rows are bent by the field where `bend` says so.
 
-    `module` is a network, or one that is packed.
+    `module` is a network, or one that is packed; `cut` ends with the margin around a patch.
     """
-    corners, bend, field, turned = cut
+    corners, bend, field, turned, margin = cut
     side, rounded = recipe.variant.patch_size, recipe.compute.precision == "bf16"
-    margin = margin_of(recipe.variant.network)
     images = patches.gather(stack.images, corners, side, margin).float()
     labels = patches.gather(stack.labels, corners, side)
     if field is not None:

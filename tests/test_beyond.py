@@ -9,7 +9,7 @@ import pytest
 from strokelib.evaluation import beyond, stats
 from strokelib.modalities import ISLES
 from strokelib.run.settings import load_settings
-from strokelib.run.variants import BEYOND, EXTRA, TRIED, VARIANTS, method, reference
+from strokelib.run.variants import BEYOND, EXTRA, TRIED, VARIANTS, kept_as, method, reference, weights
 
 STUDY = load_settings("study")
 PATIENTS = 12
@@ -97,6 +97,15 @@ def test_every_candidate_has_words_and_is_held_against_its_row_after_as_many_upd
     assert reference(name, STUDY) == "rt_sm_at_1500"
     row, how = method(name, STUDY)
     assert how.training.max_updates == STUDY.sensitivity.updates and row.networks == 1
+
+
+def test_a_candidate_that_trains_nothing_uses_the_networks_of_as_many_updates_as_the_others():
+    assert weights("scan_statistics", STUDY) == "rt_sm" and kept_as("scan_statistics", STUDY) == ".at1500"
+    row, how = method("scan_statistics", STUDY)
+    assert row.scan_statistics and how.training.max_updates == 1500
+    demo = load_settings("demo")  # where all have one budget
+    assert weights("scan_statistics", demo) == "rt_sm" and kept_as("scan_statistics", demo) == ""
+    assert reference("scan_statistics", demo) == "rt_sm"
 
 
 def test_all_that_is_listed_as_beyond_is_among_the_candidates_or_leads_to_one():

@@ -127,9 +127,11 @@ def test_maps_of_the_series_are_fitted_with_the_worlds_own_cohort(monkeypatch, t
     monkeypatch.setattr(elsewhere.raw_series, "load_case", lambda file: SimpleNamespace(head="head"))
     monkeypatch.setattr(elsewhere.raw_series, "read", read)
     monkeypatch.setattr(elsewhere.extra_inputs, "extended", lambda scan, extra, maps=None: (scan, extra, maps))
+    refused = []
+    monkeypatch.setattr(elsewhere.extra_inputs, "without_series", lambda made, extra: refused.append(extra))
     for extra in ("fitted", "sharp"):
         assert elsewhere.extended([scan], extra, tmp_path, COHORT) == [(scan, extra, {"maps": 1})]
-    assert seen == [(file, "head", scan, "TRAINING", COHORT)] * 2
+    assert seen == [(file, "head", scan, "TRAINING", COHORT)] * 2 and refused == ["fitted", "sharp"]
     assert elsewhere.extended([scan], "neighbors", tmp_path, COHORT) == [(scan, "neighbors", None)]
     monkeypatch.setattr(elsewhere.raw_series, "within_windows", lambda case: {case.head: 2})
     assert elsewhere.extended([scan], "windowed", tmp_path, COHORT) == [(scan, "windowed", {"head": 2})]

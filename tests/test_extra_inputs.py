@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from test_voxelwise import NAMES, SHAPE, scan
 
-from strokelib import extra_inputs, modalities, raw_series, voxelwise
+from strokelib import extra_inputs, modalities, preprocess, raw_series, voxelwise
 from strokelib.cases import Case
 from strokelib.extra_inputs import FITTED, SHARP
 from strokelib.nifti import CaseError
+from strokelib.registration import Alignment
 from strokelib.run import saved
 from strokelib.run.variants import EXTRA
 from strokelib.stack import stack_scans
@@ -178,24 +179,52 @@ def test_a_stack_takes_every_extra_input_with_its_mirror_image(extra):
     assert (extra == "") == (made.modalities == NAMES)
 
 
-def test_windows_cut_what_lies_beyond_them_and_stand_in_place_of_all_modalities():
-    """CT of -10, 40, 90 HU is shown from 0 to 80; CBF is stored tenfold and shown to 60."""
+def came():
+    """Return a scan as it came, with a bright skull: CT of -10, 40 and 90 HU, CBF, stored tenfold, to 90, CBV of 1."""
     images = np.zeros((5, *SHAPE), np.float32)
     images[:, OWN.mask] = 1
     images[0, OWN.mask] = np.resize([-10, 40, 90], OWN.mask.sum())
     images[1, OWN.mask] = np.resize([100, 600, 900], OWN.mask.sum())
-    images[0, ~OWN.mask] = 300  # the skull
-    case = Case(images, None, OWN.spacing, 2, "p", PERFUSION)
-    cut = extra_inputs.within_windows(case)
+    images[0, ~OWN.mask] = 300
+    return Case(images, None, OWN.spacing, 2, "p", PERFUSION)
+
+
+def test_windows_cut_what_lies_beyond_them_and_stand_in_place_of_all_modalities():
+    """CT is shown from 0 to 80 HU, CBF to 60 mL/100 g/min."""
+    cut = extra_inputs.within_windows(came())
     assert tuple(cut) == tuple(f"windowed {name}" for name in PERFUSION)
-    assert np.unique(cut["windowed CT"][OWN.mask]).tolist() == [0, 40, 80]
-    assert np.unique(cut["windowed CBF"][OWN.mask]).tolist() == [100, 600]
-    assert not any(image[~OWN.mask].any() for image in cut.values())
-    made = extra_inputs.extended(dataclasses.replace(complete(), mask=OWN.mask), "windowed", cut)
+    assert np.unique(cut["windowed CT"]).tolist() == [0, 40, 80] and cut["windowed CT"].dtype == np.float32
+    assert np.unique(cut["windowed CBF"]).tolist() == [0, 100, 600]
+    made = extra_inputs.extended(complete(), "windowed", cut)
     assert made.modalities == tuple(cut) and made.images.shape == (10, *SHAPE)
     inside = cut["windowed CT"][OWN.mask]
     np.testing.assert_allclose(made.provided[0][OWN.mask], (inside - inside.mean()) / inside.std(), atol=1e-5)
-    assert not made.provided[2].any(), "a window that all of it lies in one end of says nothing"
+    assert not made.provided[:, ~OWN.mask].any() and not made.mirrored[:, ~OWN.mask[::-1]].any()
+    assert not made.provided[2].any(), "what is the same everywhere says nothing"
+
+
+def test_windows_change_nothing_where_all_lies_within_them():
+    """What is mirrored, stripped and normalized anew is then what notebook 02 made."""
+    case = dataclasses.replace(came(), images=came().images * 0)
+    rng = np.random.default_rng(0)
+    for image, top in zip(case.images, (79, 590, 79, 19, 19), strict=True):
+        image[OWN.mask] = rng.uniform(1, top, OWN.mask.sum())
+    case.images[0, ~OWN.mask] = 50  # of the head around, which bends the rim of its mirror image
+    alignment = Alignment(np.array([[1, 0.02, 0.4], [-0.02, 1, 0.7], [0, 0, 1]]), 0.9, 0.5, "rigid", 1.0)
+    plain = preprocess._aligned(case, OWN.mask, alignment, "cpu")
+    made = extra_inputs.extended(plain, "windowed", extra_inputs.within_windows(case))
+    np.testing.assert_allclose(made.images, plain.images, atol=1e-5)
+
+
+def test_scans_whose_series_gave_nothing_are_listed_and_none_at_all_is_refused():
+    silent, rng = {name: np.zeros(SHAPE, np.float32) for name in extra_inputs.CURVES}, np.random.default_rng(0)
+    told = {name: rng.standard_normal(SHAPE).astype(np.float32) * OWN.mask for name in silent}
+    other = dataclasses.replace(OWN, number=5)
+    made = [extra_inputs.extended(OWN, "curves", silent), extra_inputs.extended(other, "curves", told)]
+    assert extra_inputs.without_series(made, "curves") == [2] and extra_inputs.without_series(made[1:], "curves") == []
+    with pytest.raises(CaseError, match=r"no scan has a usable raw series \(4DPWI\), and 'curves' is made of nothing"):
+        extra_inputs.without_series(made[:1], "curves")
+    assert extra_inputs.without_series([OWN], "") == extra_inputs.without_series([OWN], "sharp") == []
 
 
 def test_curves_are_normalized_together_so_that_their_shape_is_kept():

@@ -127,6 +127,19 @@ def test_the_scan_is_measured_on_patches_of_its_whole_grid(scan):
     assert np.allclose(found, expected, atol=1e-5)
 
 
+def test_of_many_patches_so_many_at_regular_steps_are_measured(scan, monkeypatch):
+    """Three of all: the first, that after a third, that after two thirds."""
+    images, mask = scan
+    seen, measure = [], inference.measure_normalization
+    monkeypatch.setattr(inference, "MEASURED", 3)
+    monkeypatch.setattr(inference, "measure_normalization", lambda net, given: seen.extend(given) or measure(net, seen))
+    inference.predict([Normalized().eval()], images, mask, Sweep(16, patch_size=32, scan_statistics=True))
+    starts = patches.patch_grid(mask, 16, 32)
+    padded = torch.from_numpy(np.pad(images, ((0, 0), (16, 16), (16, 16), (0, 0))))
+    chosen = starts[[0, len(starts) // 3, 2 * len(starts) // 3]]
+    assert torch.equal(seen[0], torch.stack([padded[:, x : x + 32, y : y + 32, k] for k, x, y in chosen]))
+
+
 def test_a_variant_says_whether_the_scan_is_measured():
     for name, measured in (("rt_sm", False), ("scan_statistics", True)):
         row, how = method(name, load_settings("study"))

@@ -170,6 +170,15 @@ def test_every_loss_has_the_gradient_of_its_value_and_falls(batch, loss):
 
 
 @pytest.mark.parametrize("loss", KINDS_OF_LOSS)
+def test_losses_of_several_batches_can_be_computed_together(batch, loss):
+    """As a GPU validates."""
+    logits, target = (torch.stack([part, part.roll(3, -1)]) for part in batch)
+    together = torch.vmap(lambda *pair: losses.training_loss(*pair, loss))(logits, target)
+    each = torch.stack([losses.training_loss(*pair, loss) for pair in zip(logits, target, strict=True)])
+    assert torch.allclose(together, each, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", KINDS_OF_LOSS)
 @pytest.mark.parametrize("value", [0, 1])
 def test_every_loss_stays_finite_where_a_class_is_absent(loss, value):
     logits = torch.zeros(2, 2, 4, 4, requires_grad=True)

@@ -198,7 +198,7 @@ IMPOSSIBLE = {
         ("rt_sn",): "did you mean 'rt_sm'?",
         ("baseline",): "got 'baseline': it is a cascade",
         ("hu",): "got 'hu': it is a cascade",
-        ("fitted",): "got 'fitted': what it is given is made of the files",
+        ("fitted",): "got 'fitted': what it is given is made of a scan's own files",
         ("rt", "rt"): "a value twice",
     },
     "further.curve_seed": {-1: ">= 0"},

@@ -40,8 +40,9 @@ def test_it_sees_what_lies_forty_voxels_beyond_the_patch():
     with torch.no_grad():
         first, second = network()(images), network()(other)
     assert first.shape == (1, 2, 64, 64) and not torch.equal(first, second)
-    with pytest.raises(ValueError, match="multiples of 16, got 60 x 64"):
-        network()(images[:, :, 2:-2])
+    for cut, sides in ((2, "60 x 64"), (64, "-64 x 64")):
+        with pytest.raises(ValueError, match=f"multiples of 16, got {sides} within a margin of 64"):
+            network()(images[:, :, cut:-cut])
 
 
 def test_what_is_seen_around_lies_where_it_belongs():
@@ -105,6 +106,19 @@ def test_a_prediction_is_that_of_each_patch_with_its_surroundings(by):
             count[x : x + 32, y : y + 32] += 1
         expected = (total / np.maximum(count, 1))[16:-16, 16:-16]
     assert np.allclose(found[..., 0], np.where(mask[..., 0], expected, 0), atol=1e-5)
+
+
+def test_a_scan_is_measured_with_what_lies_around_its_patches(monkeypatch):
+    images = np.random.default_rng(0).standard_normal((5, 48, 48, 1)).astype(np.float32)
+    mask = np.ones((48, 48, 1), bool)
+    seen, measure = [], inference.measure_normalization
+    monkeypatch.setattr(inference, "measure_normalization", lambda net, given: seen.extend(given) or measure(net, seen))
+    how = Sweep(16, patch_size=32, scan_statistics=True)
+    found = inference.predict([network()], images, mask, how).probability
+    assert seen[0].shape == (9, 5, 32 + 2 * MARGIN, 32 + 2 * MARGIN) and np.isfinite(found).all()
+    padded = torch.from_numpy(np.pad(images, ((0, 0), (80, 80), (80, 80), (0, 0))))[..., 0]
+    for part, (_, x, y) in zip(seen[0], patches.patch_grid(mask, 16, 32), strict=True):
+        assert torch.equal(part, padded[:, x : x + 160, y : y + 160])
 
 
 def test_networks_with_other_margins_do_not_vote_together():

@@ -24,7 +24,7 @@ from strokelib.run import provenance, stages
 from strokelib.run.notebook import time_left
 from strokelib.run.runtime import ROOT, prepare_torch
 from strokelib.run.settings import Settings
-from strokelib.run.variants import ASKED, OF_SERIES, compared, main_rows, method, weights
+from strokelib.run.variants import ASKED, OF_FILES, OF_SERIES, compared, main_rows, method, weights
 from strokelib.run.worlds import has_cohorts, listed
 from strokelib.vocabulary import MONITORS
 
@@ -77,15 +77,17 @@ def extended(scans, sha256, extra: str, settings: Settings) -> tuple:
     """Give scans what a row takes beside the modalities, as notebook 05 does; return them and what tells them apart."""
     if not extra:
         return scans, sha256
-    found = cases.find_cases(settings.data_root, "TRAINING", source=settings.data.source)
-    files = {file.number: file for file in found}
-
     def beside(scan):
         if extra in OF_SERIES:
             return extra_inputs.load_maps(settings.results / stages.SERIES.format(split="TRAINING", case=scan.number))
-        return raw_series.beside(extra, files[scan.number], scan, "TRAINING", settings.drawn)
+        if extra not in OF_FILES:
+            return None
+        (file,) = cases.find_cases(settings.data_root, "TRAINING", [scan.number], settings.data.source)
+        return raw_series.beside(extra, file, scan, "TRAINING", settings.drawn)
 
     scans = [extra_inputs.extended(scan, extra, beside(scan)) for scan in scans]
+    if silent := extra_inputs.without_series(scans, extra):
+        print(f"{len(silent)} of {len(scans)} scans have no usable series", flush=True)
     return scans, [preprocess.contents_sha256(scan) for scan in scans]
 
 

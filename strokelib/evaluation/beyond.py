@@ -34,7 +34,7 @@ WORDS = {  # of candidates, as figures and tables name them
     "sharp": "sharper fitted maps for those provided",
     "scan_statistics": "normalization by the scan itself",
     "boundary": "boundary loss beside the others",
-    "deep_supervision": "truth at three resolutions",
+    "deep_supervision": "supervised at three depths",
     "two_streams": "a second, coarser stream",
     "windowed": "fixed windows before the z-scores",
     "curves": "samples of the raw series",

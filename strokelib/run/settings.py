@@ -266,7 +266,10 @@ class Settings(Section):
 
     @property
     def drawn(self) -> Cohort | None:
-        """The cohort that the scans are of, by which a series that was not written is drawn again; None for others."""
+        """The cohort that the scans are of, by which a series that was not written is drawn again; None for others.
+
+        Who takes nothing else of it need not depend on `cohort`: the scans enter by their contents.
+        """
         return self.cohort if self.synthetic else None
 
     @property

@@ -10,7 +10,7 @@ from strokelib.run.checks import Section, SettingsError, nearest, require
 IMBALANCE = ("cross_entropy", "weighted_cross_entropy", "focal", "gdl", "gdl_squared", "dice_cross_entropy")
 KINDS_OF_LOSS = ("gdl_cross_entropy", *IMBALANCE, "boundary")  # the first is the paper's own
 OF_SERIES = ("fitted", "sharp")  # made of the raw series by notebook 23
-OF_FILES = ("windowed", "curves")  # read anew from the files that came with a scan
+OF_FILES = ("windowed", "curves")  # made anew of a scan as it came, or of its series, which may be drawn again
 EXTRA = ("", "difference", "neighbors", "surroundings", *OF_SERIES, *OF_FILES)  # the first: nothing
 
 
@@ -300,7 +300,7 @@ def unfit_for_sets(name: str) -> str:
     """Say what keeps a row of Table 1, or one of TRIED, from the sets of notebook 25; "" for nothing."""
     while name in TRIED:
         if TRIED[name].key == "extra" and TRIED[name].value in (*OF_SERIES, *OF_FILES):
-            return "what it is given is made of the files of the settings' own cohort alone"
+            return "what it is given is made of a scan's own files, and sets keep preprocessed scans alone"
         if (TRIED[name].key, TRIED[name].value) == ("networks", 2):
             return CASCADE
         name = TRIED[name].variant
