@@ -135,6 +135,16 @@ def test_the_readme_tells_what_was_tried_beyond_the_paper():
     assert f"the best adds {best} ({low} to {high};" in FLAT
 
 
+def test_the_readme_tells_what_folds_leak():
+    own = kept("leakage", SHORT).query("metric == 'dsc' and unit == 'patient' and group == 'all patients'")
+    by = own.set_index("new").loc[["rt_sm_by_slice", "rt_sm_by_scan"]]
+    assert [stats.side(row) for row in by.itertuples()] == [1, 0]
+    told = 100 * by[["mean_difference", "low", "high"]]
+    slices, scans = ([f"{value:+.1f}" for value in row] for row in told.to_numpy())
+    assert f"Folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]})" in FLAT
+    assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]};" in FLAT
+
+
 def test_the_readme_tells_what_carries_rt():
     own = kept("rt_apart", SHORT).query("metric == 'dsc' and unit == 'patient'")
     assert factors.carriers(own) == [] and "no part of it adds DSC at both ends" in FLAT
