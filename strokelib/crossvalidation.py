@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strokelib import folds, inference, patches
+from strokelib.extra_inputs import HALVED
 from strokelib.network import margin_of
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed
@@ -84,9 +85,11 @@ def resident(scans, variant: Variant, settings: Settings, device: str) -> Reside
     """Put the scans of a cohort into one tensor on the device, as a variant takes its patches from it.
 
     Whole scans for every fold: a patch lies in one slice, so it has the labels of that slice whatever the others hold.
+    In the type of compute.resident, but for inputs that are too many for it.
     """
     pad = variant.patch_size // 2 + margin_of(variant.network)
-    return stack_scans(scans, variant.mirrored, device, pad, settings.compute.resident)
+    dtype = "float16" if variant.extra in HALVED else settings.compute.resident
+    return stack_scans(scans, variant.mirrored, device, pad, dtype)
 
 
 def patch_set(fold: Fold, indices, stack: Resident, variant: Variant, settings: Settings, preferred=None) -> PatchList:

@@ -19,6 +19,7 @@ AROUND = 12.0  # voxels, the standard deviation of the window of "surroundings"
 FITTED = {name: f"fitted {name}" for name in bolus.NAMES}
 SHARP = {name: f"sharp {name}" for name in bolus.NAMES}
 SAMPLES_S = tuple(range(-6, 26, 2))  # after the arterial peak: of "curves"
+HALVED = ("curves",)  # so many inputs that all images are kept as float16: normalized values with three digits
 CURVES = tuple(f"curve at {second:+d} s" for second in SAMPLES_S)
 PROVIDED = {"CBF": "CBF", "CBV": "CBV", "MTT": "MTT", "delay": "Tmax"}  # what came with the scan and says the same
 
@@ -45,8 +46,8 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
     scan : preprocess.Preprocessed
     extra : one of EXTRA: "" adds nothing; "difference", "neighbors" and "surroundings" as the functions below; "fitted"
         adds maps of the raw series as `with_maps` does, "sharp" puts sharper ones in place as `with_sharp_maps` does;
-        "curves" adds samples of the series itself, normalized together, and "windowed" puts the images of
-        `within_windows` in place of all
+        "curves" adds samples of the series itself, normalized together, with all images as float16, since they are four
+        times as many; "windowed" puts the images of `within_windows` in place of all
     maps : what the last four are made of, by name; see `load_maps`, `within_windows` and `raw_series.samples`
 
     What comes out has the modalities that `given` names.
@@ -71,7 +72,8 @@ def extended(scan: Preprocessed, extra: str, maps: dict[str, np.ndarray] | None 
     if extra == "windowed":
         return _windowed(scan, maps)
     if extra == "curves":
-        return with_maps(scan, {name: maps[name] for name in CURVES}, together=True)
+        made = with_maps(scan, {name: maps[name] for name in CURVES}, together=True)
+        return dataclasses.replace(made, images=made.images.astype(np.float16))
     names, put = (FITTED, with_maps) if extra == "fitted" else (SHARP, with_sharp_maps)
     return put(scan, {name: maps[name] for name in names.values()})
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from test_training import DEMO, scan
 
 from strokelib import crossvalidation, inference, patches
@@ -180,3 +181,10 @@ def test_by_slice_inner_folds_hold_patients_back_of_the_training_slices(sliced):
     fold = crossvalidation.split(scans, 1, inner)
     held, kept = ({fold.scans[i].patient for i in part} for part in (fold.stop, fold.train))
     assert held and not held & kept and max(fold.stop) < len(scans) <= min(fold.evaluate)
+
+
+def test_inputs_that_are_many_lie_in_half_the_memory():
+    assert SETTINGS.compute.resident == "float32"
+    for extra, dtype in (("", torch.float32), ("curves", torch.float16)):
+        row = dataclasses.replace(VARIANTS["rt_sm"], extra=extra)
+        assert crossvalidation.resident([scan(1, 1)], row, SETTINGS, "cpu").images.dtype == dtype
