@@ -24,7 +24,7 @@ class Network(network.Network):
 
     def stochastic(self, state, rate: float = 0.0, keys=None, kept=None):
         """Finish a forward pass, as `network.Network.stochastic` does; with the coarser logits while training."""
-        maps = self.climb(self.descend(state, rate, keys, kept), len(state) - 2, rate, keys)[::-1]
+        maps = self.climb(state, rate, keys, kept)[::-1]
         logits = self.leave(maps[0])
         if not self.training:
             return logits

@@ -105,9 +105,8 @@ def _windowed(scan: Preprocessed, cut: dict[str, np.ndarray]) -> Preprocessed:
     images = np.stack([cut[name] for name in names])
     flipped = registration.mirror(images, alignment_of(scan), "cpu")
     behind = brain_mask(flipped[modalities.maps(scan.modalities)])
-    provided = [_normalized(image, scan.mask) for image in images]
-    mirrored = [_normalized(image, behind) for image in flipped]
-    return dataclasses.replace(scan, images=np.stack([*provided, *mirrored]), modalities=names)
+    both = [*_each_normalized(images, scan.mask), *_each_normalized(flipped, behind)]
+    return dataclasses.replace(scan, images=np.stack(both), modalities=names)
 
 
 def without_series(scans, extra: str) -> list[int]:
@@ -154,7 +153,7 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray], together: bool = 
     both = np.stack([scan.mask.astype(np.float32), *maps.values()])
     flipped = registration.mirror(both, alignment_of(scan), "cpu")
     behind = flipped[0] > 0.5
-    normalized = _normalized if together else lambda images, inside: [_normalized(one, inside) for one in images]
+    normalized = _normalized if together else _each_normalized
     made, made_mirrored = normalized(both[1:], scan.mask), normalized(flipped[1:], behind)
     return _joined(scan, (*scan.modalities, *maps), made, made_mirrored)
 
@@ -232,6 +231,10 @@ def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:
 def alignment_of(scan: Preprocessed) -> registration.Alignment:
     """Return how the flipped CT of a scan was laid onto it, as its preprocessing found."""
     return registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
+
+
+def _each_normalized(images, inside) -> list[np.ndarray]:
+    return [_normalized(image, inside) for image in images]
 
 
 def _normalized(images, inside) -> np.ndarray:

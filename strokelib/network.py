@@ -216,7 +216,7 @@ class Network(nn.Module):
         keys : int32 tensor (n,), one random number a patch; required where rate > 0
         kept : what `draw_kept` drew, while training; None drops no channels
         """
-        return self.leave(self.climb(self.descend(state, rate, keys, kept), len(state) - 2, rate, keys)[-1])
+        return self.leave(self.climb(state, rate, keys, kept)[-1])
 
     def descend(self, state, rate: float = 0.0, keys=None, kept=None) -> list:
         """Return what each level gives the decoder, the finest first; parameters as `stochastic`."""
@@ -228,10 +228,10 @@ class Network(nn.Module):
             skips.append(self.encoder[level](self.down[level - 1](skips[-1]), rate, keys, level, kept[level]))
         return skips
 
-    def climb(self, skips, deep: int, rate: float = 0.0, keys=None) -> list:
-        """Return the maps of the decoder, the coarsest first, from what `descend` returned; dropout down to `deep`."""
-        *skips, x = skips
-        maps = []
+    def climb(self, state, rate: float = 0.0, keys=None, kept=None) -> list:
+        """Return the maps of the decoder, the coarsest first; parameters as `stochastic`."""
+        *skips, x = self.descend(state, rate, keys, kept)
+        deep, maps = len(state) - 2, []
         for level in range(LEVELS - 2, -1, -1):
             x = self.up[level](x) + skips[level]
             x = self.decoder[level](x, rate if level >= deep else 0.0, keys, LEVELS + level)

@@ -2,6 +2,8 @@
 
 import torch
 
+from strokelib.network import LEVELS
+
 
 def check_passes(kind) -> None:
     """Hold a class of networks to the shape of what it gives; stochastic passes go on from what is shared."""
@@ -12,3 +14,5 @@ def check_passes(kind) -> None:
         plain, state = network(images), network.deterministic(images)
         assert plain.shape == (2, 2, 32, 48) and torch.equal(plain, network.stochastic(state))
         assert not torch.equal(plain, network.stochastic(state, 0.3, keys))
+        for level in range(1, LEVELS + 1):  # whichever the dropout begins at
+            assert torch.equal(plain, network.stochastic(network.deterministic(images, level)))

@@ -3,7 +3,7 @@ import torch
 from decoders import check_passes
 
 from strokelib import one_encoder_each
-from strokelib.network import LEVELS, Network, count_parameters
+from strokelib.network import Network, count_parameters
 
 
 def test_about_as_many_parameters_as_the_papers_network():
@@ -39,15 +39,6 @@ def test_maps_double_and_dropout_reaches_each_modality():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 32, 32)
     assert not torch.equal(network.eval()(images, kept=kept), network(images))
-
-
-@pytest.mark.parametrize("level", range(1, LEVELS + 1))
-def test_passes_go_on_from_any_level(level):
-    torch.manual_seed(0)
-    network = one_encoder_each.Network(5).eval()
-    images = torch.randn(1, 5, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(network.stochastic(network.deterministic(images, level)), network(images))
 
 
 def test_shapes_and_stochastic_passes():

@@ -77,13 +77,16 @@ def extended(scans, sha256, extra: str, settings: Settings) -> tuple:
     """Give scans what a row takes beside the modalities, as notebook 05 does; return them and what tells them apart."""
     if not extra:
         return scans, sha256
+    wanted = [scan.number for scan in scans] if extra in OF_FILES else []
+    found = cases.find_cases(settings.data_root, "TRAINING", wanted, settings.data.source) if wanted else []
+    files = {file.number: file for file in found}
+
     def beside(scan):
         if extra in OF_SERIES:
             return extra_inputs.load_maps(settings.results / stages.SERIES.format(split="TRAINING", case=scan.number))
-        if extra not in OF_FILES:
-            return None
-        (file,) = cases.find_cases(settings.data_root, "TRAINING", [scan.number], settings.data.source)
-        return raw_series.beside(extra, file, scan, "TRAINING", settings.drawn)
+        if extra in OF_FILES:
+            return raw_series.beside(extra, files[scan.number], scan, "TRAINING", settings.drawn)
+        return None
 
     scans = [extra_inputs.extended(scan, extra, beside(scan)) for scan in scans]
     if silent := extra_inputs.without_series(scans, extra):
