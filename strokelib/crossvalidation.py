@@ -11,13 +11,15 @@ from strokelib.extra_inputs import HALVED
 from strokelib.network import margin_of
 from strokelib.patches import PatchList
 from strokelib.preprocess import Preprocessed
-from strokelib.run.digest import digest
+from strokelib.run.digest import digest, module_digest
 from strokelib.run.runtime import rng
 from strokelib.run.settings import Settings
 from strokelib.run.variants import AT_PREDICTION, Variant
 from strokelib.stack import Resident, stack_scans
 from strokelib.steps import Recipe
-from strokelib.training import Job, Sets
+from strokelib.training import NO_WEIGHT, Job, Sets
+
+CODE = ("strokelib.crossvalidation", (*NO_WEIGHT, "strokelib.extra_inputs"))  # whose images enter by their contents
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +148,15 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     parts = [part.tolist() for part in (fold.train, fold.stop, fold.evaluate)]
     if fold.place is not None:  # which slices the copies hold
         parts += [[np.flatnonzero(copy.mask.any(axis=(0, 1))).tolist() for copy in fold.scans]]
-    made_from = digest(list(sha256), *parts, settings.sampling)
+    made_from = digest(list(sha256), *parts, settings.sampling, module_digest(*CODE))
+    seen = dataclasses.replace(inference.sweep(variant, settings.prediction), batch_size=0)  # which changes speed alone
+    mined = digest(made_from, seen, module_digest("strokelib.inference"))  # what `mistaken` gives the second network
     trained = dataclasses.replace(variant, **dict.fromkeys(AT_PREDICTION, False))
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
     flips = settings.sampling.flips
     recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic, flips)
-    return [Job(name, folder, recipe, made_from) for name in ("network", "network2")[: variant.networks]]
+    data = {"network": made_from, "network2": mined}
+    return [Job(name, folder, recipe, data[name]) for name in [*data][: variant.networks]]
 
 
 def beside(job: Job) -> list:

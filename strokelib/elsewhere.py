@@ -158,6 +158,5 @@ def misaligned(case, scan, misfit: Misfit, world: World, seed: int):
     if misfit == Misfit():
         return scan
     side = rng(seed, "misfit", scan.number).choice((-1, 1), 2)
-    found = registration.Alignment(scan.matrix, scan.score, scan.flip_score, world.registration, scan.quality)
-    off = moved(found, scan.mask.shape, side[0] * misfit.mm / scan.spacing[0], side[1] * misfit.degrees)
+    off = moved(scan.alignment, scan.mask.shape, side[0] * misfit.mm / scan.spacing[0], side[1] * misfit.degrees)
     return preprocess.preprocess_aligned(case, off, device="cpu")

@@ -103,7 +103,7 @@ def _windowed(scan: Preprocessed, cut: dict[str, np.ndarray]) -> Preprocessed:
     """Mirror, strip and normalize what `within_windows` has cut, as `preprocess.preprocess_case` does the uncut."""
     names = given("windowed", scan.modalities)
     images = np.stack([cut[name] for name in names])
-    flipped = registration.mirror(images, alignment_of(scan), "cpu")
+    flipped = registration.mirror(images, scan.alignment, "cpu")
     behind = brain_mask(flipped[modalities.maps(scan.modalities)])
     both = [*_each_normalized(images, scan.mask), *_each_normalized(flipped, behind)]
     return dataclasses.replace(scan, images=np.stack(both), modalities=names)
@@ -150,11 +150,10 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray], together: bool = 
         raise ValueError(f"case_{scan.number} has {', '.join(sorted(there))} already; give other names")
     if wrong := {name: image.shape for name, image in maps.items() if image.shape != scan.mask.shape}:
         raise ValueError(f"case_{scan.number}: maps must be {scan.mask.shape} as its brain mask, got {wrong}")
-    both = np.stack([scan.mask.astype(np.float32), *maps.values()])
-    flipped = registration.mirror(both, alignment_of(scan), "cpu")
-    behind = flipped[0] > 0.5
+    images = np.stack(list(maps.values()))
+    flipped, behind = registration.mirror(images, scan.alignment, "cpu"), (scan.mirrored != 0).any(axis=0)
     normalized = _normalized if together else _each_normalized
-    made, made_mirrored = normalized(both[1:], scan.mask), normalized(flipped[1:], behind)
+    made, made_mirrored = normalized(images, scan.mask), normalized(flipped, behind)
     return _joined(scan, (*scan.modalities, *maps), made, made_mirrored)
 
 
@@ -226,11 +225,6 @@ def _joined(scan: Preprocessed, names, provided, mirrored) -> Preprocessed:
     """Put images and their mirror images behind those of a scan; these are the names of all that it then has."""
     images = np.stack([*scan.provided, *provided, *scan.mirrored, *mirrored])
     return dataclasses.replace(scan, images=images, modalities=tuple(names))
-
-
-def alignment_of(scan: Preprocessed) -> registration.Alignment:
-    """Return how the flipped CT of a scan was laid onto it, as its preprocessing found."""
-    return registration.Alignment(scan.matrix, scan.score, scan.flip_score, "rigid", scan.quality)
 
 
 def _each_normalized(images, inside) -> list[np.ndarray]:

@@ -288,9 +288,8 @@ def measure_normalization(network, batches) -> None:
 
 def count_parameters(network: Network) -> dict[str, int]:
     """Count trainable parameters in the encoder (input convolution included), in the decoder and in all."""
-    decoder = sum(
-        p.numel() for part in (network.up, network.decoder, network.leave) for p in part.parameters()
-    )
+    decoding = ("up", "decoder", "leave", "coarser")  # the last of `deep_supervision`
+    decoder = sum(p.numel() for name, part in network.named_children() if name in decoding for p in part.parameters())
     total = sum(p.numel() for p in network.parameters())
     return {"encoder": total - decoder, "decoder": decoder, "total": total}
 

@@ -74,7 +74,7 @@ def sample_centers(lesion, mask, sampling: Sampling, patch_size: int, rng, prefe
     others = _ordered(healthy & ~preferred if preferred is not None else healthy)
     if len(first) + len(others) == 0:
         raise ValueError("the brain mask holds no healthy voxel to center a patch on; check mask and lesion")
-    hard, _ = _regular_steps(first, min(n_healthy, len(first)), rng)
+    hard, _ = _regular_steps(first, min(n_healthy, len(first)) if len(others) else n_healthy, rng)
     easy, _ = _regular_steps(others, n_healthy - len(hard), rng)
     voxels = np.concatenate([moved, hard, easy])
     return Centers(

@@ -23,7 +23,7 @@ class Preprocessed:
 
     `images` (input, x, y, slice) float32: the modalities, then the mirrored ones in the same order,
     normalized, exactly 0 outside the brain. `mask` (x, y, slice) bool is the brain of the unmirrored
-    scan, `matrix`, `score`, `flip_score` and `quality` are those of `registration.Alignment`.
+    scan, `matrix`, `score`, `flip_score` and `quality` are those of its `alignment`.
     """
 
     images: np.ndarray
@@ -42,6 +42,11 @@ class Preprocessed:
     def provided(self) -> np.ndarray:
         """The modalities that came with the scan, (modality, x, y, slice)."""
         return self.images[: len(self.modalities)]
+
+    @property
+    def alignment(self) -> registration.Alignment:
+        """How its flipped CT was laid onto it."""
+        return registration.Alignment(self.matrix, self.score, self.flip_score, self.quality)
 
     @property
     def mirrored(self) -> np.ndarray:

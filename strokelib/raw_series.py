@@ -6,7 +6,7 @@ import numpy as np
 
 from strokelib import bolus, registration
 from strokelib.cases import CaseFiles, load_case, load_series
-from strokelib.extra_inputs import CURVES, FITTED, SAMPLES_S, SHARP, alignment_of, within_windows
+from strokelib.extra_inputs import CURVES, FITTED, SAMPLES_S, SHARP, within_windows
 from strokelib.nifti import CaseError
 from strokelib.own import series as own_series
 from strokelib.own.scan import Curves
@@ -178,7 +178,7 @@ def opposite(scan: Preprocessed) -> np.ndarray:
 
     It is the lesion's mirror image, by the alignment of the scan's own CT.
     """
-    flipped = registration.mirror(scan.lesion[None].astype(np.float32), alignment_of(scan), "cpu")[0] > 0.5
+    flipped = registration.mirror(scan.lesion[None].astype(np.float32), scan.alignment, "cpu")[0] > 0.5
     return flipped & ~scan.lesion
 
 

@@ -39,7 +39,6 @@ class Alignment:
     matrix: np.ndarray
     score: float
     flip_score: float
-    kind: str
     quality: float = np.nan
 
 
@@ -99,7 +98,7 @@ def align_flipped(ct, kind: str = "rigid", device: str = "auto", window=MODALITI
     if quality < LEAST_SCORE:
         matrix, score, flip_score = _climb(head, starts, kind)
         quality = _score(contrast[2], warp.to_shrunken(matrix, 2))
-    return Alignment(matrix, score, flip_score, kind, quality)
+    return Alignment(matrix, score, flip_score, quality)
 
 
 def doubt(quality: float) -> str:

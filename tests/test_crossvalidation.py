@@ -94,6 +94,31 @@ def test_a_cascade_is_two_jobs_and_uncertainty_filtering_trains_nothing_of_its_o
     assert jobs("rt", other)[0].digest != jobs("rt")[0].digest
 
 
+def test_a_second_network_depends_on_how_the_scans_were_predicted_that_its_patches_are_chosen_by(folds, tmp_path):
+    def digests(**prediction):
+        settings = dataclasses.replace(SETTINGS, prediction=dataclasses.replace(SETTINGS.prediction, **prediction))
+        jobs = crossvalidation.jobs(folds[1], VARIANTS["baseline"], settings, tmp_path, ["a", "b"])
+        return [job.digest for job in jobs]
+
+    first, second = digests()
+    for changed in ({"step": 20}, {"flips": True}):
+        assert digests(**changed)[0] == first and digests(**changed)[1] != second
+    assert digests(batch_size=7) == [first, second], "which changes speed alone"
+
+
+@pytest.mark.parametrize(
+    ("module", "anew"), [("strokelib.crossvalidation", [True, True]), ("strokelib.inference", [False, True])]
+)
+def test_networks_depend_on_the_code_that_lists_their_patches(folds, tmp_path, monkeypatch, module, anew):
+    def digests():
+        return [job.digest for job in crossvalidation.jobs(folds[1], VARIANTS["baseline"], SETTINGS, tmp_path, ["a"])]
+
+    before, code = digests(), crossvalidation.module_digest
+    edited = {module: " edited"}
+    monkeypatch.setattr(crossvalidation, "module_digest", lambda name, *of: code(name, *of) + edited.get(name, ""))
+    assert [one != other for one, other in zip(before, digests(), strict=True)] == anew
+
+
 def test_mistaken_is_what_the_first_network_calls_lesion(folds):
     network, row = Network(5).eval(), dataclasses.replace(VARIANTS["baseline"], patch_size=48)
     found = dict(crossvalidation.mistaken(folds[0], network, row, SETTINGS))

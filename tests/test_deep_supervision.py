@@ -8,8 +8,9 @@ from strokelib.network import Network, count_parameters
 
 def test_two_convolutions_of_one_voxel_are_added():
     """16 and 32 maps to two logits each: 2 (16 + 1) + 2 (32 + 1)."""
-    own, plain = (count_parameters(kind(10))["total"] for kind in (deep_supervision.Network, Network))
-    assert own == 592_710 and own - plain == 2 * 17 + 2 * 33
+    own, plain = (count_parameters(kind(10)) for kind in (deep_supervision.Network, Network))
+    assert own["total"] == 592_710 and own["total"] - plain["total"] == 2 * 17 + 2 * 33
+    assert own["encoder"] == plain["encoder"], "what is read off the decoder belongs to it"
 
 
 def test_while_it_trains_it_says_what_coarser_levels_see_and_at_prediction_the_finest_alone():

@@ -204,6 +204,19 @@ def test_windows_cut_what_lies_beyond_them_and_stand_in_place_of_all_modalities(
     assert not made.provided[2].any(), "what is the same everywhere says nothing"
 
 
+def test_mirror_images_of_maps_are_those_that_preprocessing_makes():
+    """With their rim, where a turned head is bent between brain and nothing."""
+    images = np.random.default_rng(0).uniform(1, 79, came().images.shape) * OWN.mask
+    case = dataclasses.replace(came(), images=images.astype(np.float32))
+    alignment = Alignment(np.array([[1, 0.02, 0.4], [-0.02, 1, 0.7], [0, 0, 1]]), 0.9, 0.5, 1.0)
+    plain = preprocess._aligned(case, OWN.mask, alignment, "cpu")
+    again = {f"{name} again": image for name, image in zip(case.modalities, case.images, strict=True)}
+    made = extra_inputs.with_maps(plain, again)
+    count = len(plain.modalities)
+    np.testing.assert_allclose(made.provided[count:], plain.provided, atol=1e-5)
+    np.testing.assert_allclose(made.mirrored[count:], plain.mirrored, atol=1e-5)
+
+
 def test_windows_change_nothing_where_all_lies_within_them():
     """What is mirrored, stripped and normalized anew is then what notebook 02 made."""
     case = dataclasses.replace(came(), images=came().images * 0)
@@ -211,7 +224,7 @@ def test_windows_change_nothing_where_all_lies_within_them():
     for image, top in zip(case.images, (79, 590, 79, 19, 19), strict=True):
         image[OWN.mask] = rng.uniform(1, top, OWN.mask.sum())
     case.images[0, ~OWN.mask] = 50  # of the head around, which bends the rim of its mirror image
-    alignment = Alignment(np.array([[1, 0.02, 0.4], [-0.02, 1, 0.7], [0, 0, 1]]), 0.9, 0.5, "rigid", 1.0)
+    alignment = Alignment(np.array([[1, 0.02, 0.4], [-0.02, 1, 0.7], [0, 0, 1]]), 0.9, 0.5, 1.0)
     plain = preprocess._aligned(case, OWN.mask, alignment, "cpu")
     made = extra_inputs.extended(plain, "windowed", extra_inputs.within_windows(case))
     np.testing.assert_allclose(made.images, plain.images, atol=1e-5)

@@ -165,7 +165,7 @@ def test_centers_lie_where_the_image_shows_them():
     assert {text.get_text() for text in fig.legends[0].get_texts()} == {
         "healthy centers",
         "lesion centers, moved at random",
-        "lesion core",
+        "lesion label",
     }
 
 
@@ -246,7 +246,7 @@ def test_worst_cases_show_the_scan_then_the_map_then_the_truth_then_the_outcome(
     tmax = 100.0 * (LESION[:, :, K] + 1)
     fig = scans.worst_cases([row("first", image=tmax), row("second", image=tmax)], LABEL, "Tmax")
     rows = np.reshape(fig.axes[:8], (2, 4))
-    assert [ax.get_title() for ax in rows[0]] == ["CT", "Tmax", "true lesion", "prediction"]
+    assert [ax.get_title() for ax in rows[0]] == ["CT", "Tmax", "label", "prediction"]
     assert [places[0].get_ylabel() for places in rows] == ["first", "second"]
     for places in rows:
         assert places[1].images[0].get_clim() == MODALITIES["Tmax"].window

@@ -23,7 +23,7 @@ def test_every_public_function_is_drawn_here():
 def test_figure_has_its_axes_units_and_label_and_nothing_is_cut_off(name):
     unit = f"{name} ({MODALITIES[name].unit})"
     title = f"{name}, slice {K + 1} of {SLICES}, 12 mm apart"
-    check(lambda: viewer.layers(SHOWN, name, K), 3, [unit, "probability of lesion", "lesion core", title])
+    check(lambda: viewer.layers(SHOWN, name, K), 3, [unit, "probability of lesion", "core found", title])
 
 
 def test_the_image_is_upright_in_its_window_below_the_probability():
@@ -42,10 +42,10 @@ def test_the_image_is_upright_in_its_window_below_the_probability():
 def test_what_is_turned_off_or_not_there_is_not_drawn():
     fig = viewer.layers(SHOWN, "CT", K, 0.0, outlined=False)
     assert len(fig.axes[0].images) == 1 and not fig.axes[0].collections
-    assert not fig.axes[2].get_visible() and "lesion core" not in texts(fig)
+    assert not fig.axes[2].get_visible() and "core found" not in texts(fig)
     bare = dataclasses.replace(SHOWN, core=None, probability=None)
     fig = viewer.layers(bare, "CT", K)
-    assert len(fig.axes[0].images) == 1 and not fig.axes[2].get_visible() and "lesion core" not in texts(fig)
+    assert len(fig.axes[0].images) == 1 and not fig.axes[2].get_visible() and "core found" not in texts(fig)
 
 
 @pytest.mark.parametrize("side", [1.0, 1.5])

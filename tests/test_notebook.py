@@ -1,6 +1,7 @@
 import re
 
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
@@ -79,6 +80,17 @@ def test_whole_number_does_for_a_float():
 )
 def test_nothing_to_check_without_papermill(history):
     assert notebook.check_parameters(history) is None
+
+
+def test_tables_are_shown_whole_in_a_notebook_and_options_left_alone_elsewhere():
+    before = pd.options.display.max_rows, pd.options.display.max_colwidth
+    notebook.show_tables_whole()
+    assert (pd.options.display.max_rows, pd.options.display.max_colwidth) == before, "no kernel runs here"
+    setup = "import pandas as pd\nfrom strokelib.run import notebook\nnotebook.show_tables_whole()"
+    table = "pd.DataFrame({'row': range(notebook.ROWS), 'text': 'long ' * 40 + 'end'})"
+    shown = executed(setup, table)[1][0].data["text/html"]
+    assert shown.count("<tr") == notebook.ROWS + 1 and shown.count("long end</td>") == notebook.ROWS
+    assert "..." not in shown
 
 
 def test_progress_yields_every_item_and_shows_nothing_outside_terminal_and_notebook(capsys):

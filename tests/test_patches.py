@@ -84,6 +84,18 @@ def test_a_scan_without_lesion_gives_healthy_patches_alone():
     assert len(found.voxels) == 100 and not found.lesion.any() and not found.deform.any()
 
 
+def test_a_scan_gets_all_its_centers_where_every_healthy_voxel_is_preferred():
+    """A first network may call a whole small brain lesion."""
+    mask = np.zeros((25, 25, 1), bool)
+    mask[5:15, 5:15] = True
+    lesion = np.zeros_like(mask)
+    lesion[8:10, 8:10] = True
+    found = patches.sample_centers(lesion, mask, sampling(400), 16, rng(0), mask)
+    healthy = found.voxels[~found.lesion]
+    assert len(found.voxels) == 400 and len(healthy) == 200 and not lesion[tuple(healthy.T)].any()
+    assert len(np.unique(healthy, axis=0)) == 96, "evenly, so each of them comes"
+
+
 def test_preferred_voxels_come_first_and_are_topped_up():
     lesion, mask = scan(30)
     preferred = np.zeros_like(mask)

@@ -71,7 +71,7 @@ def test_z_scores_by_hand():
 def test_the_mirrored_modalities_are_the_mirrored_scan_stripped_by_its_own_maps():
     case = make_case()
     p = preprocess_case(case)
-    alignment = registration.Alignment(p.matrix, p.score, p.flip_score, "rigid")
+    alignment = registration.Alignment(p.matrix, p.score, p.flip_score)
     mirrored = registration.mirror(case.images, alignment)
     inside = mirrored[maps(ISLES)].sum(0) != 0
     for ours, image in zip(p.mirrored, mirrored, strict=True):
@@ -92,7 +92,7 @@ def test_mirroring_makes_the_two_hemispheres_comparable():
     p = preprocess_case(symmetric)
     cbf = ISLES.index("CBF")
     both = ndimage.binary_erosion(p.mask & (p.mirrored[cbf] != 0), np.ones((5, 5, 1)))
-    plain = registration.Alignment(np.eye(3), 0.0, 0.0, "rigid")
+    plain = registration.Alignment(np.eye(3), 0.0, 0.0)
     flipped = registration.mirror(symmetric.images, plain)[cbf]
     aligned = np.corrcoef(p.provided[cbf][both], p.mirrored[cbf][both])[0, 1]
     assert aligned > 0.95

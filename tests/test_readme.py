@@ -90,7 +90,7 @@ def test_the_readme_tells_differences_as_the_tables_do():
     claims = table.set_index(["new", "old", "metric"]).sort_index()
     rt, filtered = claims.loc[("rt", "baseline", "dsc")], claims.loc[("rt_sm_uf", "rt_sm")]
     points = [f"{100 * value:+.1f}" for value in (rt["mean_difference"], rt["low"], rt["high"])]
-    assert f"{points[0]} DSC points, 95 % interval {points[1]} to {points[2]}" in FLAT
+    assert f"{points[0]} DSC points, 95 % by scan {points[1]} to {points[2]}" in FLAT
     own = kept("table1").query("source == 'this run, nested'").set_index("variant")["dsc_mean"]
     assert f"add {100 * (own['rt_sm'] - own['rt']):+.1f} DSC points" in FLAT
     for metric in ("ppv", "sensitivity"):
@@ -103,13 +103,15 @@ def test_the_readme_tells_differences_as_the_tables_do():
 
 def test_the_readme_tells_what_the_raw_series_adds():
     areas, steps = kept("raw_series_areas").set_index("map"), kept("raw_series_steps").query("metric == 'dsc'")
-    told = [f"{areas.loc['MTT', name]:.2f} {words}" for name, words in
-            (("provided_auc", "as provided"), ("fitted_auc", "fitted"))]  # fmt: skip
-    assert f"MTT: {told[0]}, {told[1]})" in FLAT
+    told = {name: [f"{area:.2f}" for area in (row.provided_auc, row.fitted_auc)] for name, row in areas.iterrows()}
+    better, worse = (areas.index[side].tolist() for side in (areas["low"] > 0, areas["high"] < 0))
+    assert {*better} == {"MTT", "CBF"} and worse == ["CBV"]
+    assert "MTT tells the core better (area under the ROC curve {} as provided, {} fitted)".format(*told["MTT"]) in FLAT
+    assert "and CBF ({}, {}), CBV worse ({}, {});".format(*told["CBF"], *told["CBV"]) in FLAT
     gains = steps.set_index("new")[["mean_difference", "low", "high"]]
     logistic, trees = gains.loc["logistic_both"], gains.loc["trees_both"]
     points = [f"{100 * value:+.1f}" for value in (*logistic, *trees)]
-    told = "add {} points of DSC (95 % interval {} to {}) by logistic regression and {} ({} to {}) by boosted"
+    told = "add {} points of DSC ({} to {}) by logistic regression and {} ({} to {}) by boosted"
     assert told.format(*points) in FLAT
     assert all(row.low < 0 < row.high for row in (logistic, trees)) and "trees: inconclusive" in FLAT
 
@@ -119,20 +121,20 @@ def test_the_readme_tells_what_more_scans_bring():
     dsc = table.query("metric == 'dsc'").set_index("variant")
     own, slope = dsc.loc["rt_sm"].sort_values("scans"), steps.query("kind == 'slope' and variant == 'rt_sm'").iloc[0]
     levels = [f"{100 * row['mean']:.1f} % with {row.training_scans:.0f}" for _, row in own.iloc[[0, -1]].iterrows()]
-    assert f"RT + SM has {levels[0]} training scans and {levels[1]}," in FLAT
+    assert f"RT + SM has {levels[0]} and {levels[1]}," in FLAT
     gain, low, high = (f"{100 * slope[name]:+.1f}" for name in ("mean_difference", "low", "high"))
-    assert f"{gain} points a doubling (95 % interval {low} to {high}, one training each)" in FLAT
+    assert f"{gain} points a doubling ({low} to {high})" in FLAT
     assert f"the true core {100 * dsc.loc['core', 'mean']:.1f} %" in FLAT
-    assert "More scans help" in FLAT and stats.side(slope) == 1
+    assert "one training each, more scans help" in FLAT and stats.side(slope) == 1
 
 
 def test_the_readme_tells_what_was_tried_beyond_the_paper():
     dsc = kept("beyond", SHORT).query("metric == 'dsc'").set_index("new")
     tried = dsc[dsc["cost"].notna()].sort_values("mean_difference")
-    assert len(tried) == 5 and "None of five changes from after the paper, on two folds, adds the point" in FLAT
+    assert len(tried) == 5 and "None of five later changes, on two folds, adds the point" in FLAT
     assert (tried["mean_difference"] < 0.01).all(), "the margin that was named before"
     best, low, high = (f"{100 * tried.iloc[-1][name]:+.1f}" for name in ("mean_difference", "low", "high"))
-    assert f"the best adds {best} ({low} to {high};" in FLAT
+    assert f"the best {best} ({low} to {high};" in FLAT
 
 
 def test_the_readme_tells_what_folds_leak():
@@ -151,7 +153,10 @@ def test_the_readme_tells_what_carries_rt():
     means = own[own["end"] == "mean"].set_index("part")
     (told,) = [part for part, row in means.iterrows() if stats.side(row)]
     points = [f"{100 * means.loc[told, name]:+.1f}" for name in ("mean_difference", "low", "high")]
-    assert told == "patch_size" and f"side 64 for 48 costs points, {points[0]} ({points[1]} to {points[2]};" in FLAT
+    assert told == "patch_size" and f"side 64 for 48 costs points, {points[0]} ({points[1]} to {points[2]})" in FLAT
+    shown = (SHORT / "12_rt_apart.ipynb").read_text()
+    (same,) = re.findall(r"side 64 +stopping on L1 \+ error rate +as the mean of both ends +(\S+) points", shown)
+    assert f"but {same} where all cells stop on L1 + error rate" in FLAT
 
 
 def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
@@ -183,8 +188,9 @@ def test_the_readme_tells_what_trust_and_testing_scans_say():
     (stopping,) = optimism[optimism["step"].str.startswith("stopping")].itertuples()
     points = [f"{100 * value:+.1f}" for value in (stopping.mean_difference, stopping.low, stopping.high)]
     assert f"is worth {points[0]} points (95 % interval {points[1]} to {points[2]}) over stopping" in FLAT
-    told = [f"{100 * curve[n]:.1f} % after {more}{n:,}" for n, more in ((curve.index.min(), "at most "), (6000, ""))]
-    assert f"(RT + SM: {told[0]} updates, {told[1]})" in FLAT
+    levels, updates = [f"{100 * mean:.1f}" for mean in curve], [f"{n:,}" for n in curve.index]
+    both = [f"{', '.join(part[:-1])} and {part[-1]}" for part in (levels, updates)]
+    assert curve.index[0] == 750 and f"(RT + SM: {both[0]} % after at most {both[1]} updates)" in FLAT
 
 
 def test_the_readme_tells_how_often_the_volume_interval_held():

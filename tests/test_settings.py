@@ -522,7 +522,7 @@ def test_a_change_departs_from_its_row_in_one_thing_alone():
             budget = settings.further.leakage_updates if name in leakage(settings) else settings.sensitivity.updates
             if change.key == "training.batch_size":  # as many patches in all
                 budget = budget * settings.training.batch_size // change.value
-                differ -= {"training.validate_every"}
+                differ -= {f"training.{key}" for key in ("validate_every", "stopping_batches", "statistics_batches")}
             assert after["training.max_updates"] == budget and after["training.snapshots"] == ()
             differ -= {"training.max_updates", "training.snapshots"}
         assert differ - {"training.snapshots", *fair(row, settings, after)} <= {change.key}, name
@@ -541,8 +541,12 @@ def test_other_batches_see_as_many_patches_and_are_validated_after_as_many(name,
     assert row == VARIANTS["rt_sm"]
     assert (how.training.batch_size, how.training.max_updates, how.training.validate_every) == (batch, updates, every)
     assert how.training.batch_size * how.training.max_updates == 64 * settings.sensitivity.updates
+    for counted in ("stopping_batches", "statistics_batches"):  # or more patches would choose the weights
+        seen, before = batch * getattr(how.training, counted), 64 * getattr(settings.training, counted)
+        assert seen == pytest.approx(before, abs=batch / 2)
     kept = dataclasses.replace(how.training, **{key: getattr(settings.training, key) for key in (
-        "batch_size", "max_updates", "validate_every", "snapshots")})  # fmt: skip
+        "batch_size", "max_updates", "validate_every", "snapshots", "stopping_batches", "statistics_batches",
+    )})  # fmt: skip
     assert kept == settings.training and (how.prediction, how.sampling) == (settings.prediction, settings.sampling)
 
 
@@ -550,9 +554,11 @@ def test_other_batches_are_validated_after_all_patches_where_the_paper_is():
     settings = load_settings("isles2018")
     assert settings.training.validate_every == 0
     assert all(method(name, settings)[1].training.validate_every == 0 for name in ("batch_16", "batch_256"))
-    few = dataclasses.replace(settings.training, validate_every=1, snapshots=())
+    assert all(method(name, settings)[1].training.stopping_batches == 0 for name in ("batch_16", "batch_256"))
+    one = dict.fromkeys(("validate_every", "stopping_batches", "statistics_batches"), 1)
+    few = dataclasses.replace(settings.training, snapshots=(), **one)
     _, how = method("batch_256", dataclasses.replace(settings, training=few))
-    assert how.training.validate_every == 1, "0 would mean another thing"
+    assert {key: getattr(how.training, key) for key in one} == one, "0 would mean another thing"
 
 
 def test_rates_of_optimizers_and_levels_of_dropout_are_what_their_names_say():

@@ -206,6 +206,9 @@ def test_a_side_of_0_is_told_by_interval_and_p_together(low, high, p_holm, expec
     row = pd.Series({"low": low, "high": high, "p_holm": p_holm, "p": 0.01})
     assert stats.side(row) == expected
     assert stats.side(row, "p") == int(low > 0) - int(high < 0), "another p-value can be asked"
+    word = {1: "more", -1: "less", 0: "inconclusive"}
+    assert stats.side_in_words(row, "more", "less") == word[expected]
+    assert stats.side_in_words(row, "more", "less", "p") == word[stats.side(row, "p")]
 
 
 T_AND_N = [(2.5, 30), (-10.4, 94), (50.0, 5), (0.001, 2), (8.0, 3000), (300.0, 10), (8.7, 3)]

@@ -146,13 +146,13 @@ def test_weights_of_one_are_no_weights_and_those_of_two_repeat_the_scan():
     values, scores = generator.permutation(8), generator.random(8)
     area = uncertainty.selective_area(values, scores)
     assert uncertainty.selective_area(values, scores, np.ones((3, 8))) == pytest.approx([area] * 3)
-    twice = generator.integers(0, 3, (1, 8))
-    drawn = np.repeat(np.arange(8), twice[0])
-    # A scan drawn twice comes twice in a row; the drawn-out list has one point more for it, the weighted one a double.
-    order = np.argsort(values[drawn], kind="stable")
-    means = pd.Series(scores[drawn][order]).expanding().mean()
-    last = means.groupby(values[drawn][order]).transform("last")
-    assert uncertainty.selective_area(values, scores, twice)[0] == pytest.approx(last.mean())
+    for same in (values, values // 3, np.where(values > 3, np.inf, values)):
+        twice = generator.integers(0, 3, (20, 8))
+        drawn = [np.repeat(np.arange(8), times) for times in twice]
+        drawn_out = [uncertainty.selective_area(same[which], scores[which]) for which in drawn]
+        assert uncertainty.selective_area(same, scores, twice) == pytest.approx(drawn_out)
+        for which, area in zip(drawn, drawn_out, strict=True):
+            assert uncertainty.selective(same[which], scores[which])["mean"].mean() == pytest.approx(area)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +213,12 @@ def test_measures_are_compared_on_the_same_scans(difference, verdict):
     by = frame.pivot(index=["patient", "case"], columns="measure", values="auc").groupby("patient").mean()
     expected = stats.ttest_rel(by["passes"], by["doubt"])
     assert row["p"] == row["p_holm"] == pytest.approx(expected.pvalue)
+
+
+def test_without_a_generator_the_same_patients_are_drawn_each_time():
+    frame, pairs = asked(0.0, 0.02), [("passes", "doubt")]
+    first, second = (uncertainty.compare(frame, "auc", "measure", pairs).iloc[0] for _ in range(2))
+    assert (first["low"], first["high"]) == (second["low"], second["high"])
 
 
 def test_a_verdict_of_several_pairs_is_told_after_correction():

@@ -89,8 +89,8 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`. Holm's correction is over all of
-    them.
+    frame, a row per (metric, candidate), of METRICS_TOLD : as `stats.paired_tests`. Holm's correction is over the
+    candidates of a metric.
     """
     scores = with_volume_error(scores)
     return pd.concat(

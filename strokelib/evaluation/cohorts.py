@@ -211,8 +211,7 @@ def verdicts(scores, pairs, seed: int) -> pd.DataFrame:
             tests = stats.paired_tests(own, metric, pairs, "patient", generator)
             rows.append(tests.assign(cohort=cohort, seed=training))
     table = pd.concat(rows, ignore_index=True)
-    words = {1: "higher", -1: "lower", 0: "inconclusive"}
-    return table.assign(verdict=[words[stats.side(row, "p")] for row in table.itertuples()])
+    return table.assign(verdict=[stats.side_in_words(row, "higher", "lower", "p") for row in table.itertuples()])
 
 
 def flips(table) -> pd.DataFrame:

@@ -164,7 +164,7 @@ def beside_others(row) -> str:
     Our choice: by its interval and by p after Holm, as in `carriers`.
     """
     less = "it does less beside the other parts, which do its work or undo it"
-    return {1: "it does more beside the other parts", -1: less, 0: "inconclusive"}[stats.side(row)]
+    return stats.side_in_words(row, "it does more beside the other parts", less)
 
 
 def carriers(table) -> list[str]:

@@ -103,8 +103,8 @@ def compare(scores, pairs, generator) -> pd.DataFrame:
     tables = []
     for metric, sign in HIGHER.items():
         found = stats.paired_tests(scores, metric, pairs, "patient", generator)
-        words = {sign: "better", -sign: "worse", 0: "inconclusive"}
-        found["verdict"] = [words[stats.side(row)] for row in found.itertuples()]
+        words = ("better", "worse")[::sign]
+        found["verdict"] = [stats.side_in_words(row, *words) for row in found.itertuples()]
         tables.append(found)
     return pd.concat(tables, ignore_index=True)
 

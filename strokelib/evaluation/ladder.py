@@ -158,7 +158,7 @@ def side(row) -> str:
     ----------
     row : of stats.paired_tests
     """
-    return {1: "above 0", -1: "below 0", 0: "inconclusive"}[stats.side(row)]
+    return stats.side_in_words(row, "above 0", "below 0")
 
 
 def stopped_on_judged(new: str, old: str, inner_split: bool) -> bool:

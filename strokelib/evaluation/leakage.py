@@ -150,4 +150,4 @@ def without(mean: float, effect) -> tuple[float, float, float]:
 
 def verdict(effect) -> str:
     """Say in words what a row of `effects`, one of three ways, allows to be said: by its interval and p after Holm."""
-    return {1: "flatters", -1: "costs", 0: "inconclusive"}[stats.side(effect)]
+    return stats.side_in_words(effect, "flatters", "costs")

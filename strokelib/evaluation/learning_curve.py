@@ -174,7 +174,7 @@ def _slopes(points, row: str) -> pd.DataFrame:
 
 def verdict(slope) -> str:
     """Say what a slope shows by interval and p after Holm: "more scans help", "more scans hurt", "inconclusive"."""
-    return {1: "more scans help", -1: "more scans hurt", 0: "inconclusive"}[stats.side(slope)]
+    return stats.side_in_words(slope, "more scans help", "more scans hurt")
 
 
 def in_words(row: str, table, tests) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from strokelib.evaluation import resampling
 from strokelib.evaluation.imbalance import share_interval
-from strokelib.evaluation.stats import holm, side
+from strokelib.evaluation.stats import holm, side_in_words
 from strokelib.evaluation.summary import r_squared, scans_of
 from strokelib.network import STOCHASTIC_LEVEL
 from strokelib.run.checks import require_columns
@@ -39,7 +39,7 @@ def no_harm(row, margin: float = MARGIN) -> str:
 
 def helps(row) -> str:
     """Judge a remark that something is better by the side of 0 that it lies on, of a row as `stats.side` takes it."""
-    return {1: "holds", -1: "does not hold", 0: "inconclusive"}[side(row)]
+    return side_in_words(row, "holds", "does not hold")
 
 
 def together(verdicts, p_holm) -> str:

@@ -171,6 +171,11 @@ def side(row, p: str = "p_holm") -> int:
     return 1 if row.low > 0 else -1 if row.high < 0 else 0
 
 
+def side_in_words(row, above: str, below: str, p: str = "p_holm") -> str:
+    """Say by words of one's own on which side of 0 a difference lies, or "inconclusive"; parameters as `side`."""
+    return {1: above, -1: below, 0: "inconclusive"}[side(row, p)]
+
+
 def claims_table(frame, unit="scan", generator=None, claims=CLAIMS, share=0.5) -> pd.DataFrame:
     """Hold the paper's significance claims against our numbers.
 

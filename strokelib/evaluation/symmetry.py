@@ -7,7 +7,6 @@ from scipy import ndimage
 from strokelib import registration
 from strokelib.evaluation import ladder, stats, summary
 from strokelib.evaluation.remarks import MARGIN
-from strokelib.extra_inputs import alignment_of
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
@@ -32,7 +31,7 @@ def own_flip(scan) -> dict[str, float]:
     """
     both = scan.mask & (scan.mirrored != 0).all(axis=0)
     if scan.lesion is not None:
-        opposite = registration.mirror(scan.lesion[None].astype(np.float32), alignment_of(scan), device="cpu")[0]
+        opposite = registration.mirror(scan.lesion[None].astype(np.float32), scan.alignment, device="cpu")[0]
         both &= ~scan.lesion & (opposite < 0.5)
     weights = both.astype(np.float32)
     sigma = (*(SMOOTHING_MM / side for side in scan.spacing[:2]), 0)
@@ -174,7 +173,7 @@ def same(row, margin: float = MARGIN) -> str:
     """
     if -margin < row.low and row.high < margin:
         return "the same"
-    return {1: "better", -1: "worse", 0: "inconclusive"}[stats.side(row, "p")]
+    return stats.side_in_words(row, "better", "worse", "p")
 
 
 def registrations(scores, metric: str, other: str, seed: int) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from scipy import stats
 from strokelib import metrics, postprocess
 from strokelib.evaluation import agreement, power
 from strokelib.evaluation.resampling import RESAMPLES, interval
-from strokelib.evaluation.stats import paired_tests, side
+from strokelib.evaluation.stats import paired_tests, side_in_words
 from strokelib.run.checks import require_columns
 
 DOUBTED = 0.05  # probability above which there is something to doubt
@@ -141,7 +141,7 @@ def error_counts(found, wrong, zone) -> dict[str, np.ndarray]:
     return {name: agreement.reliability_counts(own, wrong[zone], bins=BINS) for name, own in ranks.items()}
 
 
-def compare(frame, value: str, by: str, pairs, generator) -> pd.DataFrame:
+def compare(frame, value: str, by: str, pairs, generator=None) -> pd.DataFrame:
     """Compare a number between measures on the same scans, with patients drawn anew.
 
     Parameters
@@ -150,7 +150,7 @@ def compare(frame, value: str, by: str, pairs, generator) -> pd.DataFrame:
     value : str, such as "auc"
     by : str, the column that names the measures
     pairs : sequence of (new, old)
-    generator : numpy.random.Generator
+    generator : numpy.random.Generator; a fixed one by default
 
     Returns
     -------
@@ -164,7 +164,7 @@ def compare(frame, value: str, by: str, pairs, generator) -> pd.DataFrame:
     require_columns(frame, "case", "patient", by, value)
     tests = paired_tests(frame.assign(variant=frame[by]), value, pairs, "patient", generator)
     scans = [frame.loc[frame[by] == row.new, "case"].nunique() - row.n_dropped for row in tests.itertuples()]
-    words = [{1: row.new, -1: row.old, 0: "inconclusive"}[side(row)] for row in tests.itertuples()]
+    words = [side_in_words(row, row.new, row.old) for row in tests.itertuples()]
     return tests.assign(scans=scans, verdict=words)
 
 
@@ -209,18 +209,23 @@ def selective_area(uncertainty, score, weights=None):
     Parameters
     ----------
     uncertainty, score : as there
-    weights : int (resample, scan), how often each scan was drawn; each once by default
+    weights : int (resample, scan), how often each scan was drawn; each once by default. A scan drawn twice comes twice
 
     Returns
     -------
     float, or an array (resample,)
     """
-    order, values = _in_order(uncertainty, score)
-    drawn = np.ones((1, len(values))) if weights is None else np.asarray(weights, float)
-    drawn = drawn[:, order]
-    kept = drawn.cumsum(axis=1)
-    means = (drawn * values[order]).cumsum(axis=1) / np.maximum(kept, 1)
-    areas = (drawn * means).sum(axis=1) / kept[:, -1]
+    order, _ = _in_order(uncertainty, score)
+    drawn = np.ones((1, len(order)), int) if weights is None else np.asarray(weights, int)
+    drawn, score = drawn[:, order], np.asarray(score, float)[order]
+    _, begins = np.unique(np.asarray(uncertainty)[order], return_index=True)
+    # Of scans with one uncertainty the j-th to come brings the mean to (above + j * mean) / (before + j).
+    count, total = (np.add.reduceat(part, begins, axis=1) for part in (drawn, drawn * score))
+    before, above = count.cumsum(axis=1) - count, total.cumsum(axis=1) - total
+    mean = total / np.maximum(count, 1)
+    harmonic = np.concatenate([[0], np.cumsum(1 / np.arange(1, drawn.sum(axis=1).max() + 1))])
+    areas = count * mean + (above - before * mean) * (harmonic[before + count] - harmonic[before])
+    areas = areas.sum(axis=1) / drawn.sum(axis=1)
     return float(areas[0]) if weights is None else areas
 
 

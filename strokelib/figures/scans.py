@@ -111,7 +111,7 @@ def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
     ):
         x, y = centers_xy[chosen].T
         ax.scatter(x, ct.shape[1] - 1 - y, s=9, marker=marker, color=color, lw=0.8, label=name)
-    ax.plot([], [], color=LESION, label="lesion core")
+    ax.plot([], [], color=LESION, label="lesion label")
     fig.legend(loc="outside upper center", ncols=3, markerscale=1.8)
     return finish(fig, label, "CT, 0 to 80 HU")
 
@@ -221,7 +221,7 @@ def segmentations(rows, column_titles, label: str, colors: str = "paper"):
 
 @styled
 def worst_cases(rows, label: str, modality: str = "CBF", colors: str = "paper"):
-    """Draw a row a scan: CT, one perfusion map, the true lesion on the CT, and what the prediction made of it.
+    """Draw a row a scan: CT, one perfusion map, the lesion's label on the CT, and what the prediction made of it.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def worst_cases(rows, label: str, modality: str = "CBF", colors: str = "paper"):
         _outcomes(places[3], row.ct, row.truth, *row.predictions, colors)
         _row_title(places[0], row.title)
     zoom(axes, [row.ct for row in rows])
-    for ax, title in zip(axes[0], ("CT", modality, "true lesion", "prediction"), strict=True):
+    for ax, title in zip(axes[0], ("CT", modality, "label", "prediction"), strict=True):
         ax.set_title(title)
     bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(rows)}
     fig.colorbar(shown, ax=axes, label=f"{modality} ({MODALITIES[modality].unit})", **bar)

@@ -199,7 +199,7 @@ def bland_altman(frame, agreement, label: str):
     axes[0, 0].set_xlim(-0.1, 1.3 * frame["mean_ml"].max())
     axes[0, 0].xaxis.set_major_formatter("{x:g}")
     axes[0, 0].set_ylabel("predicted − true (mL)")
-    return finish(fig, label, "dashed: limits of agreement; gray: 95 % intervals")
+    return finish(fig, label, "dashed: limits of agreement; gray: 95 % by patient")
 
 
 def reliability(curves, errors, label: str):

@@ -8,7 +8,7 @@ from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METHODS
 
 LESION = "#00e5ff"  # stands out from gray and from inferno alike
-LESION_NOTE = "light blue line: lesion core"
+LESION_NOTE = "light blue line: label of the lesion core"  # somebody's outline, which is not quite the core itself
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 
-from strokelib.figures.style import LESION_NOTE, draw_slice, finish, outline, picture, styled, zoom
+from strokelib.figures.style import draw_slice, finish, outline, picture, styled, zoom
 from strokelib.modalities import MODALITIES
 
 LEAST = 0.05  # of the probability; below it the image stays bare
@@ -53,7 +53,7 @@ def layers(shown: Layers, modality: str, k: int, opacity: float = 0.5, outlined:
     note = ""
     if shown.core is not None and outlined:
         outline(ax, shown.core[:, :, k])
-        note = LESION_NOTE
+        note = "light blue line: core found"
     zoom([ax], [shown.head])
     ax.set_aspect(side)
     ax.set_title(f"{modality}, slice {k + 1} of {volume.shape[2]}, {shown.spacing[2]:.3g} mm apart")

@@ -94,7 +94,7 @@ def example(files):
 
     Returns
     -------
-    one of them. Its true core has no say, since nobody knows that of a scan of one's own.
+    one of them. Its label has no say, since a scan of one's own has none.
     """
     sizes = {}
     for scan in files:

@@ -49,13 +49,13 @@ def decided(found: Segmented, networks: Networks) -> dict[str, str]:
 
 
 def coverage_sentence(found: Segmented) -> str:
-    """Say how often the interval held the true volume of scans it was not made from."""
+    """Say how often the interval held the outlined volume of scans it was not made from."""
     made, seen = found.interval, found.interval.coverage
     level = f"{100 * made.level:.0f} %"
     if seen is None:
         return f"{level} interval; its coverage was not measured."
     return (
-        f"{level} interval, made from {made.scans} synthetic scans; it held the true volume of {seen.held} of "
+        f"{level} interval, made from {made.scans} synthetic scans; it held the outlined volume of {seen.held} of "
         f"{seen.scans} others ({100 * seen.share:.0f} % by patient, 95 % interval {100 * seen.low:.0f} to "
         f"{100 * seen.high:.0f} %)."
     )
@@ -86,8 +86,7 @@ def draw(found: Segmented, networks: Networks):
 
 def mirrored(case, prepared) -> dict[str, np.ndarray]:
     """Turn every image of a scan over its line of symmetry, (x, y, slice) by name in file units."""
-    alignment = registration.Alignment(prepared.matrix, prepared.score, prepared.flip_score, "rigid")
-    return dict(zip(case.modalities, registration.mirror(case.images, alignment, "cpu"), strict=True))
+    return dict(zip(case.modalities, registration.mirror(case.images, prepared.alignment, "cpu"), strict=True))
 
 
 def listing(folder: Path) -> list[tuple[str, int]]:

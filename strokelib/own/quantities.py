@@ -217,7 +217,7 @@ def mirror_difference(image, matrix, brain, name: str = "CBF") -> np.ndarray:
     image of it.
     """
     image = np.asarray(image, np.float32)
-    alignment = registration.Alignment(np.asarray(matrix), np.nan, np.nan, "rigid")
+    alignment = registration.Alignment(np.asarray(matrix), np.nan, np.nan)
     image_and_brain = np.stack([image, np.asarray(brain, np.float32)])
     mirrored, inside = registration.mirror(image_and_brain, alignment, "cpu")
     both = np.asarray(brain, bool) & (inside > 0.5)

@@ -66,7 +66,7 @@ class Segmented:
 
     @property
     def interval_ml(self) -> tuple[float, float]:
-        """Between which volumes the true core lies, at the interval's level."""
+        """Between which volumes an outlined core lies, at the interval's level."""
         return self.interval.of(self.volume_ml)
 
 

@@ -11,6 +11,7 @@ from strokelib.run import runtime
 
 SILENT_S = 2.0  # a loop shorter than this shows no progress
 UPDATE_S = 1.0  # seconds between two updates of the progress line
+ROWS = 500  # of a table that is shown whole: more than ISLES 2018 has scans
 
 
 def inputs() -> list[str]:
@@ -104,6 +105,14 @@ def show_figures_as_jpeg() -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 65})
+
+
+def show_tables_whole() -> None:
+    """Show the tables of a notebook with all rows, up to ROWS, and all of their texts: "..." tells a reader nothing."""
+    if _kernel():
+        import pandas as pd
+
+        pd.options.display.max_rows, pd.options.display.max_colwidth = ROWS, None
 
 
 def progress(items, label: str):

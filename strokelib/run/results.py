@@ -22,7 +22,14 @@ from strokelib import cases, nifti, preprocess
 from strokelib.run import portable, private, provenance, runtime, saved, stages
 from strokelib.run.checks import Missing
 from strokelib.run.digest import digest
-from strokelib.run.notebook import check_parameters, inputs, progress, running, show_figures_as_jpeg
+from strokelib.run.notebook import (
+    check_parameters,
+    inputs,
+    progress,
+    running,
+    show_figures_as_jpeg,
+    show_tables_whole,
+)
 from strokelib.run.provenance import short
 from strokelib.run.settings import Settings, check_fold, check_sensitivity, load_settings
 from strokelib.run.worlds import NOTEBOOKS, check_worlds
@@ -64,6 +71,7 @@ def start(
     place = runtime.choose_device(device, loaded.compute.portable)
     runtime.prepare_torch(loaded.threads, loaded.compute.precision)
     show_figures_as_jpeg()
+    show_tables_whole()
     known = provenance.facts(notebook, loaded, place, variant, world)
     contents = dataclasses.replace(loaded, name="")
     # Who looks at the scans says what they are; what was said when they were looked at last may be of others.

@@ -390,8 +390,9 @@ def method(name: str, settings) -> tuple:
         made = _with(made, "training", max_updates=budget, snapshots=())
     if key == "batch_size":
         held, share = made.training, settings.training.batch_size / change.value
-        every = max(1, round(held.validate_every * share)) if held.validate_every else 0  # 0: as all patches were seen
-        made = _with(made, "training", max_updates=max(2, round(held.max_updates * share)), validate_every=every)
+        counted = ("validate_every", "stopping_batches", "statistics_batches")  # of as many patches; 0 stays what it is
+        scaled = {key: max(1, round(count * share)) if (count := getattr(held, key)) else 0 for key in counted}
+        made = _with(made, "training", max_updates=max(2, round(held.max_updates * share)), **scaled)
     if row.patch_size != SIDE and key != "seed" and (change.variant in VARIANTS or key == "patch_size"):
         batch = max(2, round(made.training.batch_size * (SIDE / row.patch_size) ** 2))
         made = _with(made, "training", batch_size=batch)
