@@ -53,12 +53,27 @@ def test_folders_of_scans_are_many_in_order(tmp_path):
     assert [name for name, _, _ in found(tmp_path / "hospital" / "c", tmp_path)] == ["c", "a", "b"], "each once"
 
 
-def test_two_scans_of_one_name_are_refused(tmp_path):
-    for ward in ("east", "west"):
-        maps(tmp_path / ward / "1")
-        maps(tmp_path / ward / "2")
-    with pytest.raises(CaseError, match=r"several scans would be called '1' .*east.*west"):
+def test_scans_of_one_name_are_called_by_the_folders_above_as_well(tmp_path):
+    for patient in ("sub-01", "sub-02"):
+        for visit in ("day0", "day1"):
+            maps(tmp_path / patient / visit / "nifti")
+    maps(tmp_path / "sub-03" / "other")
+    parts = [("sub-01", "day0"), ("sub-01", "day1"), ("sub-02", "day0"), ("sub-02", "day1")]
+    expected = [(f"{one}_{two}_nifti", tmp_path / one / two / "nifti", False) for one, two in parts]
+    assert found(tmp_path) == [*expected, ("other", tmp_path / "sub-03" / "other", False)]
+    assert found(tmp_path / "sub-01") == [(f"{two}_nifti", path, dicom) for (_, two), (_, path, dicom) in
+                                          zip(parts[:2], expected[:2], strict=True)]  # fmt: skip
+
+
+def test_names_by_many_folders_keep_their_ends(tmp_path):
+    for patient in ("a", "b"):
+        maps(tmp_path / patient / ("long" * 25) / "scan")
+    with pytest.raises(CaseError, match=r"several scans would be called 'scan' .*/a/.*/b/"):
         folders.find_scans([tmp_path])
+    for patient in ("c", "d"):
+        maps(tmp_path / "few" / ("long" * 25) / patient / "scan")
+    names = [name for name, _, _ in found(tmp_path / "few")]
+    assert names == ["c_scan", "d_scan"]
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
@@ -151,10 +166,13 @@ def test_names_are_neither_devices_of_windows_nor_too_long():
 
 def test_names_that_differ_in_capitals_alone_are_refused(tmp_path):
     """Where capitals do not count, one would be written over the other."""
-    maps(tmp_path / "east" / "P 1")
-    maps(tmp_path / "west" / "p_1")
-    with pytest.raises(CaseError, match=r"several scans would be called 'P_1' .*east.*west"):
+    maps(tmp_path / "ward" / "P 1")
+    maps(tmp_path / "ward" / "p_1")
+    with pytest.raises(CaseError, match=r"several scans would be called 'P_1' .*P 1.*p_1"):
         folders.find_scans([tmp_path])
+    maps(tmp_path / "east" / "Q 1")
+    maps(tmp_path / "west" / "q_1")
+    assert [name for name, _, _ in found(tmp_path / "east", tmp_path / "west")] == ["east_Q_1", "west_q_1"]
 
 
 def test_one_scan_is_taken_from_a_folder_of_one(tmp_path):

@@ -1,5 +1,6 @@
 """Which folders hold a scan: one, or many side by side."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -38,12 +39,13 @@ def find_scans(folders) -> list[Place]:
 
     Parameters
     ----------
-    folders : paths; ~ is the user's own folder. A scan is called as its folder, or as the link to it.
+    folders : paths; ~ is the user's own folder. A scan is called as its folder, or as the link to it; where several
+        would be called alike, as those of BIDS, by the folders above as well: sub-01_ses-01, sub-02_ses-01.
 
     Raises
     ------
     FileNotFoundError : no such folder, or no image in it.
-    CaseError : two scans would go by the same name.
+    CaseError : two scans would go by the same name all the same, such as "P 1" and "P_1" beside each other.
     """
     found = []
     for folder in map(_whole_path, folders):
@@ -60,15 +62,32 @@ def find_scans(folders) -> list[Place]:
             )
         found += inside
     found = list({place.folder.resolve(): place for place in found}.values())
-    names = [place.name.casefold() for place in found]  # which Windows and macOS take for one
-    if twice := [place for place in found if names.count(place.name.casefold()) > 1]:
-        alike = [place for place in twice if place.name.casefold() == twice[0].name.casefold()]
-        where = ", ".join(str(place.folder) for place in alike)
+    names = _told_apart(found)
+    if alike := _alike(names):
+        first = [place for place, name in zip(found, names, strict=True) if name.casefold() == alike[0].casefold()]
+        where = ", ".join(str(place.folder) for place in first)
         raise CaseError(
-            f"several scans would be called {alike[0].name!r} ({where}); segment them one by one "
+            f"several scans would be called {first[0].name!r} ({where}); segment them one by one "
             f"(command: {kinds.COMMAND} --name ...)"
         )
-    return found
+    return [dataclasses.replace(place, name=name) for place, name in zip(found, names, strict=True)]
+
+
+def _told_apart(places: list[Place]) -> list[str]:
+    """Name scans, and those that are called alike by the folders above them, too, as many as it takes."""
+    names = [place.name for place in places]
+    for depth in range(2, max(len(place.folder.parts) for place in places)):
+        alike = _alike(names)
+        for i, place in enumerate(places):
+            if names[i] in alike:
+                names[i] = plain("_".join(place.folder.parts[1:][-depth:])[-_LETTERS:])
+    return names
+
+
+def _alike(names) -> list[str]:
+    """List those that occur more than once where capitals do not count, as on Windows and macOS."""
+    folded = [name.casefold() for name in names]
+    return [name for name in names if folded.count(name.casefold()) > 1]
 
 
 def find_scan(folder) -> Place:
