@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from strokelib import bolus, modalities, registration
 from strokelib.nifti import CaseError
-from strokelib.preprocess import Preprocessed, brain_mask
+from strokelib.preprocess import Preprocessed
 from strokelib.run.variants import EXTRA, OF_SERIES
 
 AROUND = 12.0  # voxels, the standard deviation of the window of "surroundings"
@@ -102,11 +102,14 @@ def within_windows(case) -> dict[str, np.ndarray]:
 def _windowed(scan: Preprocessed, cut: dict[str, np.ndarray]) -> Preprocessed:
     """Mirror, strip and normalize what `within_windows` has cut, as `preprocess.preprocess_case` does the uncut."""
     names = given("windowed", scan.modalities)
-    images = np.stack([cut[name] for name in names])
-    flipped = registration.mirror(images, scan.alignment, "cpu")
-    behind = brain_mask(flipped[modalities.maps(scan.modalities)])
-    both = [*_each_normalized(images, scan.mask), *_each_normalized(flipped, behind)]
-    return dataclasses.replace(scan, images=np.stack(both), modalities=names)
+    made, made_mirrored = _both_sides(scan, np.stack([cut[name] for name in names]), _each_normalized)
+    return dataclasses.replace(scan, images=np.stack([*made, *made_mirrored]), modalities=names)
+
+
+def _both_sides(scan: Preprocessed, images, normalized) -> tuple:
+    """Return images normalized over the brain of a scan, and their mirror images over the mirrored brain."""
+    flipped, behind = registration.mirror(images, scan.alignment, "cpu"), (scan.mirrored != 0).any(axis=0)
+    return normalized(images, scan.mask), normalized(flipped, behind)
 
 
 def without_series(scans, extra: str) -> list[int]:
@@ -150,10 +153,7 @@ def with_maps(scan: Preprocessed, maps: dict[str, np.ndarray], together: bool = 
         raise ValueError(f"case_{scan.number} has {', '.join(sorted(there))} already; give other names")
     if wrong := {name: image.shape for name, image in maps.items() if image.shape != scan.mask.shape}:
         raise ValueError(f"case_{scan.number}: maps must be {scan.mask.shape} as its brain mask, got {wrong}")
-    images = np.stack(list(maps.values()))
-    flipped, behind = registration.mirror(images, scan.alignment, "cpu"), (scan.mirrored != 0).any(axis=0)
-    normalized = _normalized if together else _each_normalized
-    made, made_mirrored = normalized(images, scan.mask), normalized(flipped, behind)
+    made, made_mirrored = _both_sides(scan, np.stack([*maps.values()]), _normalized if together else _each_normalized)
     return _joined(scan, (*scan.modalities, *maps), made, made_mirrored)
 
 

@@ -312,6 +312,19 @@ def test_a_series_that_cannot_be_used_gets_one_clear_error(tmp_path, write_bad, 
         arrival.read_folder(tmp_path)
 
 
+@pytest.mark.parametrize("empty", [[7], [7, 11]])
+@pytest.mark.parametrize("rows", [256, 200])
+def test_an_empty_frame_is_refused_by_its_number(tmp_path, rows, empty):
+    """In a series that shows less than the CT, too, around which there is air on the networks' grid."""
+    with_series(tmp_path)
+    scanned = own_scans.with_vessels(None)[0].astype(np.int16)[:rows]
+    scanned[..., empty] = -1024
+    save(tmp_path / "ctp.nii", scanned, place(), frame_s=1.0)
+    words = rf"ctp.nii: frame 8 of \d+ is -1024 everywhere \({len(empty)} such in all\), expected an image; export"
+    with pytest.raises(CaseError, match=words):
+        arrival.read_folder(tmp_path)
+
+
 def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_path):
     with_series(tmp_path, frames=12)
     save(tmp_path / "cbf.nii", images()["CBF"], place())

@@ -104,15 +104,6 @@ def test_a_series_in_which_nothing_enhances_is_refused():
         series.find_curves(flat, CT, BRAIN, SPACING, 1.0)
 
 
-@pytest.mark.parametrize("empty", [[7], [7, 11]])
-def test_an_empty_frame_is_refused_by_its_number(empty):
-    scanned = phantom().series.copy()
-    scanned[..., empty] = -1024
-    words = rf"frame 8 of \d+ is -1024 everywhere \({len(empty)} such in all\), expected an image; export"
-    with pytest.raises(CaseError, match=words):
-        series.maps_of_series(scanned, CT, SPACING, 1.0)
-
-
 @pytest.mark.parametrize(
     ("frames", "frame_s", "words"),
     [

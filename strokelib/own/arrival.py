@@ -102,6 +102,8 @@ def assemble(
     for kind in (HEAD, SERIES):
         if kind in volumes and np.isnan(volumes[kind].values).any():
             raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
+    if SERIES in volumes:
+        _check_filled(volumes[SERIES])
     brought = grid.to_networks(HEAD, volumes)
     said += brought.remarks
     images, curves = brought.images, None
@@ -133,6 +135,21 @@ def _check_frames(kind: str, volume: Volume) -> None:
         raise CaseError(f"{volume.path} holds one image, expected a series (x, y, slice, frame); name the right file")
     if kind != SERIES and frames > 1:
         raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
+
+
+def _check_filled(series: Volume) -> None:
+    """Refuse a series with an empty frame: taken for a fall of all curves, it would make other maps without a word.
+
+    Looked for in the file's own values, since on the grid of a larger CT there is air around.
+    """
+    values, frames = series.values, series.values.shape[3]
+    flat = [frame for frame in range(frames) if values[..., frame].min() == values[..., frame].max()]
+    if flat:
+        raise CaseError(
+            f"{series.path}: frame {flat[0] + 1} of {frames} is {values[..., flat[0]].flat[0]:g} everywhere "
+            f"({len(flat)} such in all), expected an image; export the series anew, or end it before the first empty "
+            "one"
+        )
 
 
 def _filled(volume: Volume) -> tuple[np.ndarray, list[str]]:

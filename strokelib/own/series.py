@@ -52,14 +52,13 @@ def maps_of_series(series, head, spacing, frame_s: float, how: perfusion.Deconvo
 
     Raises
     ------
-    CaseError : too few frames, an empty one, a time between them that no perfusion scan has, no brain, or no artery.
+    CaseError : too few frames, a time between them that no perfusion scan has, no brain, or no artery.
 
     Source: perfusion.maps_from_series. Our choice: where the vein's curve has the larger area, the arterial one is
     scaled to it before the deconvolution, since all blood passes both and a small artery fills its voxels in part.
     """
     said, frames = [VARIES], series.shape[3]
     check_times(frames, frame_s)
-    _check_filled(series)
     if not USUAL_FRAMES[0] <= frames <= USUAL_FRAMES[1]:
         said.append(f"the series has {frames} frames, those of ISLES 2018 {USUAL_FRAMES[0]} to {USUAL_FRAMES[1]}")
     brain = brain_of(head, spacing)
@@ -185,16 +184,6 @@ def check_times(frames: int, frame_s: float) -> None:
         raise CaseError(
             f"the series has a frame every {frame_s:g} s, expected {FRAME_S[0]:g} to {FRAME_S[1]:g}; correct its "
             "header"
-        )
-
-
-def _check_filled(series) -> None:
-    """Refuse a series with an empty frame: taken for a fall of all curves, it would make other maps without a word."""
-    flat = [k for k in range(series.shape[3]) if np.ptp(series[..., k]) == 0]
-    if flat:
-        raise CaseError(
-            f"frame {flat[0] + 1} of {series.shape[3]} is {series[..., flat[0]].flat[0]:g} everywhere ({len(flat)} "
-            "such in all), expected an image; export the series anew, or end it before the first empty one"
         )
 
 
