@@ -184,6 +184,27 @@ def _turned(array, spacing, path, like) -> tuple[np.ndarray, np.ndarray]:
     return array, spacing
 
 
+def load_header(path):
+    """Read the header of a NIfTI file without its extensions, whatever capitals its suffix has.
+
+    nibabel's own loading writes the suffix anew, and then looks in vain for a file called Ct.Nii.gz.
+
+    Returns
+    -------
+    nibabel's header of NIfTI-1 or NIfTI-2
+
+    Raises
+    ------
+    CaseError : the file is gone, unreadable or no NIfTI file.
+    """
+    try:
+        content = _content(Path(path), nib.Nifti2Header.sizeof_hdr)
+        kind, _ = _kind(content, ("x", "y", "slice"))
+        return kind.header_class(content[: kind.header_class.sizeof_hdr])
+    except Exception as error:  # nibabel, gzip and zlib each raise their own
+        raise CaseError(f"cannot read the header of {path} ({error}); replace the file") from error
+
+
 def save_map(path, array, like, dtype) -> Path:
     """Write an (x, y, slice) array as NIfTI with the geometry of another image, its header quirks included.
 
@@ -195,17 +216,16 @@ def save_map(path, array, like, dtype) -> Path:
     like : path of the image whose affine, codes and spacing are taken
     dtype : type on disk
     """
-    source = nib.load(like)
-    if tuple(array.shape) != tuple(source.shape[:3]):
-        raise ValueError(f"array of shape {array.shape} cannot take the header of {like}, shape {source.shape}")
-    header = source.header.copy()
+    header = load_header(like)
+    if tuple(array.shape) != tuple(header.get_data_shape()[:3]):
+        shape = header.get_data_shape()
+        raise ValueError(f"array of shape {array.shape} cannot take the header of {like}, shape {shape}")
     header.set_data_dtype(dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     for words in {"descrip", "aux_file", "db_name", "intent_name"}.intersection(header.keys()):
         header[words] = b""
-    header.extensions = type(header.extensions)()
-    header.set_data_offset(0)  # which counted them
+    header.set_data_offset(0)  # which counted extensions
     # affine=None keeps the header's own sform, qform and pixdim.
     image = nib.Nifti1Image(np.asarray(array, dtype), None, header)
     return write_whole(Path(path), image.to_filename)

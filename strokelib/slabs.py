@@ -72,7 +72,7 @@ def read_volumes(scan: Download) -> Volumes:
             f"case_{number}: the header of {reference} does not say where its axes point, so left cannot be told from "
             "right; get the file again"
         )
-    affine = nib.load(reference).affine
+    affine = nifti.load_header(reference).get_best_affine()
     images = {
         name: first if path == reference else _on_grid(path, number, reference, first.shape, affine)
         for name, path in scan.files.items()
@@ -100,7 +100,7 @@ def _on_grid(path: Path, number: int, reference: Path, shape, affine) -> np.ndar
         )
     if nifti.directions(path) == nifti.directions(reference):  # else `read_image` has compared and turned
         corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(shape) - 1)
-        off = nib.load(path).affine - affine
+        off = nifti.load_header(path).get_best_affine() - affine
         apart = np.linalg.norm(corners @ off[:3, :3].T + off[:3, 3], axis=1).max()
         if apart > np.linalg.norm(affine[:3, :3], axis=0).min():  # the shortest side of a voxel
             raise CaseError(

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from strokelib import nifti
 from strokelib.evaluation.summary import mean_interval, paper_table, summarize
 from strokelib.facts import case_table
 from strokelib.metrics import volume_ml
-from strokelib.nifti import save_map
 from strokelib.run.runtime import write_whole
 
 UNDEFINED_HD = 1e8  # what the leaderboard charges for a scan without a finite distance
@@ -52,7 +52,7 @@ def write_submission(masks, cases, folder, name) -> Path:
         mask = next(masks, None)
         if mask is None:
             raise ValueError(f"there is no mask for case_{case.number}; give one for each of {len(cases)} cases")
-        save_map(folder / file, _checked(mask, case).astype(np.uint16), case.files["CT"], np.uint16)
+        nifti.save_map(folder / file, _checked(mask, case).astype(np.uint16), case.files["CT"], np.uint16)
     if next(masks, None) is not None:
         raise ValueError(f"there are more masks than the {len(cases)} cases")
 
@@ -117,7 +117,7 @@ def completeness(cases) -> str:
 
 
 def _checked(mask, case) -> np.ndarray:
-    mask, shape = np.asarray(mask), tuple(nib.load(case.files["CT"]).shape[:3])
+    mask, shape = np.asarray(mask), tuple(nifti.load_header(case.files["CT"]).get_data_shape()[:3])
     if mask.shape != shape:
         raise ValueError(f"the mask of case_{case.number} has shape {mask.shape}, its CT {shape}; they must agree")
     if not np.isin(mask, (0, 1)).all():
@@ -183,7 +183,7 @@ def _check_file(case, file, data) -> dict:
         mask = np.asanyarray(image.dataobj)
     except Exception as error:  # nibabel raises many kinds
         raise ValueError(f"case_{case.number}: {file} cannot be read as NIfTI ({error})") from error
-    header, ct = image.header, nib.load(case.files["CT"]).header
+    header, ct = image.header, nifti.load_header(case.files["CT"])
     require(header.get_data_dtype() == np.uint16, f"has type {header.get_data_dtype()}, expected uint16")
     require(np.isin(mask, (0, 1)).all(), "holds values other than 0 and 1")
     require(mask.shape == ct.get_data_shape()[:3], f"has shape {mask.shape}, the CT {ct.get_data_shape()}")

@@ -288,3 +288,16 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"a\.png.*make room"):
         report.save_report(fig, tmp_path / "a.png", tmp_path / "a.pdf")
     assert not list(tmp_path.iterdir()) and not plt.fignum_exists(fig.number)
+
+
+def test_a_name_in_another_script_is_readable(monkeypatch):
+    """In a font that has its letters, or by their numbers: boxes would be alike for all such names."""
+    monkeypatch.setattr(report, "FONTS", ())
+    report._fonts.cache_clear()
+    try:
+        page = report.page(shown(name="患者 Ünal 7 µ"))
+        assert "\\u60a3\\u8005 Ünal 7 µ" in texts(page)
+        assert page.texts[0].get_fontfamily()[0] == "DejaVu Sans"
+    finally:
+        plt.close("all")
+        report._fonts.cache_clear()

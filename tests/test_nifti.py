@@ -207,3 +207,20 @@ def test_a_saved_map_has_no_words_of_its_model(tmp_path, kind):
     saved = nib.load(path)
     assert np.array_equal(np.asanyarray(saved.dataobj), values().astype(np.float32))
     assert np.array_equal(saved.affine, source.affine)
+
+
+@pytest.mark.parametrize("name", ["Ct.Nii", "Ct.Nii.gz", "CT.NII", "ct.NII.GZ"])
+def test_a_header_is_read_whatever_the_capitals_of_the_suffix(tmp_path, name):
+    nib.save(nib.Nifti1Image(values(), np.diag([-2.0, 2.0, 5.0, 1.0])), tmp_path / "plain.nii.gz")
+    content = (tmp_path / "plain.nii.gz").read_bytes()
+    (tmp_path / name).write_bytes(content if name.lower().endswith("gz") else gzip.decompress(content))
+    header, expected = nifti.load_header(tmp_path / name), nib.load(tmp_path / "plain.nii.gz")
+    assert header.get_zooms() == expected.header.get_zooms() and header.get_data_shape() == expected.shape
+    np.testing.assert_array_equal(header.get_best_affine(), expected.affine)
+    path = nifti.save_map(tmp_path / "map.nii", values(), tmp_path / name, np.int16)
+    np.testing.assert_array_equal(nib.load(path).affine, expected.affine)
+
+
+def test_a_file_that_is_gone_is_one_sentence(tmp_path):
+    with pytest.raises(nifti.CaseError, match=r"cannot read the header of .*gone\.nii .*replace the file"):
+        nifti.load_header(tmp_path / "gone.nii")

@@ -325,6 +325,18 @@ def test_an_empty_frame_is_refused_by_its_number(tmp_path, rows, empty):
         arrival.read_folder(tmp_path)
 
 
+def test_one_empty_slice_of_a_frame_is_refused_and_one_of_all_frames_is_not(tmp_path):
+    with_series(tmp_path)
+    scanned = own_scans.with_vessels(None)[0].astype(np.int16)
+    scanned[..., 3, :] = -1024
+    save(tmp_path / "ctp.nii", scanned, place(), frame_s=1.0)
+    assert arrival.read_folder(tmp_path).case.images.shape[3] == 4
+    scanned[..., 1, 9] = -1024
+    save(tmp_path / "ctp.nii", scanned, place(), frame_s=1.0)
+    with pytest.raises(CaseError, match=r"ctp.nii: slice 2 of frame 10 is -1024 everywhere \(1 such in all\)"):
+        arrival.read_folder(tmp_path)
+
+
 def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_path):
     with_series(tmp_path, frames=12)
     save(tmp_path / "cbf.nii", images()["CBF"], place())

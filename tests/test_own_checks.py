@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from heads import change, make_case
 from own_scans import SPACING, phantom
+from own_scans import images as own_images
 
 from strokelib.cases import Case
 from strokelib.modalities import ISLES
@@ -122,3 +123,39 @@ def test_a_scan_of_one_slice_is_outside_since_none_of_training_had_so_few(usual,
     found = checks.outside_training(*measured(dataclasses.replace(usual, images=images, lesion=None)))
     sentence = f"the slice count is {slices}; in the training scans it lay between 2 and 22"
     assert (sentence in found) == said
+
+
+def own_case():
+    """Return the phantom scan as arrival makes it of its files."""
+    images = own_images()
+    stack = np.stack([np.float32(images[name]) for name in ISLES])
+    return Case(stack, None, np.array(SPACING), 0, "Doe", ISLES)
+
+
+@pytest.mark.parametrize("name", ["CBF", "CBV", "MTT", "Tmax"])
+@pytest.mark.parametrize(
+    ("empty", "said"),
+    [
+        (np.s_[:, :, 2], "the brain of slice 3,"),
+        (np.s_[:, :, :2], "the brain of slice 1, slice 2,"),
+        (np.s_[128:], "the brain of the other side,"),
+        (np.s_[:, :128], "the brain of the back half,"),
+    ],
+)
+def test_a_map_that_is_0_in_a_whole_part_of_the_brain_is_remarked(name, empty, said):
+    case = own_case()
+    assert checks.empty_parts(case) == ()
+
+    def cleared(image):
+        image = image.copy()
+        image[empty] = 0
+        return image
+
+    (sentence,) = checks.empty_parts(change(case, name, cleared))
+    assert sentence.startswith(f"{name} is 0 in nearly all of ") and said in sentence
+
+
+def test_zeros_here_and_there_are_values():
+    case = own_case()
+    often = np.random.default_rng(1).random(case.images.shape[1:]) < 0.9
+    assert checks.empty_parts(change(case, "Tmax", lambda image: np.where(often, 0, image))) == ()

@@ -6,6 +6,7 @@ import pytest
 from own_scans import images, place
 
 from strokelib.own import field, grid
+from strokelib.own.scan import Grid
 from strokelib.own.volumes import Volume, from_networks
 
 WIDE = place(origin=(115.0 + 128 * 0.9, -110.0 - 128 * 0.9, 20.0))  # of a field of 512 voxels around one of 256
@@ -55,11 +56,17 @@ def test_what_is_larger_than_the_window_is_kept_as_far_as_it_goes(ct):
     long = np.zeros((512, 512, 4))
     long[100:400, 250:260] = 1
     assert corner(ct, {"CBF": volume(long)}, [128, 128]) == [128, 128]
-    affine = WIDE @ np.array([[1, 0, 0, 128], [0, 1, 0, 128], [0, 0, 1, 0], [0, 0, 0, 1]])
-    (said,) = field.cut_off({"CT": volume(ct), "CBF": volume(long)}, affine, (256, 256, 4))
+    shift = np.array([[1, 0, 0, 128], [0, 1, 0, 128], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    seen = Grid((512, 512, 4), WIDE, np.linalg.inv(shift), (256, 256, 4))
+    (said,) = field.cut_off({"CT": volume(ct), "CBF": volume(long)}, seen)
     missing = 44 * 10 * 4 * 0.9 * 0.9 * 5 / 1000
     assert said.startswith(f"{missing:.1f} mL of the CBF lie beyond the field that the networks see, 256 x 256 voxels")
-    assert field.cut_off({"CT": volume(ct), "CBF": volume(long[128:384, 128:384], affine)}, affine, (256,) * 3) == []
+    assert field.cut_off({"CT": volume(ct), "CBF": volume(long[128:384, 128:384], WIDE @ shift)}, seen) == []
+    low = Grid((512, 512, 4), WIDE, np.linalg.inv(shift), (256, 256, 1))
+    aside, over = field.cut_off({"CT": volume(ct), "CBF": volume(long)}, low)
+    assert aside == said and over.startswith(
+        f"{256 * 10 * 3 * 0.9 * 0.9 * 5 / 1000:.1f} mL of the CBF lie above or below the 1 slices"
+    ), "what is beyond both ways is told once"
 
 
 @pytest.mark.parametrize("axes", ["LAS", "RPI", "ASL"])

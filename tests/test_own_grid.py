@@ -7,7 +7,7 @@ from own_scans import coarser, finer, part, place, tilted, turned
 from scipy import ndimage
 
 from strokelib.nifti import CaseError
-from strokelib.own import grid
+from strokelib.own import grid, slices
 from strokelib.own.volumes import Volume
 from strokelib.run.runtime import ROOT
 
@@ -33,7 +33,7 @@ def test_the_range_that_the_networks_saw_is_that_of_the_table_of_facts():
     thick = [float(row["spacing_z_mm"]) for row in rows]
     assert (min(across), max(across)) == pytest.approx(grid.SEEN_MM, abs=1e-3)
     assert grid.SEEN_MM[0] < grid.USUAL_MM < grid.SEEN_MM[1]
-    assert min(thick) == pytest.approx(grid.THICK_MM, rel=1e-3)
+    assert (min(thick), max(thick)) == pytest.approx((slices.THICK_MM, slices.THICKEST_MM), rel=1e-3)
 
 
 @pytest.mark.parametrize("affine", [None, place(), tilted()])
@@ -75,7 +75,7 @@ def test_slices_make_slabs_by_their_mean_and_all_of_them_count():
     [(0.5, 5), (0.625, 5), (1, 5), (1.25, 5), (2, 4), (2.5, 5), (3, 6), (3.99, 3.99), (4, 4), (12, 12)],
 )
 def test_how_thick_a_slab_becomes(thick, slab):
-    assert grid._slab(thick) * thick == pytest.approx(slab)
+    assert slices.per_slab(thick) * thick == pytest.approx(slab)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,41 @@ def test_slices_that_a_map_does_not_reach_are_left_out():
     assert any("6 of 10 slices are left out" in said for said in found.remarks)
     back = found.grid.back(found.images["CBF"] > 0, order=0)
     assert [k for k in range(10) if back[..., k].any()] == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("begin", [7, 8, 9, 10, 11])
+def test_slabs_of_thin_slices_begin_where_thick_maps_begin(begin):
+    """A CT of 1 mm from vertex to base, and two map slices of 6 mm in the midst: no slab of theirs is half empty."""
+    ct = head((256, 256, 40), (0.9, 0.9, 1.0))
+    where = place((0.9, 0.9, 6.0), (115.0, -110.0, 20.0 + begin + 2.5))
+    tmax = (head((256, 256, 2)) > 0) * np.array([3.0, 8.0])
+    found = grid.to_networks("CT", {"CT": volume(ct, place((0.9, 0.9, 1.0))), "Tmax": volume(tmax, where)})
+    assert found.grid.inner[2] == 2 and found.spacing[2] == 6, "as thick as the maps' slices"
+    assert np.array_equal(found.images["Tmax"], tmax), "which pass as they are"
+    assert any("28 of 40 slices are left out" in said for said in found.remarks)
+    back = found.grid.back(found.images["Tmax"] > 6, order=0)
+    assert [*np.flatnonzero(back.any((0, 1)))] == [*range(begin + 6, begin + 12)]
+    assert back.sum() * 1.0 == (tmax > 6).sum() * 6, "one volume on either grid"
+
+
+@pytest.mark.parametrize(("thin", "thick", "slab"), [(1.0, 8.0, 8), (0.625, 5.0, 5), (2.5, 10.0, 10), (1.0, 3.0, 5)])
+def test_slabs_are_as_thick_as_the_slices_of_maps_where_these_are_thick(thin, thick, slab):
+    ct = volume(head((256, 256, 96), (0.9, 0.9, thin)), place((0.9, 0.9, thin)))
+    cbf = volume(head((256, 256, 4)) * 1.0, place((0.9, 0.9, thick), (115.0, -110.0, 30.0)))
+    _, spacing = grid.plan(ct, {"CBF": cbf})
+    assert spacing[2] == pytest.approx(slab)
+
+
+def test_what_maps_show_above_the_ct_is_told():
+    """Six slices of maps on a CT of four: two are left out of every volume."""
+    tall = (head((256, 256, 6)) > 0) * 1.0
+    found = grid.to_networks("CT", {"CT": volume(head(), place()), "CBF": volume(tall, place())})
+    ml = tall[..., :2].sum() * 0.9 * 0.9 * 5 / 1000
+    assert f"{ml:.1f} mL of the CBF lie above or below the 4 slices that the CT and all maps have in common" in "".join(
+        found.remarks
+    )
+    with pytest.raises(CaseError, match=r"has 2 slices, between which lie 33 % of what .* export the CT of all that"):
+        grid.to_networks("CT", {"CT": volume(head()[..., :2], place()), "CBF": volume(tall, place())})
 
 
 def test_a_series_is_brought_frame_by_frame():

@@ -276,3 +276,36 @@ def test_a_full_disk_is_no_fault_of_the_segmentation(found, networks, tmp_path, 
     with pytest.raises(OSError, match="no space left"):
         output.save(dataclasses.replace(found, scan=scan), networks, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_results_of_another_patient_of_the_same_name_are_not_replaced(found, networks, tmp_path):
+    """BIDS calls every patient's first scan ses-01; two calls may meet in one folder."""
+    place = output.save(found, networks, tmp_path)
+    before = json.loads((place / "registry.json").read_text())
+    assert before["ct_sha256"] == found.scan.sha256 and len(found.scan.sha256) == 64
+    other = dataclasses.replace(found, scan=dataclasses.replace(found.scan, sha256="0" * 64))
+    with pytest.raises(CaseError, match="another CT that was called scan_7, too; give this scan a name of its own"):
+        output.save(other, networks, tmp_path)
+    assert json.loads((place / "registry.json").read_text()) == before
+    assert output.save(found, networks, tmp_path) == place, "the same CT may be segmented again"
+
+
+def test_one_ct_has_one_digest_whatever_the_maps_beside_it(tmp_path):
+    def other(name, image, affine):
+        return (image * 1.01 if name == "Tmax" else image), affine, name.lower()
+
+    def digest(folder):
+        return arrival.read_folder(folder).sha256
+
+    first, same = own_scans.write(tmp_path / "a"), own_scans.write(tmp_path / "b", other)
+    assert digest(first) == digest(same)
+    ct = nib.load(same / "ct.nii")
+    nib.save(nib.Nifti1Image(np.asarray(ct.dataobj)[::-1].copy(), ct.affine, ct.header), same / "ct.nii")
+    assert digest(first) != digest(same)
+
+
+def test_a_spoilt_table_is_named_before_anything_is_computed(found, networks, tmp_path):
+    table = output.save_table([output.row(found, networks)], tmp_path)
+    table.write_bytes(table.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"scans\.csv is no table"):
+        output.check_folder(tmp_path, ["a"])

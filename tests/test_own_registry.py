@@ -126,3 +126,21 @@ def test_what_cannot_be_written_is_refused_and_leaves_what_was_there(tmp_path, m
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     monkeypatch.setattr(registry, "PACKAGES", ("no-such-package-at-all",))
     assert row()["no-such-package-at-all_version"] == ""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda content: content.replace(b"scan 7", "Müller".encode("latin-1")), "utf-8"),
+        (lambda content: content[:100], "row 2 is not whole"),
+        (lambda content: content[:-200], "row 2 is not whole"),
+        (lambda content: content.replace(b"disclaimer,scan,", b"disclaimer,name,"), "names no scan"),
+        (lambda content: content + content.splitlines()[1] + b",,\n", "row 3 is not whole"),
+    ],
+)
+def test_a_table_that_was_spoilt_is_named(tmp_path, spoil, said):
+    path = write_registry(tmp_path / "scans.csv", [row()])
+    assert registry.read_table(path)[0]["scan"] == "scan 7"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"scans\.csv is no table as this writes it .*{said}.*move it away"):
+        registry.read_table(path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import nibabel as nib
 import own_scans
 import pandas as pd
 import pytest
@@ -155,3 +156,40 @@ def test_a_full_disk_or_an_interrupt_ends_all_and_the_table_has_what_is_done(cal
         called(one)
     assert str(ended.value.code) == status
     assert scans(tmp_path) == ["a"]
+
+
+def test_a_disk_that_a_scan_cannot_be_read_from_costs_that_scan(hospital, tmp_path, monkeypatch, capsys):
+    def gone(place, *_):
+        raise OSError(5, "Input/output error", str(place.folder))
+
+    monkeypatch.setattr(segment.folders, "read", gone)
+    monkeypatch.setattr(segment.runtime, "prepare_torch", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["segment.py", str(hospital), "--out", str(tmp_path)])
+    assert segment.main() == 1
+    told = capsys.readouterr().out
+    assert [f"{name}: not segmented. {hospital / name} cannot be read" in told for name in "abc"] == [True] * 3
+
+
+@pytest.mark.parametrize("suffix", [".Nii", ".Nii.gz"])
+def test_the_suffix_may_have_any_capitals(hospital, tmp_path, suffix):
+    own_scans.write(tmp_path / "d", suffix=".nii.gz" if suffix.endswith("gz") else ".nii")
+    for path in (tmp_path / "d").iterdir():
+        path.rename(path.with_name(path.name.partition(".")[0].title() + suffix))
+    status, said, told = command(tmp_path / "d", "--out", tmp_path / "out")
+    assert status == 0, said + told
+    assert nib.load(tmp_path / "out" / "d" / "core.nii.gz").shape == (256, 256, 4)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
+def test_a_call_that_is_told_to_end_leaves_nothing_half(hospital, tmp_path):
+    """As batch systems and docker stop do: SIGTERM, in the middle of writing."""
+    waits = (
+        "import os, runpy, signal, sys; from strokelib.own import output\n"
+        "output.report.save_report = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"sys.argv = ['segment.py', {str(hospital / 'a')!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        f"sys.path.insert(0, {str(ROOT / 'tools')!r}); runpy.run_path({str(ROOT / 'tools' / 'segment.py')!r}, "
+        "run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", waits], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 128 + 15, done.stdout + done.stderr
+    assert [*(tmp_path / "out").iterdir()] == []

@@ -10,6 +10,7 @@ done stays. Trained on synthetic scans; research only, not for clinical use.
 import argparse
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -78,7 +79,11 @@ def run(given) -> int:
 def one(place, files, networks, out: Path, given) -> dict:
     """Segment one scan, say what was found, and return its row."""
     start = time.monotonic()
-    scan = folders.read(place, files, given.seconds_per_frame)
+    try:
+        scan = folders.read(place, files, given.seconds_per_frame)
+    except OSError as error:  # of a disk that scans lie on, which costs this one alone
+        raise CaseError(f"{place.folder} cannot be read ({error}); look at the disk, or copy the scan again") from error
+    output.check_same(out / place.name, scan)
     prepared = segment.prepare(scan)
     if given.mode == "exact":
         print(f"{place.name}: exact mode, {time_left(segment.exact_seconds(prepared, networks))}", flush=True)
@@ -106,6 +111,7 @@ def main() -> int:
     parser.add_argument("--networks", help="a folder of networks with facts.json; networks/ by default")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as an error does, it leaves nothing half
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     runtime.prepare_torch(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

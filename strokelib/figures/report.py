@@ -6,9 +6,11 @@ on a sheet of A4.
 
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -36,6 +38,10 @@ DIFFERENCE = 30  # mL/100 g/min, where the colors of the mirror difference end
 ASIDE_LETTERS, ASIDE_LINES, CURVES_LINES = 31, 56, 18  # of the column at the right; as high as the curves
 EDGE = withStroke(linewidth=1.5, foreground="black")  # of letters on an image
 UNIT_LETTERS = 10  # of a unit beside a color bar
+FONTS = (  # for scripts that ours lacks, of Linux, Windows and macOS
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic",
+    "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS", "Noto Sans Devanagari", "Noto Sans Thai",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +130,23 @@ def _check(shown: Page) -> None:
 
 def _write(fig, x: float, y: float, text: str, size: float = SMALL, **look):
     """Write text at a place in inches."""
+    if not text.isascii():
+        fonts = _fonts()
+        look["fontfamily"], shown = [*fonts], set().union(*fonts.values())
+        text = "".join(c if c in "\n" or ord(c) in shown else f"\\u{ord(c):04x}" for c in text)
     # A name or a remark may hold a dollar sign, which is no formula.
     return fig.text(x / WIDTH, y / HEIGHT, text, fontsize=size, parse_math=False, **look)
+
+
+@cache
+def _fonts() -> dict[str, frozenset[int]]:
+    """Return the letters by font: our own, and those for other scripts that this machine has.
+
+    A name without letters in any of them is written by their numbers, which tell it from another as boxes would not.
+    """
+    there = {*font_manager.get_font_names()}
+    names = [STYLE["font.family"], *(name for name in FONTS if name in there)]
+    return {name: frozenset(font_manager.get_font(font_manager.findfont(name)).get_charmap()) for name in names}
 
 
 def _place(fig, left: float, bottom: float, width: float, height: float):

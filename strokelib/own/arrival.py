@@ -5,6 +5,7 @@ is checked before anything is computed from it; nothing is written.
 """
 
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
@@ -122,11 +123,13 @@ def assemble(
     try:
         mask = preprocess.check_case(case)
         said = [*plausibility.remarks(case, mask), *checks.fit(case, mask), *checks.exchanged(case, mask)]
+        said += checks.empty_parts(case)
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))
     origin = "series" if SERIES in volumes else "maps"
-    return OwnScan(name, case, brought.grid, reference, origin, curves, tuple(said), tuple(slices))
+    sha256 = hashlib.sha256(np.ascontiguousarray(volumes[HEAD].values)).hexdigest()
+    return OwnScan(name, case, brought.grid, reference, origin, curves, tuple(said), tuple(slices), sha256)
 
 
 def _check_frames(kind: str, volume: Volume) -> None:
@@ -140,15 +143,23 @@ def _check_frames(kind: str, volume: Volume) -> None:
 def _check_filled(series: Volume) -> None:
     """Refuse a series with an empty frame: taken for a fall of all curves, it would make other maps without a word.
 
-    Looked for in the file's own values, since on the grid of a larger CT there is air around.
+    So would one slice that is empty in some frames; one that is in all of them is none of the head. Looked for in the
+    file's own values, since on the grid of a larger CT there is air around.
     """
     values, frames = series.values, series.values.shape[3]
-    flat = [frame for frame in range(frames) if values[..., frame].min() == values[..., frame].max()]
-    if flat:
+    flat = values.min((0, 1)) == values.max((0, 1))  # (slice, frame)
+    if (whole := np.flatnonzero(flat.all(0))).size:
         raise CaseError(
-            f"{series.path}: frame {flat[0] + 1} of {frames} is {values[..., flat[0]].flat[0]:g} everywhere "
-            f"({len(flat)} such in all), expected an image; export the series anew, or end it before the first empty "
+            f"{series.path}: frame {whole[0] + 1} of {frames} is {values[..., whole[0]].flat[0]:g} everywhere "
+            f"({len(whole)} such in all), expected an image; export the series anew, or end it before the first empty "
             "one"
+        )
+    if (some := np.argwhere(flat & ~flat.all(1, keepdims=True))).size:
+        k, frame = some[0]
+        raise CaseError(
+            f"{series.path}: slice {k + 1} of frame {frame + 1} is {values[0, 0, k, frame]:g} everywhere ({len(some)} "
+            "such in all), and not so in all other frames, expected an image; export the series anew, or leave that "
+            "slice out of all frames"
         )
 
 

@@ -29,6 +29,8 @@ TURNED_BETTER = 0.02
 # The most that the median of Tmax may be over that of MTT, in the brain. In the study's 156 synthetic scans it is 1.21
 # at most, and turned round 1.3 or more in 149: healthy tissue takes longer to cross than to reach.
 MOST_TMAX = 1.3
+LEAST_PART, MOST_LEFT = 500, 0.02  # voxels of the brain in a part of a map; their share that is not 0 in an empty one
+APART = 32  # halves are told apart but for such a part of the image on either side of the middle of the brain
 ENDS = ("left and right", "front and back", "top and bottom")
 
 
@@ -117,6 +119,46 @@ def exchanged(case, mask) -> tuple[str, ...]:
         f"in the brain the median of Tmax is {_number(tmax)} s and that of MTT {_number(mtt)} s; expected is that "
         "tissue takes longer to cross than to reach: are the two exchanged?",
     )
+
+
+def empty_parts(case) -> tuple[str, ...]:
+    """Say which map is 0 in a whole slice of the brain, or in a whole half of it, where other maps are not.
+
+    A single 0 is a value: no delay, no flow. So many were left out by the program that made or wrote the map.
+
+    Parameters
+    ----------
+    case : cases.Case
+
+    Returns
+    -------
+    a sentence for each such map.
+    """
+    named = {name: image for name, image in case.named.items() if not MODALITIES[name].head}
+    said = []
+    for name, image in named.items():
+        brain = np.logical_or.reduce([other != 0 for key, other in named.items() if key != name])
+        (x, y), far = (int(np.median(places)) for places in np.nonzero(brain)[:2]), max(brain.shape[:2]) // APART
+        parts = {f"slice {k + 1}": np.s_[:, :, k] for k in range(brain.shape[2])}
+        lost = [part for part, there in parts.items() if _is_empty(image[there], brain[there])]
+        if not lost:
+            halves = {
+                "one side": np.s_[: x - far], "the other side": np.s_[x + far :],
+                "the back half": np.s_[:, : y - far], "the front half": np.s_[:, y + far :],
+            }  # fmt: skip
+            lost = [part for part, there in halves.items() if _is_empty(image[there], brain[there])]
+        if lost:
+            said.append(
+                f"{name} is 0 in nearly all of the brain of {', '.join(lost)}, where other maps are not: was it left "
+                "out when the map was made? Volumes there are not to be trusted"
+            )
+    return tuple(said)
+
+
+def _is_empty(image, brain) -> bool:
+    """Tell whether an image is 0 nearly everywhere in a brain that has some size."""
+    size = np.count_nonzero(brain)
+    return size >= LEAST_PART and np.count_nonzero(image[brain]) <= MOST_LEFT * size
 
 
 def _dice(one, other) -> float:

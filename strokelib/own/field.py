@@ -5,6 +5,7 @@ import numpy as np
 
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
+from strokelib.own.scan import Grid
 from strokelib.own.series import brain_of
 from strokelib.own.volumes import TO_NETWORKS, Volume, from_networks
 
@@ -56,30 +57,30 @@ def around_brain(begin, width, reference: Volume, others: dict[str, Volume]) -> 
     return moved
 
 
-def cut_off(volumes: dict[str, Volume], affine, inner) -> list[str]:
-    """Say how much of what the maps show lies beyond a grid in plane.
+def cut_off(volumes: dict[str, Volume], grid: Grid) -> list[str]:
+    """Say how much of what the maps show lies beyond the networks' grid, in plane, or above and below its slices.
 
     Parameters
     ----------
     volumes : by name
-    affine : (4, 4) of the grid, voxel to mm
-    inner : its shape
+    grid : Grid
 
     Returns
     -------
-    a sentence, or none where all lies in it.
+    a sentence for each, none where all lies in it.
     """
-    lost = {}
+    aside, over = {}, {}
     for name, volume in _maps(volumes).items():
-        there = _places(volume, np.linalg.inv(affine))[:, :2]
-        beyond = ((there < -0.5) | (there >= np.array(inner[:2]) - 0.5)).any(1)
-        lost[name] = np.count_nonzero(beyond) * float(np.prod(volume.spacing)) / 1000
-    told = [f"{ml:.1f} mL of the {name}" for name, ml in lost.items() if ml >= LEAST_ML]
-    if not told:
-        return []
+        there, voxel_ml = _places(volume, grid.onto @ np.linalg.inv(grid.affine)), np.prod(volume.spacing) / 1000
+        beyond = (there < -0.5) | (there >= np.array(grid.inner) - 0.5)
+        aside[name] = np.count_nonzero(beyond[:, :2].any(1)) * voxel_ml
+        over[name] = np.count_nonzero(beyond[:, 2] & ~beyond[:, :2].any(1)) * voxel_ml
+    field = f"the field that the networks see, {grid.inner[0]} x {grid.inner[1]} voxels around the head"
+    slices = f"or below the {grid.inner[2]} slices that the CT and all maps have in common"
     return [
-        f"{', '.join(told)} lie beyond the field that the networks see, {inner[0]} x {inner[1]} voxels around the "
-        "head: they are left out of every volume"
+        f"{', '.join(told)} lie {where}: they are left out of every volume"
+        for lost, where in ((aside, f"beyond {field}"), (over, f"above {slices}"))
+        if (told := [f"{ml:.1f} mL of the {name}" for name, ml in lost.items() if ml >= LEAST_ML])
     ]
 
 

@@ -13,17 +13,18 @@ from scipy import ndimage
 
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
-from strokelib.own import field
+from strokelib.own import field, slices
 from strokelib.own.scan import Grid
 from strokelib.own.volumes import Volume, from_networks, in_words
+from strokelib.run.runtime import rng
 
 SIDE = 256  # voxels along x and y
 SEEN_MM = (0.785, 1.086)  # voxels of ISLES 2018 in plane, see data/isles18_cases.csv; resampled to USUAL_MM otherwise
 USUAL_MM = 0.89
-THICK_MM, SLAB_MM = 4.0, 5.0  # thinner slices than the first are averaged into slabs near the second
 AIR = -1000.0  # HU around an image of the head
 LEAST_COVERED = 0.5 - 1e-9  # of a voxel, that it may have a value
 LEAST_OVERLAP = 0.5  # of a map's voxels that are not 0 lie in the field of the reference image, or it lies elsewhere
+ENOUGH = 20000  # voxels of a map to tell that share from
 SNAP = 0.02  # voxels; headers round their numbers
 SQUARE = 1e-3
 
@@ -66,13 +67,12 @@ def to_networks(reference: str, volumes: dict[str, Volume]) -> OnGrid:
     for name, volume in volumes.items():
         if name != reference:
             _check_overlap(name, volume, volumes[reference], grid)
-    said += field.cut_off(volumes, grid.affine @ np.linalg.inv(grid.onto), grid.inner)
-    first, last = _covered([volume for name, volume in volumes.items() if name != reference], grid)
-    if (left_out := grid.inner[2] - (last - first)) > 0:
+    grid = _slices(grid, *_covered([volume for name, volume in volumes.items() if name != reference], grid))
+    said += field.cut_off(volumes, grid)
+    if left_out := slices.left_out(grid):
         said.append(
-            f"{left_out} of {grid.inner[2]} slices are left out, because a map or the series does not reach them"
+            f"{left_out[0]} of {left_out[1]} slices are left out, because a map or the series does not reach them"
         )
-        grid = _slices(grid, first, last)
     images = {name: _bring(name, volume, volumes, grid) for name, volume in volumes.items()}
     return OnGrid(grid, spacing, images, tuple(said))
 
@@ -83,17 +83,20 @@ def plan(reference: Volume, others: dict[str, Volume] | None = None) -> tuple[Gr
     Maps or a series, by name, say where the brain is, which the grid shall not cut.
 
     Our choice: in plane, the smallest multiple of a voxel's side that lies in ISLES 2018's range, else 0.89
-    mm, the middle of it; 256 x 256 such voxels around the head. Slices below 4 mm make slabs, as many to each as
-    come nearest to 5 mm.
+    mm, the middle of it; 256 x 256 such voxels around the head. Slices below 4 mm make slabs: as thick as the slices
+    of the maps where these are thick themselves, else as many to each as come nearest to 5 mm. Where the maps end
+    within the image, slabs begin there: one that they fill by half would count whole in every volume.
     """
     turned = from_networks(reference)
     order = np.abs(turned[:3, :3]).argmax(0)  # which axis of the image becomes x, y and slice
     shape, sides = np.array(reference.shape)[order], reference.spacing[order]
     across = _in_plane(*sides[:2])
-    step = np.array([*across, _slab(sides[2])])
-    inner = np.array([SIDE, SIDE, -(-shape[2] // int(step[2]))])
-    start = np.zeros(3)
-    start[2] = -((inner[2] * step[2] - shape[2]) // 2)  # an incomplete slab at either end
+    given = [*(others or {}).values()]
+    thick = max((slices.thickness(volume, reference) for volume in given), default=0.0)
+    step = np.array([*across, slices.per_slab(sides[2], thick)])
+    reaches = [slices.reach(volume, reference, turned) for volume in given]
+    count, begin = slices.slabs(shape[2], int(step[2]), reaches)
+    inner, start = np.array([SIDE, SIDE, count]), np.array([0.0, 0.0, begin])
     if (step[:2] != 1).any() or (shape[:2] != SIDE).any():
         middle = (np.linalg.inv(turned) @ [*field.middle(reference), 1])[:2] + 0.5
         room = shape[:2] - SIDE * step[:2]  # negative where the image is smaller than the grid
@@ -217,24 +220,24 @@ def _in_plane(*sides: float) -> tuple[float, float]:
     return tuple(float(round(s)) if round(s) and abs(s / round(s) - 1) < SQUARE else s for s in steps)
 
 
-def _slab(side: float) -> int:
-    """Return how many slices make one of the networks' grid."""
-    if side >= THICK_MM * (1 - 1e-2):
-        return 1
-    counts = np.arange(1, 101)
-    thick = counts * side
-    fitting = np.where(thick >= THICK_MM * (1 - 1e-2), np.abs(thick - SLAB_MM), np.inf)
-    return int(counts[np.flatnonzero(fitting <= fitting.min() + 1e-6)[0]])
-
-
 def _check_overlap(name: str, volume: Volume, reference: Volume, grid: Grid) -> None:
     """Refuse an image that lies elsewhere than the reference image does."""
     one = volume.values if volume.values.ndim == 3 else volume.values[..., 0]
     voxels = np.argwhere(one != 0 if name in MODALITIES else one > 0)
-    voxels = voxels[:: max(1, len(voxels) // 20000)]
+    if len(voxels) > ENOUGH:  # drawn, since every sixth voxel of six slices lies in one slice
+        voxels = voxels[rng(0, "overlap").choice(len(voxels), ENOUGH, replace=False)]
     onto = np.linalg.inv(grid.affine) @ volume.place
     there = voxels @ onto[:3, :3].T + onto[:3, 3]
-    share = ((there > -0.5) & (there < np.array(grid.shape) - 0.5)).all(1).mean() if len(there) else 0
+    inside = (there > -0.5) & (there < np.array(grid.shape) - 0.5)
+    share = inside.all(1).mean() if len(there) else 0
+    through = np.abs(grid.onto[2, :3]).argmax()
+    across = (inside | (np.arange(3) == through)).all(1).mean() if len(there) else 0
+    if 0 < share < LEAST_OVERLAP <= across:
+        raise CaseError(
+            f"{reference.path} has {grid.shape[through]} slices, between which lie {100 * share:.0f} % of what "
+            f"{volume.path} shows, expected {100 * LEAST_OVERLAP:.0f} % at least: what lies above and below could not "
+            "be segmented; export the CT of all that the maps show, or correct the wrong header"
+        )
     if share < LEAST_OVERLAP:
         raise CaseError(
             f"{volume.path} lies elsewhere than {reference.path} by their headers: {100 * share:.0f} % of what it "

@@ -19,8 +19,8 @@ from strokelib import modalities, nifti, registration
 from strokelib.figures import report
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
-from strokelib.own import quantities, registry, segmentation_object, viewer
-from strokelib.own.scan import DISCLAIMER
+from strokelib.own import kinds, quantities, registry, segmentation_object, viewer
+from strokelib.own.scan import DISCLAIMER, OwnScan
 from strokelib.own.segment import Networks, Segmented
 from strokelib.run.runtime import write_whole
 
@@ -97,7 +97,8 @@ def listing(folder: Path) -> list[tuple[str, int]]:
 def row(found: Segmented, networks: Networks) -> dict:
     """Return what a registry takes of a segmented scan."""
     pair = networks.pair
-    how = registry.How(found.mode, pair.threshold, pair.min_lesion_voxels, networks.sha256, found.scan.origin)
+    made_of = found.scan.origin, found.scan.sha256
+    how = registry.How(found.mode, pair.threshold, pair.min_lesion_voxels, networks.sha256, *made_of)
     return registry.registry_row(found.scan.name, measure(found), how, found.remarks)
 
 
@@ -132,10 +133,12 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
     Raises
     ------
     FileExistsError : there is a folder of that name which this has not written.
+    CaseError : there are the results of another scan of that name.
     OSError : the disk is full or may not be written to.
     """
     place = Path(folder) / found.scan.name
     check_place(place)
+    check_same(place, found.scan)
     made = place.with_name(f".{os.getpid()}.part.{place.name}")
     shutil.rmtree(made, ignore_errors=True)
     try:
@@ -163,6 +166,7 @@ def check_folder(folder, names) -> None:
     Raises
     ------
     FileExistsError : it holds something else than what `save` and `save_table` write, where these would write.
+    ValueError : its table was cut short, or spoilt otherwise.
     OSError : it is a file, or may not be written to.
     """
     folder = Path(folder)
@@ -176,8 +180,10 @@ def check_folder(folder, names) -> None:
             f"cannot write to {folder} ({error.strerror or error}); name a folder that can be written to",
         ) from error
     table = folder / TABLE
-    if table.exists() and not (table.is_file() and table.read_bytes().startswith(b"disclaimer,")):
-        raise FileExistsError(f"{table} is there and was not written by this; move it away, or name another folder")
+    if table.exists():
+        if not (table.is_file() and table.read_bytes().startswith(b"disclaimer,")):
+            raise FileExistsError(f"{table} is there and was not written by this; move it away, or name another folder")
+        registry.read_table(table)
     for name in names:
         check_place(folder / name)
 
@@ -208,6 +214,25 @@ def check_place(place: Path) -> None:
         raise FileExistsError(
             f"{place} holds what was changed since it was written ({', '.join(changed)}) and would be replaced; move "
             "that away, or name another folder"
+        )
+
+
+def check_same(place: Path, scan: OwnScan) -> None:
+    """Refuse to replace the results of another scan of the same name, such as ses-01 of another patient.
+
+    Raises
+    ------
+    CaseError : the folder holds results that were made of another CT.
+    """
+    try:
+        made_of = json.loads((place / REGISTRY).read_text(encoding="utf-8"))["ct_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or of an earlier version; see `check_place`
+        return
+    if made_of and made_of != scan.sha256:
+        raise CaseError(
+            f"{place} holds the results of another CT that was called {scan.name}, too; give this scan a name of its "
+            f"own (command: {kinds.COMMAND} --name ...), name another folder for the results, or move those away if "
+            "the CT was exported anew"
         )
 
 
@@ -267,9 +292,14 @@ def _write_map(path: Path, volume, found: Segmented, kind) -> None:
     """
     grid, reference = found.scan.grid, found.scan.reference
     own = grid.back(volume, order=0 if np.asarray(volume).dtype == bool else 1)
-    if reference is not None and not (grid.stated and not np.allclose(nib.load(reference).affine, grid.affine)):
+    if reference is not None and not (grid.stated and not _lies_at(reference, grid.affine)):
         nifti.save_map(path, own, reference, kind)
         return
     image = nib.Nifti1Image(own.astype(kind), grid.affine)
     image.header.set_xyzt_units("mm")
     write_whole(path, image.to_filename)
+
+
+def _lies_at(path: Path, affine) -> bool:
+    """Tell whether a file's header gives its image this place."""
+    return np.allclose(nifti.load_header(path).get_best_affine(), affine)

@@ -34,6 +34,7 @@ class How:
     min_lesion_voxels: int
     sha256: tuple[str, ...]  # of each network's file
     origin: str = ""  # as OwnScan.origin: whose maps they are
+    ct_sha256: str = ""  # as OwnScan.sha256: of which CT
 
 
 def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
@@ -65,6 +66,7 @@ def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
     row |= {
         "mode": how.mode,
         "origin": how.origin,
+        "ct_sha256": how.ct_sha256,
         "threshold": how.threshold,
         "min_lesion_voxels": how.min_lesion_voxels,
         "networks": len(how.sha256),
@@ -99,9 +101,23 @@ def write_registry(path, rows):
 
 
 def read_table(path) -> list[dict]:
-    """Read the rows that `write_registry` left in a .csv, as text."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """Read the rows that `write_registry` left in a .csv, as text.
+
+    Raises
+    ------
+    ValueError : bytes that are no UTF-8, no row of names, a row that was cut short.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        whole = [bool(row.get("scan")) and None not in row and None not in row.values() for row in rows]
+        if not whole or not all(whole):
+            raise ValueError(f"row {whole.index(False) + 2 if whole else 2} is not whole, or names no scan")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is no table as this writes it ({error}); mend it, or move it away: a new one is begun then"
+        ) from error
+    return rows
 
 
 def _json(row: dict) -> str:
