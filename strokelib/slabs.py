@@ -5,7 +5,6 @@ the mean of what lies in it, so that volumes and means are kept and nothing is s
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -228,7 +227,6 @@ def write_slab(folder, slab: Slab, record: dict) -> Path:
             file = nib.Nifti1Image(np.asarray(values, kinds[name]), slab.affine)
             file.to_filename(temporary / file_name(name))
         (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
 
     return write_whole(Path(folder), write)
 

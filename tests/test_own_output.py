@@ -17,6 +17,7 @@ from strokelib.figures import report
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, output, quantities, registry, segment
 from strokelib.own.scan import DISCLAIMER
+from strokelib.run.runtime import exchange
 
 FILES = ["core.nii.gz", "probability.nii.gz", "registry.json", "report.pdf", "report.png", "uncertainty.nii.gz"]
 
@@ -205,12 +206,12 @@ def test_what_was_there_stays_where_it_cannot_be_replaced(tmp_path):
     place.mkdir()
     (place / "core.nii.gz").write_text("old")
     with pytest.raises(FileNotFoundError):
-        output._exchange(made, place)  # which is not there
+        exchange(made, place)  # which is not there
     assert [path.name for path in tmp_path.iterdir()] == ["scan_7"]
     assert (place / "core.nii.gz").read_text() == "old"
     made.mkdir()
     (made / "core.nii.gz").write_text("new")
-    output._exchange(made, place)
+    exchange(made, place)
     assert [path.name for path in tmp_path.iterdir()] == ["scan_7"]
     assert (place / "core.nii.gz").read_text() == "new"
 

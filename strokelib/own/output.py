@@ -22,7 +22,7 @@ from strokelib.nifti import CaseError
 from strokelib.own import kinds, quantities, registry, segmentation_object, viewer
 from strokelib.own.scan import DISCLAIMER, OwnScan
 from strokelib.own.segment import Networks, Segmented
-from strokelib.run.runtime import write_whole
+from strokelib.run.runtime import exchange, write_whole
 
 TABLE, REGISTRY = "scans.csv", registry.FILE
 MAPS = {"probability": np.float32, "uncertainty": np.float32, "core": np.uint8}
@@ -154,7 +154,7 @@ def save(found: Segmented, networks: Networks, folder) -> Path:
             found = dataclasses.replace(found, remarks=remarks)
         report.save_report(draw(found, networks), *(made / page for page in PAGES))
         registry.write_registry(made / REGISTRY, [row(found, networks)])
-        _exchange(made, place)
+        exchange(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place
@@ -254,21 +254,6 @@ def save_table(rows, folder) -> Path:
         if old["scan"] not in new and (path.parent / old["scan"] / REGISTRY).is_file():
             rows.append({column: old.get(column, "") for column in rows[0]})
     return registry.write_registry(path, rows)
-
-
-def _exchange(made: Path, place: Path) -> None:
-    """Put a folder in the place of one that may be there, which stays whole where that fails."""
-    before = place.with_name(f".{os.getpid()}.before.{place.name}")
-    there = place.exists()
-    if there:
-        os.replace(place, before)  # fails on Windows, where a file in it is open
-    try:
-        os.replace(made, place)
-    except OSError:
-        if there:
-            os.replace(before, place)
-        raise
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def _write_segmentation(path: Path, found: Segmented, networks: Networks) -> list[str]:

@@ -74,7 +74,7 @@ def gpu_memory(what: str):
 def write_whole(path: Path, write) -> Path:
     """Call `write(temporary path)`, then rename onto `path`: the file is there whole or not at all.
 
-    The temporary name keeps the suffixes, because writers choose the format by them.
+    The temporary name keeps the suffixes, because writers choose the format by them. `write` may make a folder.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def write_whole(path: Path, write) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        os.replace(temporary, path)
+        exchange(temporary, path)
     except OSError as error:
         raise OSError(
             error.errno,
@@ -97,3 +97,28 @@ def write_whole(path: Path, write) -> Path:
         with contextlib.suppress(OSError):  # of a folder that may not be written to, which holds none
             temporary.unlink(missing_ok=True)
     return path
+
+
+def exchange(made: Path, place: Path) -> None:
+    """Put a file or a folder in the place of one that may be there, which stays whole where that fails.
+
+    Parameters
+    ----------
+    made : on the same disk
+    place : what it is called from now on
+
+    Raises
+    ------
+    OSError : it cannot be moved, as on Windows where a file in the folder is open.
+    """
+    before = place.with_name(f".{os.getpid()}.before.{place.name}")
+    there = made.is_dir() and place.exists()  # a file replaces a file in one step
+    if there:
+        os.replace(place, before)
+    try:
+        os.replace(made, place)
+    except OSError:
+        if there:
+            os.replace(before, place)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
