@@ -342,6 +342,7 @@ def test_series_may_be_named_by_description_or_uid(tmp_path):
         ("T-Max", "Tmax"),
         ("RAPID TMax [s]", "Tmax"),
         ("Time to maximum", "Tmax"),
+        ("CTP TMX", "Tmax"),
         ("CBF and CBV overview", ""),
         ("Head 5.0 H31s", "CT"),
     ],
@@ -353,18 +354,20 @@ def test_words_tell_what_a_series_is(tmp_path, words, name):
 
 def test_the_native_ct_is_taken_where_others_are_there(tmp_path):
     small(tmp_path, ISLES[1:])
-    dicom_made.write(tmp_path, ball() + 1, AFFINE, "CT Head with contrast")
-    dicom_made.write(tmp_path, ball() + 2, AFFINE, "Head thin")
+    dicom_made.write(tmp_path / "a", ball() + 1, AFFINE, "CT Head with contrast")
+    dicom_made.write(tmp_path / "b", ball() + 2, AFFINE, "Head thin")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
-    dicom_made.write(tmp_path, ball() + 3, AFFINE, "Head non-contrast")
+    dicom_made.write(tmp_path / "c", ball() + 4, AFFINE, "CT Head postcontrast")
+    assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
+    dicom_made.write(tmp_path / "d", ball() + 3, AFFINE, "Head non-contrast")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 3
 
 
 def test_of_native_cts_a_soft_kernel_is_taken_before_bone(tmp_path):
     small(tmp_path, ISLES[1:])
-    dicom_made.write(tmp_path, ball() + 1, AFFINE, "Head non-contrast BONE")
+    dicom_made.write(tmp_path / "a", ball() + 1, AFFINE, "Head non-contrast BONE")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 1
-    dicom_made.write(tmp_path, ball() + 2, AFFINE, "Head non-contrast")
+    dicom_made.write(tmp_path / "b", ball() + 2, AFFINE, "Head non-contrast")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
 
 

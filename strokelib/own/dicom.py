@@ -17,17 +17,7 @@ from strokelib.own.dicom_files import Header, read_headers
 from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
 from strokelib.own.scan import OwnScan
 
-# Words by which a map is known, in SeriesDescription or ImageType; all but letters, figures and + is a space there.
-MAPS = {
-    "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
-    "CBV": r"\b(r|rel)?cbv\b|\bblood volume\b",
-    "MTT": r"\bmtt\b|\btransit time\b",
-    "Tmax": r"\bt ?max\b|\btime to max(imum)?\b",
-}
-# A CT without contrast is one of these or, where there is none, the only one without the second kind of words.
-NATIVE = r"\bnon? ?contrast\b|\bncct\b|\bnc ct\b|\bnativ\w*\b|\bplain\b|\bunenhanced\b|\bwithout\b|\bw o\b"
 BONE = r"\bbone\b"  # the kernel of a native CT that a soft one is taken before
-OTHER = r"\b(cta|angio\w*|mip|bone|contrast|ce|venous|average|cor|coronal|sag|sagittal|mpr|penumbra|mismatch|ttp|ttd)\b"
 
 
 def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
@@ -50,8 +40,8 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         series; several series that could be one modality; series of several studies; a series that cannot be used,
         such as color pictures, several slabs, uneven times or a tilted gantry, with what to ask for.
 
-    Our choice: what words mean (MAPS, NATIVE, OTHER), and that a series with ten images at a position or more is a raw
-    perfusion series, and ten series or more of one name and size are one.
+    Our choice: what words mean (`kinds.MAP_WORDS`, NATIVE and OTHER), and that a series with ten images at a position
+    or more is a raw perfusion series, and ten series or more of one name and size are one.
     """
     names = kinds.by_kind(names)
     there = _joined(_by_series(read_headers(folder)), {*names.values()})
@@ -166,13 +156,13 @@ def _joined(there: dict[str, list[Header]], named) -> dict[str, list[Header]]:
 
 
 def _words(headers) -> str:
-    return re.sub(r"[^a-z0-9+]+", " ", " ".join((headers[0].description, *headers[0].kind)).lower())
+    return kinds.spaced(" ".join((headers[0].description, *headers[0].kind)))
 
 
 def _kind(headers) -> str:
     """Tell what a series is by its words and its images: a modality, "series", or "" for what is not needed."""
     words = _words(headers)
-    maps = [name for name, pattern in MAPS.items() if re.search(pattern, words)]
+    maps = [name for name, pattern in kinds.MAP_WORDS.items() if re.search(pattern, words)]
     if maps:
         return maps[0] if len(maps) == 1 else ""
     if headers[0].modality != "CT":
@@ -201,9 +191,9 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     """Choose the series of a modality, "" where there is none; refuse to guess among several."""
     good = [uid for uid in candidates if not dicom_volume.picture(there[uid])]
     if name == "CT":
-        native = [uid for uid in good if re.search(NATIVE, _words(there[uid]))]
+        native = [uid for uid in good if re.search(kinds.NATIVE, _words(there[uid]))]
         soft = [uid for uid in native if not re.search(BONE, _words(there[uid]))]
-        good = soft or native or [uid for uid in good if not re.search(OTHER, _words(there[uid]))]
+        good = soft or native or [uid for uid in good if not re.search(kinds.OTHER, _words(there[uid]))]
         candidates = [uid for uid in candidates if uid in good or dicom_volume.picture(there[uid])]
     if candidates and not good:  # said here, since an answer to what lacks has to be asked of the scanner
         uid = candidates[0]
