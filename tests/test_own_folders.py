@@ -205,6 +205,29 @@ def dicom_scan(folder, names=("CT", "CBF", "CBV", "MTT", "Tmax")):
     return folder
 
 
+@pytest.mark.parametrize("above", ["a/b/c/d/e/f/g", "a/b/c/d/e"])
+def test_images_are_found_at_any_depth(tmp_path, above):
+    """Of an export as DICOM/PA0/ST0/SE0 in some folders nothing was found."""
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    dicom_scan(tmp_path / "one" / above / "P1")
+    ((place),) = folders.find_scans([tmp_path / "one"])
+    assert place.dicom and place.name == "P1" and len(folders.read_headers(place.folder)) == 10
+    maps(tmp_path / "two" / above / "P2")
+    assert found(tmp_path / "two") == [("P2", tmp_path / "two" / above / "P2", False)]
+    maps(tmp_path / "three" / above / "P3", ("flow", "volume"))
+    with pytest.raises(CaseError, match=r"it holds flow\.nii\.gz, volume\.nii\.gz; expected a CT"):
+        folders.read(folders.find_scan(tmp_path / "three"))
+
+
+def test_a_circle_of_links_is_one_scan(tmp_path):
+    for name in ("CT", "CBF", "CBV", "MTT", "Tmax"):
+        image(tmp_path / "P1" / name / f"{name}.nii")
+    (tmp_path / "P1" / "again").symlink_to(tmp_path / "P1")
+    (tmp_path / "P1" / "CT" / "up").symlink_to(tmp_path)
+    assert found(tmp_path / "P1") == [("P1", tmp_path / "P1", False)]
+    assert found(tmp_path) == [("P1", tmp_path / "P1", False)]
+
+
 def test_reports_beside_the_series_of_a_scan_stop_nothing(tmp_path):
     pytest.importorskip("pydicom", reason="the extra dicom is not installed")
     folder = dicom_scan(tmp_path / "P1")

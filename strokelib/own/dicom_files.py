@@ -6,15 +6,14 @@ pydicom comes with the extra "dicom"; it is imported when it is needed and not b
 import datetime
 import importlib
 import math
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from strokelib.nifti import CaseError
+from strokelib.own import kinds
 
 LINES = ("CT", "OT")  # values of Modality that images and maps of a CT scanner have; others are no pictures of it
 CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "TriggerTime")  # the first that tells frames apart
@@ -74,8 +73,8 @@ def package(name: str):
 def read_headers(folder) -> tuple[Header, ...]:
     """Read the headers of all images in a folder, however deep they lie and whatever their names are.
 
-    Files of other kinds are passed over, so are DICOMDIR, reports, segmentations and overview pictures for planning
-    (localizers); a file that is there twice is taken once.
+    Files of other kinds are passed over, so are hidden ones, DICOMDIR, reports, segmentations and overview pictures for
+    planning (localizers); a file that is there twice is taken once.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ def read_headers(folder) -> tuple[Header, ...]:
         raise CaseError(f"{folder} is no folder; name the one that holds the scan's DICOM files")
     pydicom = package("pydicom")
     found, seen = [], set()
-    for path in _paths(folder):
+    for path in kinds.files_below(folder):
         try:
             if not is_dicom(path):
                 continue
@@ -147,15 +146,6 @@ def read_values(header: Header, background: float) -> np.ndarray:
             "kinds with, or copy the file again if it is cut short"
         ) from error
     return values.T.astype(np.float32)
-
-
-def _paths(folder: Path) -> Iterator[Path]:
-    seen = set()  # a link may lead back to where it lies
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(folders) if (real := os.path.realpath(place)) not in seen else []
-        names = names if real not in seen else []
-        seen.add(real)
-        yield from (Path(place, name) for name in sorted(names) if name.upper() != "DICOMDIR")
 
 
 def is_dicom(path: Path) -> bool:

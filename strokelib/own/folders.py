@@ -19,7 +19,6 @@ from strokelib.postprocess import PUBLISHED
 
 _LETTERS = 80  # of a name
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}  # of Windows
-_DEEP = 4  # folders between the one that is named and the images of a scan
 
 
 @dataclass(frozen=True)
@@ -173,11 +172,12 @@ def plain(name: str) -> str:
 
 
 def _scans(folder: Path) -> list[Place]:
-    inner = layouts.subfolders(folder)
+    here = folder.resolve()
+    inner = [path for path in layouts.subfolders(folder) if path.resolve() not in (here, *here.parents)]  # no circles
     files = _files(folder)
     images, slices = [path for path in files if layouts.is_image(path.name)], []
     if not images:
-        slices = [path for path in files if path.name.upper() != "DICOMDIR" and _may_be_dicom(path)]
+        slices = [path for path in files if _may_be_dicom(path)]
     direct = any(path.parent == folder for path in images or slices)
     whole = _whole_by_name if images else _whole_by_study
     if not direct and any(whole(path) for path in inner):
@@ -200,7 +200,7 @@ def _may_be_dicom(path: Path) -> bool:
 
 def _files(folder: Path) -> list[Path]:
     """List the files below a folder without results that were written there before: those are no scans."""
-    files = layouts.files_in(folder, _DEEP)
+    files = kinds.files_below(folder)
     results = {path.parent for path in files if path.name == registry.FILE}
     return [path for path in files if path.parent not in results]
 

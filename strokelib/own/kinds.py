@@ -1,5 +1,6 @@
 """Which file of a folder, or which series of a scan, is which image: by names alone, before anything is opened."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     if gone := [f"{paths[0]} ({kind})" for kind, paths in found.items() if not paths[0].is_file()]:
         raise CaseError(f"there is no file {', '.join(gone)}, which was given in names; paths count from {folder}")
     seen, other = {paths[0].resolve() for paths in found.values()}, []
-    for path in layouts.files_in(folder):
+    for path in files_below(folder):
         if not layouts.is_image(path.name) or path.resolve() in seen:
             continue
         seen.add(path.resolve())  # a link beside a file is no second image
@@ -117,16 +118,34 @@ def by_kind(names: dict[str, str] | None) -> dict[str, str]:
     return found
 
 
+def files_below(folder) -> list[Path]:
+    """List the files below a folder, however deep they lie, in the order of their paths.
+
+    Links are followed, but each folder is listed once and none above, since a link may lead back to where it lies. Left
+    out are hidden files and folders, what a Mac adds, and DICOMDIR.
+    """
+    found, seen = [], {*map(str, Path(folder).resolve().parents)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        # Of a Mac come .DS_Store and, for every file, a ._ file of the same name.
+        found += [Path(place, name) for name in names if not name.startswith(".") and name.upper() != "DICOMDIR"]
+    return sorted(found)
+
+
 def spaced(text: str) -> str:
-    """Write words in small letters with a space between them: all but letters of English, figures and + is one."""
+    """Write a text in small letters, with a space for all that is no English letter, figure or +."""
     return re.sub(r"[^a-z0-9+]+", " ", text.casefold())
 
 
 def kind_of(name: str) -> str | None:
     """Tell which image of a scan a file is by its name; None where the name does not say, or says something else.
 
-    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing. A CT
-    is none without contrast if another word says so: CT_angio.nii.gz.
+    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing. For
+    a CT all words count: CT_angio.nii.gz and contrast_CT.nii.gz are something else, non-contrast_CT.nii.gz is the CT.
     """
     words = spaced(re.sub(r"\.nii(\.gz)?$", "", name.casefold()))
     telling = [(match.end(), WORDS[match[0]]) for match in re.finditer(r"[a-z0-9]+", words) if match[0] in WORDS]
