@@ -88,6 +88,11 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     return {kind: found[kind][0] for kind in wanted}, unused(found)
 
 
+def whole(found) -> bool:
+    """Tell whether these images make a scan: a CT and the four maps, or a CT and a raw series."""
+    return HEAD in found and (SERIES in found or all(kind in found for kind in MAPS))
+
+
 def unused(found) -> list[str]:
     """Say what of a scan with a raw series is not read: the series beside four maps, or fewer maps than that.
 
