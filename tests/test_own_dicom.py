@@ -264,6 +264,64 @@ def test_a_real_world_map_counts_where_nothing_is_rescaled(tmp_path):
     assert np.array_equal(volume.array, ball() * 0.25 + 1)
 
 
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_empty_number_counts_as_one_that_is_absent(tmp_path, empty):
+    """It was refused as a compression."""
+
+    def emptied(dataset, k, t):
+        dataset.RescaleSlope = dataset.RescaleIntercept = dataset.GantryDetectorTilt = empty
+        dataset.NumberOfFrames = dataset.TriggerTime = dataset.PixelPaddingValue = None
+        dataset.PixelPaddingRangeLimit, dataset.RealWorldValueMappingSequence = None, []
+
+    def padded(dataset, k, t):
+        dataset.RescaleSlope, dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = empty, -2000, None
+
+    small(tmp_path / "a", CT=emptied, CBF=padded)
+    small(tmp_path / "b")
+    read, expected = (dicom.series_of(tmp_path / name) for name in "ab")
+    assert all(np.array_equal(read[name].array, expected[name].array) for name in ISLES)
+    dicom_made.write(tmp_path / "c", ball(), AFFINE, "CT", intercept=-1024, change=padded)
+    volume = dicom_volume.volume_of("CT", dicom_files.read_headers(tmp_path / "c"))
+    assert np.array_equal(volume.array, ball()), "a slope alone is empty, the intercept counts"
+
+
+def test_a_real_world_map_with_an_empty_intercept_is_read_and_with_an_empty_slope_refused(tmp_path):
+    def mapped(slope):
+        def change(dataset, k, t):
+            item = pydicom.Dataset()
+            item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, None
+            dataset.RealWorldValueMappingSequence = [item]
+            dataset.RescaleSlope = dataset.RescaleIntercept = None
+
+        return change
+
+    dicom_made.write(tmp_path / "a", ball(), AFFINE, "CBF", change=mapped(0.25))
+    volume = dicom_volume.volume_of("CBF", dicom_files.read_headers(tmp_path / "a"))
+    assert np.array_equal(volume.array, ball() * 0.25)
+    refused(small(tmp_path / "b", CBF=mapped(None)), "what its values mean is not told; ask for an export with a slope")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("RescaleSlope", 0, "it is rescaled with a slope of 0, which leaves no values"),
+        ("RescaleSlope", [1, 1], "its RescaleSlope is '[1.0, 1.0]', expected one number"),
+        ("RescaleIntercept", [0, 0], "its RescaleIntercept is '[0.0, 0.0]', expected one number"),
+        ("BitsStored", None, "has no BitsStored, without which its values mean nothing"),
+        ("PixelRepresentation", None, "has no PixelRepresentation, without"),
+        ("SamplesPerPixel", None, "has no SamplesPerPixel, without"),
+        ("PhotometricInterpretation", "", "has no PhotometricInterpretation, without"),
+    ],
+)
+def test_a_header_that_does_not_say_what_values_mean_is_refused_for_that(tmp_path, keyword, value, words):
+    def change(dataset, k, t):
+        setattr(dataset, keyword, value)
+
+    with pytest.raises(CaseError) as error:
+        dicom.series_of(small(tmp_path, CBV=change))
+    assert words in str(error.value) and "compress" not in str(error.value) and "CBV" in str(error.value)
+
+
 def test_values_that_a_table_tells_are_refused_for_what_they_are(tmp_path):
     def mapped(dataset, k, t):
         item = pydicom.Dataset()

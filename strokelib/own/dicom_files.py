@@ -25,9 +25,10 @@ _TAGS = (
 )  # fmt: skip
 _PIXELS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PlanarConfiguration", "NumberOfFrames", "PixelData", "RescaleSlope", "RescaleIntercept",
+    "PixelRepresentation", "PlanarConfiguration", "PixelData", "RescaleSlope", "RescaleIntercept",
     "RealWorldValueMappingSequence", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
+_NEEDED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # transfer syntaxes, little endian
 _FIRST = ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22))  # tags
 _DAY_S = 86400
@@ -121,21 +122,21 @@ def read_values(header: Header, background: float) -> np.ndarray:
 
     Raises
     ------
-    CaseError : values that cannot be decoded or are cut short.
+    CaseError : values that cannot be decoded or are cut short, or whose header does not say what they mean.
     """
     try:
         dataset = package("pydicom").dcmread(header.path, force=True, specific_tags=[*_PIXELS])
-        if _by_table(dataset):
+        slope, intercept = _rescaling(header.path, dataset)
+        if lacking := [keyword for keyword in _NEEDED if dataset.get(keyword) in (None, "")]:
             raise CaseError(
-                f"{header.path}: what its values mean is told by a table (RealWorldValueLUTData); ask for an export "
-                "with a slope and an intercept"
+                f"{header.path} has no {', no '.join(lacking)}, without which its values mean nothing; export it again"
             )
         if "TransferSyntaxUID" not in dataset.file_meta:  # an old file, of bytes as they are
             implicit, _ = dataset.original_encoding
             dataset.file_meta.TransferSyntaxUID = _IMPLICIT if implicit else _EXPLICIT
         stored = dataset.pixel_array
-        values = stored * _slope(dataset)[0] + _slope(dataset)[1]
-        padded = _padded(stored, dataset)
+        values = stored * slope + intercept
+        padded = _padded(header.path, stored, dataset)
         values[padded & (values != 0) if math.isnan(background) else padded] = background
     except CaseError:
         raise
@@ -213,29 +214,40 @@ def _seconds(clock: str, value) -> float | None:
     return days * _DAY_S + 3600 * hours + 60 * minutes + seconds
 
 
-def _by_table(dataset) -> bool:
-    """Tell whether there is no slope at all, but a real world map of another kind."""
-    mapped = dataset.get("RealWorldValueMappingSequence")
-    return dataset.get("RescaleSlope") in (None, "") and bool(mapped) and "RealWorldValueSlope" not in mapped[0]
+def _number(path: Path, dataset, keyword: str, absent: float | None = None) -> float | None:
+    """Return the number of an element; one that is there and empty says as little as one that is absent."""
+    value = dataset.get(keyword)
+    if value is None or not str(value).strip():
+        return absent
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise CaseError(f"{path}: its {keyword} is {str(value)!r}, expected one number; ask for another export")
+    return number
 
 
-def _slope(dataset) -> tuple[float, float]:
+def _rescaling(path: Path, dataset) -> tuple[float, float]:
     """Return slope and intercept: the Rescale ones or, where there are none, those of the first real world map."""
-    if dataset.get("RescaleSlope") in (None, "") and (mapped := dataset.get("RealWorldValueMappingSequence")):
-        slope, intercept = mapped[0].RealWorldValueSlope, mapped[0].RealWorldValueIntercept
-    else:
-        slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
-    slope, intercept = float(slope), float(intercept)
-    if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
-        raise ValueError(f"a slope of {slope:g} and an intercept of {intercept:g}")
+    slope, intercept = (_number(path, dataset, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None and (mapped := dataset.get("RealWorldValueMappingSequence")):
+        slope = _number(path, mapped[0], "RealWorldValueSlope")
+        intercept = _number(path, mapped[0], "RealWorldValueIntercept")
+        if slope is None:
+            told = "told by a table (RealWorldValueLUTData)" if "RealWorldValueLUTData" in mapped[0] else "not told"
+            raise CaseError(f"{path}: what its values mean is {told}; ask for an export with a slope and an intercept")
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if slope == 0:
+        raise CaseError(f"{path}: it is rescaled with a slope of 0, which leaves no values; ask for another export")
     return slope, intercept
 
 
-def _padded(stored: np.ndarray, dataset) -> np.ndarray:
-    padding, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+def _padded(path: Path, stored: np.ndarray, dataset) -> np.ndarray:
+    padding = _number(path, dataset, "PixelPaddingValue")
     if padding is None:
         return np.zeros(stored.shape, bool)
-    low, high = sorted((int(padding), int(padding if limit is None else limit)))
+    low, high = sorted((padding, _number(path, dataset, "PixelPaddingRangeLimit", padding)))
     return (stored >= low) & (stored <= high)
 
 
