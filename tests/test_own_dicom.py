@@ -678,8 +678,22 @@ def test_what_lacks_is_told_with_what_is_there(tmp_path):
     refused(tmp_path / "other", "holds no DICOM image of a CT scanner")
     words = "has no CBV and Tmax, no raw perfusion series to make them of", '"Head  native 5.0" (4 images)', "series"
     refused(small(tmp_path / "part", ("CT", "CBF", "MTT")), *words)
-    told = "has no CT without contrast", "Add what lacks", "tools/segment.py FOLDER --files ...)"
+    told = "has no CT without contrast; it holds", "Add what lacks", "tools/segment.py FOLDER --files ...)"
     refused(small(tmp_path / "maps", ISLES[1:]), *told)
+
+
+def test_a_ct_and_a_series_of_one_slice_are_told_as_such(tmp_path):
+    small(tmp_path / "a", ISLES[1:])
+    dicom_made.write(tmp_path / "a", ball(1), AFFINE, WORDS["CT"])
+    told = '(4 images), of which "Head  native 5.0" cannot be the CT or the raw series: one slice, expected two. Add'
+    refused(tmp_path / "a", "has no CT without contrast; it holds ", told)
+    small(tmp_path / "b", ["CT"])
+    dicom_made.write(tmp_path / "b" / "raw", ball(1, 12), AFFINE, "CTP")
+    told = "has no CBF, CBV, MTT and Tmax, no raw perfusion series", 'of which "CTP" cannot be the CT or the raw series'
+    refused(tmp_path / "b", *told)
+    small(tmp_path / "c", ISLES[:4])
+    dicom_made.write(tmp_path / "c", ball(1), AFFINE, WORDS["Tmax"])
+    refused(tmp_path / "c", "Tmax", "it holds one slice, expected two or more; export the whole series")
 
 
 def test_two_that_could_be_one_map_are_not_guessed_at(tmp_path):

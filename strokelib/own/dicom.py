@@ -51,15 +51,13 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         candidates = [uid for uid, kind in is_a.items() if kind == name and uid not in found.values()]
         if name not in found and (chosen := _chosen(name, candidates, there)):
             found[name] = chosen
-    wanted = [name for name in modalities.ISLES if name in found]
-    if len(wanted) < len(modalities.ISLES):
-        wanted = ["CT", kinds.SERIES]
+    maps = [name for name in kinds.MAPS if name not in found]
+    wanted = ["CT", kinds.SERIES] if maps else [*modalities.ISLES]
     if lacking := [name for name in wanted if name not in found]:
-        maps = [name for name in modalities.ISLES if name not in found and name != "CT"]
         parts = {"CT": "CT without contrast", kinds.SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
-            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
-            "lacks, or name the right series by its description or UID (names; command: "
+            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}{_thin(there)}. "
+            "Add what lacks, or name the right series by its description or UID (names; command: "
             f"{kinds.COMMAND} --files ...)"
         )
     chosen = {name: there[found[name]] for name in wanted}
@@ -223,6 +221,13 @@ def _told(there: dict[str, list[Header]]) -> str:
     """List series by description and number of images."""
     counted = [f'"{h[0].description}" ({len(h)} image{"s" if len(h) > 1 else ""})' for h in there.values()]
     return ", ".join(sorted(counted))
+
+
+def _thin(there: dict[str, list[Header]]) -> str:
+    """Say which series show one slice alone, of which no CT and no raw series can be made."""
+    ends = {uid: dicom_volume.extent(h) for uid, h in there.items() if h[0].modality == "CT" and not _kind(h)}
+    thin = sorted(f'"{there[uid][0].description}"' for uid, end in ends.items() if end and end[1] - end[0] < APART_MM)
+    return f", of which {_listed(thin)} cannot be the CT or the raw series: one slice, expected two" if thin else ""
 
 
 def _listed(names) -> str:
