@@ -358,6 +358,36 @@ def test_a_file_that_is_there_twice_and_one_without_preamble_are_no_matter(copy,
     assert np.array_equal(volumes["CT"].array, scan[0]["CT"])
 
 
+def test_images_that_share_a_number_are_all_read_and_those_there_twice_once(tmp_path):
+    """Some programs that remove names give one SOPInstanceUID to all: the images vanished."""
+
+    def shared(dataset, k, t):
+        dataset.SOPInstanceUID = dicom_made.uid("one for all")
+
+    small(tmp_path / "a", **dict.fromkeys(ISLES, shared))
+    volumes = dicom.series_of(tmp_path / "a")
+    assert all(np.array_equal(volumes[name].array, ball()) for name in ISLES)
+    shutil.copytree(tmp_path / "a", tmp_path / "a" / "again")
+    assert np.array_equal(dicom.series_of(tmp_path / "a")["CT"].array, ball())
+    raw(tmp_path / "b", change=shared)
+    shutil.copytree(tmp_path / "b" / "raw", tmp_path / "b" / "again")
+    assert np.array_equal(dicom.series_of(tmp_path / "b")["series"].array, ball(3, 20))
+
+    def timeless(dataset, k, t):
+        shared(dataset, k, t)
+        del dataset.AcquisitionTime, dataset.ContentTime
+
+    refused(raw(tmp_path / "c", change=timeless), "do not say when they were taken")
+
+
+def test_a_number_of_an_image_that_is_none_is_no_matter(tmp_path):
+    path = dicom_made.write(tmp_path, ball(1), AFFINE, "CT")[0]
+    told, number = path.read_bytes(), b"\x20\x00\x13\x00IS\x02\x001 "  # InstanceNumber
+    assert told.count(number) == 1
+    path.write_bytes(told.replace(number, number[:-2] + b"a."))
+    assert len(dicom_files.read_headers(tmp_path)) == 1
+
+
 def test_localizers_reports_and_other_series_are_passed_over(tmp_path):
     def report(dataset, k, t):
         dataset.Modality = "SR"
@@ -685,7 +715,7 @@ def test_what_lacks_is_told_with_what_is_there(tmp_path):
 def test_a_ct_and_a_series_of_one_slice_are_told_as_such(tmp_path):
     small(tmp_path / "a", ISLES[1:])
     dicom_made.write(tmp_path / "a", ball(1), AFFINE, WORDS["CT"])
-    told = '(4 images), of which "Head  native 5.0" cannot be the CT or the raw series: one slice, expected two. Add'
+    told = '(4 images), of which "Head  native 5.0" cannot be the CT or the raw series: one slice, expected more. Add'
     refused(tmp_path / "a", "has no CT without contrast; it holds ", told)
     small(tmp_path / "b", ["CT"])
     dicom_made.write(tmp_path / "b" / "raw", ball(1, 12), AFFINE, "CTP")

@@ -227,7 +227,7 @@ def _thin(there: dict[str, list[Header]]) -> str:
     """Say which series show one slice alone, of which no CT and no raw series can be made."""
     ends = {uid: dicom_volume.extent(h) for uid, h in there.items() if h[0].modality == "CT" and not _kind(h)}
     thin = sorted(f'"{there[uid][0].description}"' for uid, end in ends.items() if end and end[1] - end[0] < APART_MM)
-    return f", of which {_listed(thin)} cannot be the CT or the raw series: one slice, expected two" if thin else ""
+    return f", of which {_listed(thin)} cannot be the CT or the raw series: one slice, expected more" if thin else ""
 
 
 def _listed(names) -> str:

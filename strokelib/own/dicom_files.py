@@ -17,11 +17,12 @@ from strokelib.own import kinds
 
 LINES = ("CT", "OT")  # values of Modality that images and maps of a CT scanner have; others are no pictures of it
 CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "TriggerTime")  # the first that tells frames apart
+_COUNTED = ("SOPInstanceUID", "InstanceNumber", "AcquisitionNumber")  # as each image of a series is
 _TAGS = (
-    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ImageType",
+    "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ImageType",
     "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "LossyImageCompression",
-    *CLOCKS,
+    *_COUNTED, *CLOCKS,
 )  # fmt: skip
 _PIXELS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
@@ -75,7 +76,7 @@ def read_headers(folder) -> tuple[Header, ...]:
     """Read the headers of all images in a folder, however deep they lie and whatever their names are.
 
     Files of other kinds are passed over, so are hidden ones, DICOMDIR, reports, segmentations and overview pictures for
-    planning (localizers); a file that is there twice is taken once.
+    planning (localizers); an image that is there twice is taken once.
 
     Parameters
     ----------
@@ -95,14 +96,15 @@ def read_headers(folder) -> tuple[Header, ...]:
             if not is_dicom(path):
                 continue
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
-            own, header = str(dataset.get("SOPInstanceUID", "")), _header(path, dataset)
+            header = _header(path, dataset)
         except Exception as error:  # each kind of damage has its own
             raise CaseError(
                 f"{path}: its header cannot be read ({error}); copy the file again, or remove it"
             ) from error
-        if header and (not own or own not in seen):
+        if header and (own := _own(dataset, header)) not in seen:
             found.append(header)
-            seen.add(own)
+            if dataset.get("SOPInstanceUID"):
+                seen.add(own)
     if not found:
         raise CaseError(f"{folder} holds no DICOM image of a CT scanner; name the folder that the scan was exported to")
     return tuple(found)
@@ -185,6 +187,17 @@ def _header(path: Path, dataset) -> Header | None:
         float(dataset.get("GantryDetectorTilt") or 0),
         tuple(_seconds(clock, dataset.get(clock)) for clock in CLOCKS),
     )
+
+
+def _own(dataset, header: Header) -> tuple:
+    """Return what two files share if they hold the same image.
+
+    That is more than its number (SOPInstanceUID): some programs that remove names give one number to many images.
+    """
+    place = [None if values is None else (*values.ravel(),) for values in (header.position, header.axes)]
+    # As they are written: a number that is none is no fault here.
+    counted = [str(getattr(dataset.get_item(tag), "value", "")) for tag in _COUNTED]
+    return (*place, header.series, header.shape, header.times, *counted)
 
 
 def _several(value) -> list:
