@@ -264,6 +264,64 @@ def test_a_real_world_map_counts_where_nothing_is_rescaled(tmp_path):
     assert np.array_equal(volume.array, ball() * 0.25 + 1)
 
 
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_empty_number_counts_as_one_that_is_absent(tmp_path, empty):
+    """It was refused as a compression."""
+
+    def emptied(dataset, k, t):
+        dataset.RescaleSlope = dataset.RescaleIntercept = dataset.GantryDetectorTilt = empty
+        dataset.NumberOfFrames = dataset.TriggerTime = dataset.PixelPaddingValue = None
+        dataset.PixelPaddingRangeLimit, dataset.RealWorldValueMappingSequence = None, []
+
+    def padded(dataset, k, t):
+        dataset.RescaleSlope, dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = empty, -2000, None
+
+    small(tmp_path / "a", CT=emptied, CBF=padded)
+    small(tmp_path / "b")
+    read, expected = (dicom.series_of(tmp_path / name) for name in "ab")
+    assert all(np.array_equal(read[name].array, expected[name].array) for name in ISLES)
+    dicom_made.write(tmp_path / "c", ball(), AFFINE, "CT", intercept=-1024, change=padded)
+    volume = dicom_volume.volume_of("CT", dicom_files.read_headers(tmp_path / "c"))
+    assert np.array_equal(volume.array, ball()), "a slope alone is empty, the intercept counts"
+
+
+def test_a_real_world_map_with_an_empty_intercept_is_read_and_with_an_empty_slope_refused(tmp_path):
+    def mapped(slope):
+        def change(dataset, k, t):
+            item = pydicom.Dataset()
+            item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, None
+            dataset.RealWorldValueMappingSequence = [item]
+            dataset.RescaleSlope = dataset.RescaleIntercept = None
+
+        return change
+
+    dicom_made.write(tmp_path / "a", ball(), AFFINE, "CBF", change=mapped(0.25))
+    volume = dicom_volume.volume_of("CBF", dicom_files.read_headers(tmp_path / "a"))
+    assert np.array_equal(volume.array, ball() * 0.25)
+    refused(small(tmp_path / "b", CBF=mapped(None)), "what its values mean is not told; ask for an export with a slope")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("RescaleSlope", 0, "it is rescaled with a slope of 0, which leaves no values"),
+        ("RescaleSlope", [1, 1], "its RescaleSlope is '[1.0, 1.0]', expected one number"),
+        ("RescaleIntercept", [0, 0], "its RescaleIntercept is '[0.0, 0.0]', expected one number"),
+        ("BitsStored", None, "has no BitsStored, without which its values mean nothing"),
+        ("PixelRepresentation", None, "has no PixelRepresentation, without"),
+        ("SamplesPerPixel", None, "has no SamplesPerPixel, without"),
+        ("PhotometricInterpretation", "", "has no PhotometricInterpretation, without"),
+    ],
+)
+def test_a_header_that_does_not_say_what_values_mean_is_refused_for_that(tmp_path, keyword, value, words):
+    def change(dataset, k, t):
+        setattr(dataset, keyword, value)
+
+    with pytest.raises(CaseError) as error:
+        dicom.series_of(small(tmp_path, CBV=change))
+    assert words in str(error.value) and "compress" not in str(error.value) and "CBV" in str(error.value)
+
+
 def test_values_that_a_table_tells_are_refused_for_what_they_are(tmp_path):
     def mapped(dataset, k, t):
         item = pydicom.Dataset()
@@ -298,6 +356,36 @@ def test_a_file_that_is_there_twice_and_one_without_preamble_are_no_matter(copy,
     assert files[2].read_bytes()[:2] == b"\x08\0"
     volumes = dicom.series_of(copy)
     assert np.array_equal(volumes["CT"].array, scan[0]["CT"])
+
+
+def test_images_that_share_a_number_are_all_read_and_those_there_twice_once(tmp_path):
+    """Some programs that remove names give one SOPInstanceUID to all: the images vanished."""
+
+    def shared(dataset, k, t):
+        dataset.SOPInstanceUID = dicom_made.uid("one for all")
+
+    small(tmp_path / "a", **dict.fromkeys(ISLES, shared))
+    volumes = dicom.series_of(tmp_path / "a")
+    assert all(np.array_equal(volumes[name].array, ball()) for name in ISLES)
+    shutil.copytree(tmp_path / "a", tmp_path / "a" / "again")
+    assert np.array_equal(dicom.series_of(tmp_path / "a")["CT"].array, ball())
+    raw(tmp_path / "b", change=shared)
+    shutil.copytree(tmp_path / "b" / "raw", tmp_path / "b" / "again")
+    assert np.array_equal(dicom.series_of(tmp_path / "b")["series"].array, ball(3, 20))
+
+    def timeless(dataset, k, t):
+        shared(dataset, k, t)
+        del dataset.AcquisitionTime, dataset.ContentTime
+
+    refused(raw(tmp_path / "c", change=timeless), "do not say when they were taken")
+
+
+def test_a_number_of_an_image_that_is_none_is_no_matter(tmp_path):
+    path = dicom_made.write(tmp_path, ball(1), AFFINE, "CT")[0]
+    told, number = path.read_bytes(), b"\x20\x00\x13\x00IS\x02\x001 "  # InstanceNumber
+    assert told.count(number) == 1
+    path.write_bytes(told.replace(number, number[:-2] + b"a."))
+    assert len(dicom_files.read_headers(tmp_path)) == 1
 
 
 def test_localizers_reports_and_other_series_are_passed_over(tmp_path):
@@ -342,6 +430,7 @@ def test_series_may_be_named_by_description_or_uid(tmp_path):
         ("T-Max", "Tmax"),
         ("RAPID TMax [s]", "Tmax"),
         ("Time to maximum", "Tmax"),
+        ("CTP TMX", "Tmax"),
         ("CBF and CBV overview", ""),
         ("Head 5.0 H31s", "CT"),
     ],
@@ -353,18 +442,20 @@ def test_words_tell_what_a_series_is(tmp_path, words, name):
 
 def test_the_native_ct_is_taken_where_others_are_there(tmp_path):
     small(tmp_path, ISLES[1:])
-    dicom_made.write(tmp_path, ball() + 1, AFFINE, "CT Head with contrast")
-    dicom_made.write(tmp_path, ball() + 2, AFFINE, "Head thin")
+    dicom_made.write(tmp_path / "a", ball() + 1, AFFINE, "CT Head with contrast")
+    dicom_made.write(tmp_path / "b", ball() + 2, AFFINE, "Head thin")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
-    dicom_made.write(tmp_path, ball() + 3, AFFINE, "Head non-contrast")
+    dicom_made.write(tmp_path / "c", ball() + 4, AFFINE, "CT Head postcontrast")
+    assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
+    dicom_made.write(tmp_path / "d", ball() + 3, AFFINE, "Head non-contrast")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 3
 
 
 def test_of_native_cts_a_soft_kernel_is_taken_before_bone(tmp_path):
     small(tmp_path, ISLES[1:])
-    dicom_made.write(tmp_path, ball() + 1, AFFINE, "Head non-contrast BONE")
+    dicom_made.write(tmp_path / "a", ball() + 1, AFFINE, "Head non-contrast BONE")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 1
-    dicom_made.write(tmp_path, ball() + 2, AFFINE, "Head non-contrast")
+    dicom_made.write(tmp_path / "b", ball() + 2, AFFINE, "Head non-contrast")
     assert dicom.series_of(tmp_path)["CT"].array[0, 0, 0] == 2
 
 
@@ -617,8 +708,22 @@ def test_what_lacks_is_told_with_what_is_there(tmp_path):
     refused(tmp_path / "other", "holds no DICOM image of a CT scanner")
     words = "has no CBV and Tmax, no raw perfusion series to make them of", '"Head  native 5.0" (4 images)', "series"
     refused(small(tmp_path / "part", ("CT", "CBF", "MTT")), *words)
-    told = "has no CT without contrast", "Add what lacks", "tools/segment.py FOLDER --files ...)"
+    told = "has no CT without contrast; it holds", "Add what lacks", "tools/segment.py FOLDER --files ...)"
     refused(small(tmp_path / "maps", ISLES[1:]), *told)
+
+
+def test_a_ct_and_a_series_of_one_slice_are_told_as_such(tmp_path):
+    small(tmp_path / "a", ISLES[1:])
+    dicom_made.write(tmp_path / "a", ball(1), AFFINE, WORDS["CT"])
+    told = '(4 images), of which "Head  native 5.0" cannot be the CT or the raw series: one slice, expected more. Add'
+    refused(tmp_path / "a", "has no CT without contrast; it holds ", told)
+    small(tmp_path / "b", ["CT"])
+    dicom_made.write(tmp_path / "b" / "raw", ball(1, 12), AFFINE, "CTP")
+    told = "has no CBF, CBV, MTT and Tmax, no raw perfusion series", 'of which "CTP" cannot be the CT or the raw series'
+    refused(tmp_path / "b", *told)
+    small(tmp_path / "c", ISLES[:4])
+    dicom_made.write(tmp_path / "c", ball(1), AFFINE, WORDS["Tmax"])
+    refused(tmp_path / "c", "Tmax", "it holds one slice, expected two or more; export the whole series")
 
 
 def test_two_that_could_be_one_map_are_not_guessed_at(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from strokelib.nifti import CaseError
 from strokelib.own import folders
+from strokelib.own.scan import OwnScan
 
 
 def image(path):
@@ -203,6 +204,79 @@ def dicom_scan(folder, names=("CT", "CBF", "CBV", "MTT", "Tmax")):
     for name in names:
         dicom_made.write(folder / name, np.ones((4, 4, 2)), np.eye(4), name, study=folder.name)
     return folder
+
+
+@pytest.mark.parametrize("above", ["a/b/c/d/e/f/g", "a/b/c/d/e"])
+def test_images_are_found_at_any_depth(tmp_path, above):
+    """Of an export as DICOM/PA0/ST0/SE0 in some folders nothing was found."""
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    dicom_scan(tmp_path / "one" / above / "P1")
+    ((place),) = folders.find_scans([tmp_path / "one"])
+    assert place.dicom and place.name == "P1" and len(folders.read_headers(place.folder)) == 10
+    maps(tmp_path / "two" / above / "P2")
+    assert found(tmp_path / "two") == [("P2", tmp_path / "two" / above / "P2", False)]
+    maps(tmp_path / "three" / above / "P3", ("flow", "volume"))
+    with pytest.raises(CaseError, match=r"it holds flow\.nii\.gz, volume\.nii\.gz; expected a CT"):
+        folders.read(folders.find_scan(tmp_path / "three"))
+
+
+def test_a_circle_of_links_is_one_scan(tmp_path):
+    for name in ("CT", "CBF", "CBV", "MTT", "Tmax"):
+        image(tmp_path / "P1" / name / f"{name}.nii")
+    (tmp_path / "P1" / "again").symlink_to(tmp_path / "P1")
+    (tmp_path / "P1" / "CT" / "up").symlink_to(tmp_path)
+    assert found(tmp_path / "P1") == [("P1", tmp_path / "P1", False)]
+    assert found(tmp_path) == [("P1", tmp_path / "P1", False)]
+
+
+@pytest.mark.parametrize("beside", [["mask.nii"], ["CT.nii"], ["CT.nii", "lesion.nii"], ["ct.nii", "cbf.nii"]])
+@pytest.mark.parametrize("below", ["", "drawn"])
+def test_nifti_that_makes_no_scan_hides_no_dicom(tmp_path, beside, below):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    for patient in ("P1", "P2"):
+        dicom_scan(tmp_path / patient)
+    for name in beside:
+        image(tmp_path / "P1" / below / name)
+    assert found(tmp_path / "P1") == [("P1", tmp_path / "P1", True)]
+    assert found(tmp_path) == [(name, tmp_path / name, True) for name in ("P1", "P2")]
+    dicom_scan(tmp_path / "odd", ("A", "B", "C"))  # words that say nothing
+    image(tmp_path / "odd" / "mask.nii")
+    assert found(tmp_path / "odd") == [("odd", tmp_path / "odd", True)]
+
+
+def test_a_file_of_dicom_hides_no_nifti(tmp_path):
+    """Neither a whole scan, nor one whose names do not tell, which are given with --files."""
+    for patient, names in (("P1", ("CT", "CBF", "CBV", "MTT", "Tmax")), ("P2", ("ct", "flow", "volume", "delay"))):
+        maps(tmp_path / patient, names)
+        (tmp_path / patient / "report.dcm").write_bytes(b"\0" * 128 + b"DICM")
+        assert found(tmp_path / patient) == [(patient, tmp_path / patient, False)]
+    assert [(name, dicom) for name, _, dicom in found(tmp_path)] == [("P1", False), ("P2", False)]
+
+
+def test_what_lies_beside_in_the_other_form_is_told(tmp_path, monkeypatch):
+    """As a remark of the scan, or with the error; files that are named decide."""
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    dicom_scan(tmp_path)
+    image(tmp_path / "mask.nii")
+    own = OwnScan("P1", None, None, None, "maps", remarks=("one",))
+    monkeypatch.setattr(folders.dicom, "read_dicom", lambda *given: own)
+    said = "it was read as DICOM, without 1 NIfTI file beside it (mask.nii); if this is the scan, move it out of"
+    assert [remark[: len(said)] for remark in read(tmp_path).remarks] == ["one", said]
+    (tmp_path / "mask.nii").unlink()
+    assert read(tmp_path) is own
+    maps(tmp_path, ("CT", "CBF"))
+    monkeypatch.undo()
+    with pytest.raises(CaseError, match=r"without 2 NIfTI files beside it \(CBF.nii.gz, CT.nii.gz\); if these are the"):
+        read(tmp_path)
+    with pytest.raises(CaseError, match=r"read as NIfTI, without 10 DICOM files beside it \(.*, \.\.\.\)"):
+        read(tmp_path, {"CT": "CT.nii.gz"})
+    maps(tmp_path)
+    with pytest.raises(CaseError, match=r"CT\.nii\.gz .*; it was read as NIfTI, without 10 DICOM files beside it"):
+        read(tmp_path)
+
+
+def read(folder, files=None):
+    return folders.read(folders.find_scan(folder), files)
 
 
 def test_reports_beside_the_series_of_a_scan_stop_nothing(tmp_path):

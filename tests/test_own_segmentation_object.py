@@ -180,6 +180,20 @@ def test_what_it_cannot_lie_on_is_refused_and_nothing_is_left(tmp_path):
     refused(scan, "no SOPClassUID, no StudyInstanceUID, no FrameOfReferenceUID, .*; export the CT with them")
 
 
+def test_a_ct_whose_images_share_a_number_is_refused(tmp_path):
+    """It would name one image for all slices."""
+
+    def shared(dataset, k, t):
+        if k in (1, 3):
+            dataset.SOPInstanceUID = dicom_made.uid("one for two")
+
+    scan = scan_of(tmp_path, change=shared)
+    assert len(scan.slices) == SHAPE[2]
+    first, second = scan.slices[1].name, scan.slices[3].name
+    with pytest.raises(CaseError, match=rf"{first} and .*{second} have one SOPInstanceUID, by which a DICOM SEG names"):
+        write_segmentation(tmp_path / "core.dcm", scan, blob(scan), "0.1.0")
+
+
 def test_another_file_is_no_segmentation(tmp_path):
     scan = scan_of(tmp_path)
     with pytest.raises(CaseError, match="cannot be read as a DICOM segmentation"):

@@ -17,17 +17,7 @@ from strokelib.own.dicom_files import Header, read_headers
 from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
 from strokelib.own.scan import OwnScan
 
-# Words by which a map is known, in SeriesDescription or ImageType; all but letters, figures and + is a space there.
-MAPS = {
-    "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
-    "CBV": r"\b(r|rel)?cbv\b|\bblood volume\b",
-    "MTT": r"\bmtt\b|\btransit time\b",
-    "Tmax": r"\bt ?max\b|\btime to max(imum)?\b",
-}
-# A CT without contrast is one of these or, where there is none, the only one without the second kind of words.
-NATIVE = r"\bnon? ?contrast\b|\bncct\b|\bnc ct\b|\bnativ\w*\b|\bplain\b|\bunenhanced\b|\bwithout\b|\bw o\b"
 BONE = r"\bbone\b"  # the kernel of a native CT that a soft one is taken before
-OTHER = r"\b(cta|angio\w*|mip|bone|contrast|ce|venous|average|cor|coronal|sag|sagittal|mpr|penumbra|mismatch|ttp|ttd)\b"
 
 
 def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
@@ -50,8 +40,8 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         series; several series that could be one modality; series of several studies; a series that cannot be used,
         such as color pictures, several slabs, uneven times or a tilted gantry, with what to ask for.
 
-    Our choice: what words mean (MAPS, NATIVE, OTHER), and that a series with ten images at a position or more is a raw
-    perfusion series, and ten series or more of one name and size are one.
+    Our choice: what words mean (`kinds.MAP_WORDS`, NATIVE and OTHER), and that a series with ten images at a position
+    or more is a raw perfusion series, and ten series or more of one name and size are one.
     """
     names = kinds.by_kind(names)
     there = _joined(_by_series(read_headers(folder)), {*names.values()})
@@ -61,15 +51,13 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
         candidates = [uid for uid, kind in is_a.items() if kind == name and uid not in found.values()]
         if name not in found and (chosen := _chosen(name, candidates, there)):
             found[name] = chosen
-    wanted = [name for name in modalities.ISLES if name in found]
-    if len(wanted) < len(modalities.ISLES):
-        wanted = ["CT", kinds.SERIES]
+    maps = [name for name in kinds.MAPS if name not in found]
+    wanted = ["CT", kinds.SERIES] if maps else [*modalities.ISLES]
     if lacking := [name for name in wanted if name not in found]:
-        maps = [name for name in modalities.ISLES if name not in found and name != "CT"]
         parts = {"CT": "CT without contrast", kinds.SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
-            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}. Add what "
-            "lacks, or name the right series by its description or UID (names; command: "
+            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}{_thin(there)}. "
+            "Add what lacks, or name the right series by its description or UID (names; command: "
             f"{kinds.COMMAND} --files ...)"
         )
     chosen = {name: there[found[name]] for name in wanted}
@@ -166,13 +154,13 @@ def _joined(there: dict[str, list[Header]], named) -> dict[str, list[Header]]:
 
 
 def _words(headers) -> str:
-    return re.sub(r"[^a-z0-9+]+", " ", " ".join((headers[0].description, *headers[0].kind)).lower())
+    return kinds.spaced(" ".join((headers[0].description, *headers[0].kind)))
 
 
 def _kind(headers) -> str:
     """Tell what a series is by its words and its images: a modality, "series", or "" for what is not needed."""
     words = _words(headers)
-    maps = [name for name, pattern in MAPS.items() if re.search(pattern, words)]
+    maps = [name for name, pattern in kinds.MAP_WORDS.items() if re.search(pattern, words)]
     if maps:
         return maps[0] if len(maps) == 1 else ""
     if headers[0].modality != "CT":
@@ -201,9 +189,9 @@ def _chosen(name: str, candidates: list[str], there: dict[str, list[Header]]) ->
     """Choose the series of a modality, "" where there is none; refuse to guess among several."""
     good = [uid for uid in candidates if not dicom_volume.picture(there[uid])]
     if name == "CT":
-        native = [uid for uid in good if re.search(NATIVE, _words(there[uid]))]
+        native = [uid for uid in good if re.search(kinds.NATIVE, _words(there[uid]))]
         soft = [uid for uid in native if not re.search(BONE, _words(there[uid]))]
-        good = soft or native or [uid for uid in good if not re.search(OTHER, _words(there[uid]))]
+        good = soft or native or [uid for uid in good if not re.search(kinds.OTHER, _words(there[uid]))]
         candidates = [uid for uid in candidates if uid in good or dicom_volume.picture(there[uid])]
     if candidates and not good:  # said here, since an answer to what lacks has to be asked of the scanner
         uid = candidates[0]
@@ -233,6 +221,13 @@ def _told(there: dict[str, list[Header]]) -> str:
     """List series by description and number of images."""
     counted = [f'"{h[0].description}" ({len(h)} image{"s" if len(h) > 1 else ""})' for h in there.values()]
     return ", ".join(sorted(counted))
+
+
+def _thin(there: dict[str, list[Header]]) -> str:
+    """Say which series show one slice alone, of which no CT and no raw series can be made."""
+    ends = {uid: dicom_volume.extent(h) for uid, h in there.items() if h[0].modality == "CT" and not _kind(h)}
+    thin = sorted(f'"{there[uid][0].description}"' for uid, end in ends.items() if end and end[1] - end[0] < APART_MM)
+    return f", of which {_listed(thin)} cannot be the CT or the raw series: one slice, expected more" if thin else ""
 
 
 def _listed(names) -> str:

@@ -6,29 +6,30 @@ pydicom comes with the extra "dicom"; it is imported when it is needed and not b
 import datetime
 import importlib
 import math
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from strokelib.nifti import CaseError
+from strokelib.own import kinds
 
 LINES = ("CT", "OT")  # values of Modality that images and maps of a CT scanner have; others are no pictures of it
 CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "TriggerTime")  # the first that tells frames apart
+_COUNTED = ("SOPInstanceUID", "InstanceNumber", "AcquisitionNumber")  # as each image of a series is
 _TAGS = (
-    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ImageType",
+    "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ImageType",
     "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "LossyImageCompression",
-    *CLOCKS,
+    *_COUNTED, *CLOCKS,
 )  # fmt: skip
 _PIXELS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PlanarConfiguration", "NumberOfFrames", "PixelData", "RescaleSlope", "RescaleIntercept",
+    "PixelRepresentation", "PlanarConfiguration", "PixelData", "RescaleSlope", "RescaleIntercept",
     "RealWorldValueMappingSequence", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
+_NEEDED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # transfer syntaxes, little endian
 _FIRST = ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22))  # tags
 _DAY_S = 86400
@@ -74,8 +75,8 @@ def package(name: str):
 def read_headers(folder) -> tuple[Header, ...]:
     """Read the headers of all images in a folder, however deep they lie and whatever their names are.
 
-    Files of other kinds are passed over, so are DICOMDIR, reports, segmentations and overview pictures for planning
-    (localizers); a file that is there twice is taken once.
+    Files of other kinds are passed over, so are hidden ones, DICOMDIR, reports, segmentations and overview pictures for
+    planning (localizers); an image that is there twice is taken once.
 
     Parameters
     ----------
@@ -90,19 +91,20 @@ def read_headers(folder) -> tuple[Header, ...]:
         raise CaseError(f"{folder} is no folder; name the one that holds the scan's DICOM files")
     pydicom = package("pydicom")
     found, seen = [], set()
-    for path in _paths(folder):
+    for path in kinds.files_below(folder):
         try:
             if not is_dicom(path):
                 continue
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
-            own, header = str(dataset.get("SOPInstanceUID", "")), _header(path, dataset)
+            header = _header(path, dataset)
         except Exception as error:  # each kind of damage has its own
             raise CaseError(
                 f"{path}: its header cannot be read ({error}); copy the file again, or remove it"
             ) from error
-        if header and (not own or own not in seen):
+        if header and (own := _own(dataset, header)) not in seen:
             found.append(header)
-            seen.add(own)
+            if dataset.get("SOPInstanceUID"):
+                seen.add(own)
     if not found:
         raise CaseError(f"{folder} holds no DICOM image of a CT scanner; name the folder that the scan was exported to")
     return tuple(found)
@@ -122,21 +124,21 @@ def read_values(header: Header, background: float) -> np.ndarray:
 
     Raises
     ------
-    CaseError : values that cannot be decoded or are cut short.
+    CaseError : values that cannot be decoded or are cut short, or whose header does not say what they mean.
     """
     try:
         dataset = package("pydicom").dcmread(header.path, force=True, specific_tags=[*_PIXELS])
-        if _by_table(dataset):
+        slope, intercept = _rescaling(header.path, dataset)
+        if lacking := [keyword for keyword in _NEEDED if dataset.get(keyword) in (None, "")]:
             raise CaseError(
-                f"{header.path}: what its values mean is told by a table (RealWorldValueLUTData); ask for an export "
-                "with a slope and an intercept"
+                f"{header.path} has no {', no '.join(lacking)}, without which its values mean nothing; export it again"
             )
         if "TransferSyntaxUID" not in dataset.file_meta:  # an old file, of bytes as they are
             implicit, _ = dataset.original_encoding
             dataset.file_meta.TransferSyntaxUID = _IMPLICIT if implicit else _EXPLICIT
         stored = dataset.pixel_array
-        values = stored * _slope(dataset)[0] + _slope(dataset)[1]
-        padded = _padded(stored, dataset)
+        values = stored * slope + intercept
+        padded = _padded(header.path, stored, dataset)
         values[padded & (values != 0) if math.isnan(background) else padded] = background
     except CaseError:
         raise
@@ -147,15 +149,6 @@ def read_values(header: Header, background: float) -> np.ndarray:
             "kinds with, or copy the file again if it is cut short"
         ) from error
     return values.T.astype(np.float32)
-
-
-def _paths(folder: Path) -> Iterator[Path]:
-    seen = set()  # a link may lead back to where it lies
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(folders) if (real := os.path.realpath(place)) not in seen else []
-        names = names if real not in seen else []
-        seen.add(real)
-        yield from (Path(place, name) for name in sorted(names) if name.upper() != "DICOMDIR")
 
 
 def is_dicom(path: Path) -> bool:
@@ -196,6 +189,17 @@ def _header(path: Path, dataset) -> Header | None:
     )
 
 
+def _own(dataset, header: Header) -> tuple:
+    """Return what two files share if they hold the same image.
+
+    That is more than its number (SOPInstanceUID): some programs that remove names give one number to many images.
+    """
+    place = [None if values is None else (*values.ravel(),) for values in (header.position, header.axes)]
+    # As they are written: a number that is none is no fault here.
+    counted = [str(getattr(dataset.get_item(tag), "value", "")) for tag in _COUNTED]
+    return (*place, header.series, header.shape, header.times, *counted)
+
+
 def _several(value) -> list:
     """Return the values of an element of which there may be none, one or several."""
     if value is None or value == "":
@@ -223,29 +227,40 @@ def _seconds(clock: str, value) -> float | None:
     return days * _DAY_S + 3600 * hours + 60 * minutes + seconds
 
 
-def _by_table(dataset) -> bool:
-    """Tell whether there is no slope at all, but a real world map of another kind."""
-    mapped = dataset.get("RealWorldValueMappingSequence")
-    return dataset.get("RescaleSlope") in (None, "") and bool(mapped) and "RealWorldValueSlope" not in mapped[0]
+def _number(path: Path, dataset, keyword: str, absent: float | None = None) -> float | None:
+    """Return the number of an element; one that is there and empty says as little as one that is absent."""
+    value = dataset.get(keyword)
+    if value is None or not str(value).strip():
+        return absent
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise CaseError(f"{path}: its {keyword} is {str(value)!r}, expected one number; ask for another export")
+    return number
 
 
-def _slope(dataset) -> tuple[float, float]:
+def _rescaling(path: Path, dataset) -> tuple[float, float]:
     """Return slope and intercept: the Rescale ones or, where there are none, those of the first real world map."""
-    if dataset.get("RescaleSlope") in (None, "") and (mapped := dataset.get("RealWorldValueMappingSequence")):
-        slope, intercept = mapped[0].RealWorldValueSlope, mapped[0].RealWorldValueIntercept
-    else:
-        slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
-    slope, intercept = float(slope), float(intercept)
-    if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
-        raise ValueError(f"a slope of {slope:g} and an intercept of {intercept:g}")
+    slope, intercept = (_number(path, dataset, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None and (mapped := dataset.get("RealWorldValueMappingSequence")):
+        slope = _number(path, mapped[0], "RealWorldValueSlope")
+        intercept = _number(path, mapped[0], "RealWorldValueIntercept")
+        if slope is None:
+            told = "told by a table (RealWorldValueLUTData)" if "RealWorldValueLUTData" in mapped[0] else "not told"
+            raise CaseError(f"{path}: what its values mean is {told}; ask for an export with a slope and an intercept")
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if slope == 0:
+        raise CaseError(f"{path}: it is rescaled with a slope of 0, which leaves no values; ask for another export")
     return slope, intercept
 
 
-def _padded(stored: np.ndarray, dataset) -> np.ndarray:
-    padding, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+def _padded(path: Path, stored: np.ndarray, dataset) -> np.ndarray:
+    padding = _number(path, dataset, "PixelPaddingValue")
     if padding is None:
         return np.zeros(stored.shape, bool)
-    low, high = sorted((int(padding), int(padding if limit is None else limit)))
+    low, high = sorted((padding, _number(path, dataset, "PixelPaddingRangeLimit", padding)))
     return (stored >= low) & (stored <= high)
 
 

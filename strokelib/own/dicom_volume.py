@@ -108,12 +108,12 @@ def extent(headers) -> tuple[float, float] | None:
 def picture(headers) -> str:
     """Say why the images of a series hold no values but pictures of them, or are no slices; "" where they are good."""
     for header in headers:
-        if header.colors not in ("MONOCHROME1", "MONOCHROME2"):
+        if header.colors not in ("MONOCHROME1", "MONOCHROME2", ""):  # "" is refused where the values are read
             return (
                 f"it holds pictures in color ({header.colors}), from which no value can be had; ask the scanner or the "
                 "perfusion program for parametric maps as 16-bit DICOM with rescale (gray values, no color table)"
             )
-        if header.bits < 16:
+        if 0 < header.bits < 16:
             return (
                 f"it holds {header.bits} bits a pixel, a picture and no map of values; ask the scanner or the "
                 "perfusion program for parametric maps as 16-bit DICOM with rescale"

@@ -11,6 +11,7 @@ import numpy as np
 
 from strokelib import layouts
 from strokelib.cases import load_case
+from strokelib.evaluation.tables import counted
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, dicom, kinds, registry
 from strokelib.own.dicom_files import Header, is_dicom, read_headers
@@ -18,8 +19,8 @@ from strokelib.own.scan import OwnScan
 from strokelib.postprocess import PUBLISHED
 
 _LETTERS = 80  # of a name
+_TOLD = 3  # names of files that a remark holds
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}  # of Windows
-_DEEP = 4  # folders between the one that is named and the images of a scan
 
 
 @dataclass(frozen=True)
@@ -148,22 +149,29 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
     Parameters
     ----------
     place : of `find_scans`
-    files : which file, or series of DICOM, is which image, where names do not say
+    files : which file, or series of DICOM, is which image, where names do not say; files of NIfTI are read as such
     seconds_per_frame : of a raw series, where its header does not say
 
     Raises
     ------
     CaseError : the scan cannot be used; see `arrival.read_folder` and `dicom.read_dicom`. Seconds for DICOM, whose
-        images say when they were taken.
+        images say when they were taken. What lies beside the scan in the other form is named, as it is in a remark.
     ImportError : DICOM, and what reads it is not installed.
     """
-    if place.dicom:
-        if seconds_per_frame is not None:
-            raise CaseError(
-                f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame"
-            )
-        return dicom.read_dicom(place.folder, place.name, files or None)
-    return arrival.read_folder(place.folder, files or None, place.name, seconds_per_frame)
+    as_dicom = place.dicom and not any(map(layouts.is_image, (files or {}).values()))
+    if as_dicom and seconds_per_frame is not None:
+        raise CaseError(f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame")
+    beside = _beside(place.folder, as_dicom)
+    try:
+        if as_dicom:
+            scan = dicom.read_dicom(place.folder, place.name, files or None)
+        else:
+            scan = arrival.read_folder(place.folder, files or None, place.name, seconds_per_frame)
+    except CaseError as error:
+        if not beside:
+            raise
+        raise CaseError(f"{error}; {beside}") from error
+    return dataclasses.replace(scan, remarks=(*scan.remarks, beside)) if beside else scan
 
 
 def plain(name: str) -> str:
@@ -173,16 +181,47 @@ def plain(name: str) -> str:
 
 
 def _scans(folder: Path) -> list[Place]:
-    inner = layouts.subfolders(folder)
-    files = _files(folder)
-    images, slices = [path for path in files if layouts.is_image(path.name)], []
-    if not images:
-        slices = [path for path in files if path.name.upper() != "DICOMDIR" and _may_be_dicom(path)]
-    direct = any(path.parent == folder for path in images or slices)
-    whole = _whole_by_name if images else _whole_by_study
+    here = folder.resolve()
+    inner = [path for path in layouts.subfolders(folder) if path.resolve() not in (here, *here.parents)]  # no circles
+    images = _images(folder)
+    slices = [] if images and _is_nifti(folder) else _slices(folder)
+    direct = any(path.parent == folder for path in slices or images)
+    whole = _whole_by_study if slices else _whole_by_name
     if not direct and any(whole(path) for path in inner):
         return [scan for path in inner for scan in _scans(path)]
-    return [Place(plain(folder.name), folder, dicom=not images)] if images or slices else []
+    return [Place(plain(folder.name), folder, dicom=bool(slices))] if slices or images else []
+
+
+def _is_nifti(folder: Path) -> bool:
+    """Tell whether a scan is read from NIfTI files where DICOM lies beside them: if they make one by their names.
+
+    Anything less, such as a mask or the CT that it was drawn on, hides no DICOM. Beside a CT, names that do not tell
+    may be those of its maps: then they count unless DICOM holds a scan by its words.
+    """
+    there = _kinds(folder)
+    return kinds.whole(there) or ({"CT", None} <= there and not dicom.holds_scan(_headers(folder)))
+
+
+def _beside(folder: Path, as_dicom: bool) -> str:
+    """Say which images of the other form lie in a folder and are not read; "" where there are none."""
+    form, other = ("DICOM", "NIfTI") if as_dicom else ("NIfTI", "DICOM")
+    left = [path.name for path in (_images(folder) if as_dicom else _slices(folder))]
+    if not left:
+        return ""
+    told = ", ".join(left[:_TOLD]) + (", ..." if len(left) > _TOLD else "")
+    these, them = ("these are", "them") if len(left) > 1 else ("this is", "it")
+    return (
+        f"it was read as {form}, without {counted(len(left), f'{other} file', f'{other} files')} beside it ({told}); "
+        f"if {these} the scan, move {them} out of this folder"
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    return [path for path in _files(folder) if layouts.is_image(path.name)]
+
+
+def _slices(folder: Path) -> list[Path]:
+    return [path for path in _files(folder) if not layouts.is_image(path.name) and _may_be_dicom(path)]
 
 
 def _whole_path(folder) -> Path:
@@ -200,7 +239,7 @@ def _may_be_dicom(path: Path) -> bool:
 
 def _files(folder: Path) -> list[Path]:
     """List the files below a folder without results that were written there before: those are no scans."""
-    files = layouts.files_in(folder, _DEEP)
+    files = kinds.files_below(folder)
     results = {path.parent for path in files if path.name == registry.FILE}
     return [path for path in files if path.parent not in results]
 
@@ -222,7 +261,7 @@ def _whole_by_name(folder: Path) -> bool:
 
 def _kinds(folder: Path) -> set[str | None]:
     """Return which images of a scan a folder holds by their names, None for those whose names do not tell."""
-    return {kinds.kind_of(path.name) for path in _files(folder) if layouts.is_image(path.name)}
+    return {kinds.kind_of(path.name) for path in _images(folder)}
 
 
 def _whole_by_study(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """Which file of a folder, or which series of a scan, is which image: by names alone, before anything is opened."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,12 +15,26 @@ MAPS = tuple(name for name in ISLES if name != HEAD)
 KINDS = (*ISLES, SERIES)
 # What make segment calls, as one gives it options: by the project's own environment, or by that which is active.
 COMMAND = f"{'.venv/bin/python' if Path(sys.prefix) == ROOT / '.venv' else 'python'} tools/segment.py FOLDER"
-# What the last telling word of a file name may be, besides the names of `layouts`; None is something else.
+# Words by which a map is known: in a file's name, or in SeriesDescription or ImageType of DICOM, as `spaced`.
+MAP_WORDS = {
+    "CBF": r"\b(r|rel)?cbf\b|\bblood flow\b",
+    "CBV": r"\b(r|rel)?cbv\b|\bblood volume\b",
+    "MTT": r"\bmtt\b|\btransit time\b",
+    "Tmax": r"\bt ?max\b|\btmx\b|\btime to max(imum)?\b",
+}
+# A CT with one of NATIVE is one without contrast; with one of OTHER, and none of NATIVE, it is another.
+PLAIN = r"\b(non?|pre|without|w o) ?(contrast|ce)\b|\b(non? ?|un)enhanced\b"
+NATIVE = PLAIN + r"|\b(ncct|nc ct|nect|nct|nativ\w*|plain|without|w o)\b"
+OTHER = (
+    r"\b(cta|angio\w*|mip|bone|(post)?contrast|ce|cect|enhanced|venous|average|cor|coronal|sag|sagittal|mpr|penumbra"
+    r"|mismatch|ttp|ttd)\b"
+)
+# What else the last telling word of a file name may be, besides the names of `layouts`; None is something else.
 WORDS = {
-    "ct": HEAD, "ncct": HEAD, "nect": HEAD, "nct": HEAD, "cbf": "CBF", "cbv": "CBV", "mtt": "MTT",
-    "tmax": "Tmax", "tmx": "Tmax", "ctp": SERIES, "4dpwi": SERIES, "pwi": SERIES, "series": SERIES, "dynamic": SERIES,
-    "perfusion": SERIES, "cta": None, "ttp": None, "tmip": None, "msk": None, "mask": None, "lesion": None, "ot": None,
-    "adc": None, "dwi": None, "mip": None, "seg": None, "core": None, "probability": None,
+    "ct": HEAD, "ncct": HEAD, "nect": HEAD, "nct": HEAD, "ctp": SERIES, "4dpwi": SERIES, "pwi": SERIES,
+    "series": SERIES, "dynamic": SERIES, "perfusion": SERIES, "cta": None, "ttp": None, "tmip": None, "msk": None,
+    "mask": None, "lesion": None, "ot": None, "adc": None, "dwi": None, "mip": None, "seg": None, "core": None,
+    "probability": None,
 }  # fmt: skip
 
 
@@ -45,7 +60,7 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     if gone := [f"{paths[0]} ({kind})" for kind, paths in found.items() if not paths[0].is_file()]:
         raise CaseError(f"there is no file {', '.join(gone)}, which was given in names; paths count from {folder}")
     seen, other = {paths[0].resolve() for paths in found.values()}, []
-    for path in layouts.files_in(folder):
+    for path in files_below(folder):
         if not layouts.is_image(path.name) or path.resolve() in seen:
             continue
         seen.add(path.resolve())  # a link beside a file is no second image
@@ -71,6 +86,11 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
             f"(command: {COMMAND} --files CT=... CBF=...)"
         )
     return {kind: found[kind][0] for kind in wanted}, unused(found)
+
+
+def whole(found) -> bool:
+    """Tell whether these images make a scan: a CT and the four maps, or a CT and a raw series."""
+    return HEAD in found and (SERIES in found or all(kind in found for kind in MAPS))
 
 
 def unused(found) -> list[str]:
@@ -103,14 +123,41 @@ def by_kind(names: dict[str, str] | None) -> dict[str, str]:
     return found
 
 
+def files_below(folder) -> list[Path]:
+    """List the files below a folder, however deep they lie, in the order of their paths.
+
+    Links are followed, but each folder is listed once and none above, since a link may lead back to where it lies. Left
+    out are hidden files and folders, what a Mac adds, and DICOMDIR.
+    """
+    found, seen = [], {*map(str, Path(folder).resolve().parents)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        # Of a Mac come .DS_Store and, for every file, a ._ file of the same name.
+        found += [Path(place, name) for name in names if not name.startswith(".") and name.upper() != "DICOMDIR"]
+    return sorted(found)
+
+
+def spaced(text: str) -> str:
+    """Write a text in small letters, with a space for all that is no English letter, figure or +."""
+    return re.sub(r"[^a-z0-9+]+", " ", text.casefold())
+
+
 def kind_of(name: str) -> str | None:
     """Tell which image of a scan a file is by its name; None where the name does not say, or says something else.
 
-    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing.
+    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing. For
+    a CT all words count: CT_angio.nii.gz and contrast_CT.nii.gz are something else, non-contrast_CT.nii.gz is the CT.
     """
-    words = re.split(r"[^0-9a-z]+", re.sub(r"\.nii(\.gz)?$", "", name.casefold()))
-    telling = [word for word in words if word in WORDS]
+    words = spaced(re.sub(r"\.nii(\.gz)?$", "", name.casefold()))
+    telling = [(match.end(), WORDS[match[0]]) for match in re.finditer(r"[a-z0-9]+", words) if match[0] in WORDS]
+    for kind, pattern in (MAP_WORDS | {HEAD: PLAIN}).items():
+        telling += [(match.end(), kind) for match in re.finditer(pattern, words)]
     if telling:
-        return WORDS[telling[-1]]
+        kind = max(telling, key=lambda found: found[0])[1]
+        return None if kind == HEAD and re.search(OTHER, words) and not re.search(NATIVE, words) else kind
     kind = layouts.modality_of(name)
     return SERIES if kind == "4DPWI" else kind if kind in ISLES else None

@@ -49,7 +49,7 @@ def write_segmentation(
     Raises
     ------
     CaseError : highdicom is not installed; the scan did not come as DICOM; its files are gone, were changed, or lack
-        one of the numbers (UIDs) of image, series, study and frame of reference.
+        one of the numbers (UIDs) of image, series, study and frame of reference, or share one of an image.
     OSError : the file cannot be written.
 
     Our choice: where the CT does not say how thick its slices are, they are as thick as they lie apart; every slice is
@@ -154,4 +154,11 @@ def _sources(scan: OwnScan) -> list:
         if not dataset.get("SliceThickness"):  # without which a SEG cannot be read back
             dataset.SliceThickness = f"{np.linalg.norm(scan.grid.affine[:3, 2]):.6g}"
         found.append(dataset)
+    first = {}
+    for path, dataset in zip(scan.slices, found, strict=True):
+        if (other := first.setdefault(dataset.SOPInstanceUID, path)) != path:
+            raise CaseError(
+                f"{other} and {path} have one SOPInstanceUID, by which a DICOM SEG names the image that it lies on; "
+                "export the CT with one of its own for each image"
+            )
     return found
