@@ -33,11 +33,13 @@ UNITS = {"CBF": _TENFOLD, "CBV": _TENFOLD, "MTT": _TIMES, "Tmax": _TIMES}
 # a power of ten too much or too little always fits one of the units.
 MEDIANS = {"CBF": (70, 1000), "CBV": (9, 120), "MTT": (1.5, 28)}
 # The median of Tmax by that of MTT: 0.5 by the means of ISLES 2018, 0.43 to 1.21 in our scans; programs that take the
-# delay out have healthy tissue near 0. Only in the unit of ISLES 2018 it may be below the smaller bound in brackets.
+# delay out have healthy tissue near 0. Only in the unit of ISLES 2018, or in that of MTT, it may be below the second.
 TMAX_BY_MTT, LEAST_ELSEWHERE = (0.03, 2.4), 0.1
 # No time to the maximum is longer than the scan: 28 to 64 frames of 1 s in ISLES 2018, whose maps end at 40 s. Its
 # largest values (all but a thousandth) are 7.5 to 20 s in our scans; a stroke has late tissue. Failed fits and a cap
-# may say anything, so the upper bound leaves out a hundredth, and what stands at the map's largest value.
+# may say anything, so the upper bound leaves out a hundredth, and what stands at the map's largest value; not so where
+# MTT is in another unit, as a small lesion may be less. Both are times of one program: in the unit of MTT nothing need
+# be late.
 TOPS_S = (1.5, 75)
 TOP, REACHED = 0.99, 0.999  # quantiles, held against the upper bound and against the lower one
 USUAL_MTT_S = 7.0  # where a scan has no MTT
@@ -57,17 +59,17 @@ def find(images) -> dict[str, Unit | None]:
     known = [name for name in UNITS if name in images]
     if not known or not (brain := _brain(images, known)).any():
         return {}
-    found, mtt = {}, USUAL_MTT_S
+    found, mtt, own = {}, USUAL_MTT_S, None
     for name in known:  # MTT comes before Tmax
         values = np.asarray(images[name][brain], np.float64)
         middle = np.median(values)
-        fitting = [unit for unit in UNITS[name] if _fits(name, unit, middle, tops(values), mtt)]
+        fitting = [unit for unit in UNITS[name] if _fits(name, unit, middle, tops(values), (mtt, own))]
         center = np.sqrt(np.prod(MEDIANS.get(name, (LEAST_ELSEWHERE * mtt, TMAX_BY_MTT[1] * mtt))))
         # As in ISLES 2018 where that is possible, else what comes nearest to the middle of the bounds.
         fitting.sort(key=lambda unit: (unit.factor != 1, abs(np.log(middle * unit.factor / center))))
         found[name] = fitting[0] if fitting else None
         if name == "MTT" and fitting:
-            mtt = middle * fitting[0].factor
+            mtt, own = middle * fitting[0].factor, fitting[0]
     return found
 
 
@@ -81,14 +83,18 @@ def tops(values) -> tuple[float, float]:
     return float(np.quantile(below if below.size else values, TOP)), float(np.quantile(values, REACHED))
 
 
-def _fits(name: str, unit: Unit, middle: float, reach: tuple[float, float], mtt: float) -> bool:
-    """Tell whether a median and the largest values of a map, as `tops` has them, are possible in a unit."""
+def _fits(name: str, unit: Unit, middle: float, reach: tuple[float, float], by: tuple[float, Unit | None]) -> bool:
+    """Tell whether a median and the largest values of a map, as `tops` has them, are possible in a unit.
+
+    `by` are the median of MTT in s, and its unit, None where there is no MTT.
+    """
     if name != "Tmax":
         return MEDIANS[name][0] <= unit.factor * middle <= MEDIANS[name][1]
-    least = TMAX_BY_MTT[0] if unit.factor == 1 else LEAST_ELSEWHERE
+    mtt, own = by
+    least = TMAX_BY_MTT[0] if unit in (own, _TIMES[0]) else LEAST_ELSEWHERE
     usual, largest = (unit.factor * value for value in reach)
-    late = largest >= TOPS_S[0] and usual <= TOPS_S[1]
-    return late and least * mtt <= unit.factor * middle <= TMAX_BY_MTT[1] * mtt
+    possible = (usual if own in (None, unit) else largest) <= TOPS_S[1] and (unit == own or largest >= TOPS_S[0])
+    return possible and least * mtt <= unit.factor * middle <= TMAX_BY_MTT[1] * mtt
 
 
 def convert(image, unit: Unit | None) -> np.ndarray:
@@ -122,6 +128,8 @@ def remarks(images, found) -> list[str]:
         beyond = 100 * np.count_nonzero(images["Tmax"][brain] > TOPS_S[1]) / np.count_nonzero(brain)
         if beyond:
             said.append(f"Tmax is over {TOPS_S[1]} s in {beyond:.2g} % of the brain, as where a fit failed")
+        if (largest := tops(images["Tmax"][brain])[1]) < TOPS_S[0]:
+            said.append(f"Tmax reaches {largest:.2g} s only: no tissue is late, or it is stored in another unit")
     if {"CBF", "CBV", "MTT"} <= {*found}:
         cbf, cbv, mtt = (float(np.median(images[name][brain])) for name in ("CBF", "CBV", "MTT"))
         if not 1 / MOST_APART < 60 * cbv / cbf / mtt < MOST_APART:

@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -485,3 +486,50 @@ def test_headers_in_doubt_about_left_and_right_are_remarked(tmp_path):
     nib.Nifti1Image(np.asanyarray(image.dataobj).copy(), None, image.header).to_filename(tmp_path / "ct.nii")
     said = arrival.read_folder(tmp_path).remarks
     assert "CT: sform says LAS, qform RAS: the sform was taken; which side is left is uncertain" in said
+
+
+@pytest.mark.parametrize("degrees", [10, 20, 24])
+@pytest.mark.parametrize("axes", ["LAS", "RPI", "ASL"])
+def test_sheared_slices_count_by_how_far_they_lie_apart(tmp_path, degrees, axes):
+    """As programs write a tilted gantry: slices of 5 mm, whose axis is 5.1 to 5.5 mm long."""
+    shear = np.eye(4)
+    shear[1, 2] = np.tan(np.deg2rad(degrees))
+
+    def change(name, image, affine):
+        return *turned(image, shear @ affine, axes), name.lower()
+
+    scan = arrival.read_folder(write(tmp_path / "sheared", change))
+    straight = arrival.read_folder(write(tmp_path / "straight"))
+    assert scan.case.spacing.tolist() == pytest.approx([0.9, 0.9, 5.0])
+    np.testing.assert_array_equal(scan.case.images, straight.case.images)
+    (said,) = [remark for remark in scan.remarks if "shears" in remark]
+    assert said.startswith(f"CT, CBF, CBV, MTT, Tmax: its header shears the slices by {degrees} degrees")
+    voxel_ml = abs(np.linalg.det(scan.grid.affine[:3, :3])) / 1000
+    assert voxel_ml == pytest.approx(np.prod(scan.case.spacing) / 1000), "mL by the header are those by the spacing"
+
+
+def test_a_straight_ct_with_sheared_maps_and_the_other_way_round(tmp_path):
+    shear = np.eye(4)
+    shear[1, 2] = np.tan(np.deg2rad(20))
+    late = {}
+    for sheared in ("CT", "maps"):
+        def change(name, image, affine, sheared=sheared):
+            return image, (shear @ affine if (name == "CT") == (sheared == "CT") else affine), name.lower()
+
+        scan = arrival.read_folder(write(tmp_path / sheared, change))
+        late[sheared] = (scan.case.image("Tmax") > 6).sum() * np.prod(scan.case.spacing) / 1000
+    assert late["CT"] == pytest.approx(late["maps"], rel=0.03) == pytest.approx(103.4, rel=0.1)
+
+
+def test_sform_and_qform_that_begin_far_from_each_other_are_remarked(tmp_path):
+    folder = write(tmp_path / "a")
+    image = nib.load(folder / "cbf.nii")
+    other = image.affine.copy()
+    other[1, 3] += 30
+    changed = nib.Nifti1Image(np.asarray(image.dataobj).copy(), image.affine, image.header)
+    changed.set_sform(image.affine, 1)
+    changed.set_qform(other, 1)
+    nib.save(changed, tmp_path / "cbf.nii")
+    shutil.move(tmp_path / "cbf.nii", folder / "cbf.nii")
+    said = " ".join(arrival.read_folder(folder).remarks)
+    assert "CBF: sform and qform begin 30 mm apart: the sform was taken" in said

@@ -726,6 +726,17 @@ def test_a_ct_and_a_series_of_one_slice_are_told_as_such(tmp_path):
     refused(tmp_path / "c", "Tmax", "it holds one slice, expected two or more; export the whole series")
 
 
+def test_images_that_say_they_are_of_another_machine_are_counted_where_something_lacks(tmp_path):
+    def foreign(dataset, k, t):
+        dataset.Modality = "MR"
+
+    small(tmp_path, ["CT"])
+    for name in ISLES[1:]:
+        dicom_made.write(tmp_path / name, ball(), AFFINE, WORDS[name], change=foreign)
+    told = "passed over were images that say they are of no CT scanner (16 of Modality MR). Add what lacks"
+    refused(tmp_path, "has no CBF, CBV, MTT and Tmax", told)
+
+
 def test_two_that_could_be_one_map_are_not_guessed_at(tmp_path):
     small(tmp_path)
     dicom_made.write(tmp_path, ball(), AFFINE, "RAPID CBF")

@@ -337,3 +337,12 @@ def test_scans_whose_maps_have_names_that_do_not_tell_are_told_apart(tmp_path):
     for patient in ("P1", "P2"):
         maps(tmp_path / patient, ("ct", "flow", "volume", "transit", "delay"))
     assert [name for name, _, _ in found(tmp_path)] == ["P1", "P2"]
+
+
+@pytest.mark.parametrize("order", [("a_scan", "link"), ("link", "a_scan")])
+def test_a_folder_goes_before_a_link_to_it(tmp_path, order):
+    maps(tmp_path / "a_scan")
+    (tmp_path / "link").symlink_to(tmp_path / "a_scan")
+    assert found(*(tmp_path / name for name in order)) == [("a_scan", tmp_path / "a_scan", False)]
+    assert found(tmp_path) == [("a_scan", tmp_path / "a_scan", False)]
+    assert found(tmp_path / "link") == [("link", tmp_path / "link", False)], "as it is called where it alone is named"

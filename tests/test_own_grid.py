@@ -162,12 +162,35 @@ def test_slabs_of_thin_slices_begin_where_thick_maps_begin(begin):
     assert back.sum() * 1.0 == (tmax > 6).sum() * 6, "one volume on either grid"
 
 
-@pytest.mark.parametrize(("thin", "thick", "slab"), [(1.0, 8.0, 8), (0.625, 5.0, 5), (2.5, 10.0, 10), (1.0, 3.0, 5)])
-def test_slabs_are_as_thick_as_the_slices_of_maps_where_these_are_thick(thin, thick, slab):
+@pytest.mark.parametrize(("thin", "thick", "slab"), [(1.0, 8.0, 8), (0.625, 5.0, 5), (2.5, 10.0, 10), (1.0, 3.0, 6)])
+def test_slabs_are_as_thick_as_the_slices_of_maps_or_fill_what_these_reach(thin, thick, slab):
     ct = volume(head((256, 256, 96), (0.9, 0.9, thin)), place((0.9, 0.9, thin)))
     cbf = volume(head((256, 256, 4)) * 1.0, place((0.9, 0.9, thick), (115.0, -110.0, 30.0)))
     _, spacing = grid.plan(ct, {"CBF": cbf})
     assert spacing[2] == pytest.approx(slab)
+
+
+@pytest.mark.parametrize("above", [0.3, 1.1, 2.3, 3.9])
+def test_slabs_fill_what_thick_maps_and_thin_slices_have_in_common(above):
+    """Four map slices of 5 mm on a CT of 40 x 0.5 mm, whose field they leave by some millimeters at one end."""
+    ct = volume(head((256, 256, 40), (0.9, 0.9, 0.5)), place((0.9, 0.9, 0.5), (115.0, -110.0, 20.25)))
+    tmax = volume((head() > 0) * 8.0, place((0.9, 0.9, 5.0), (115.0, -110.0, 22.5 + above)))
+    found = grid.to_networks("CT", {"CT": ct, "Tmax": tmax})
+    assert found.spacing[2] >= 4
+    assert found.grid.inner[2] * found.spacing[2] == pytest.approx(20 - above, abs=1.01)
+    late = (found.images["Tmax"] > 6).sum() * np.prod(found.spacing)
+    assert late == pytest.approx((tmax.values > 6).sum() / 4 * 0.9 * 0.9 * (20 - above), rel=0.06)
+
+
+def test_what_maps_show_beside_a_narrow_ct_is_told_and_left_out():
+    """A CT that was cut 10 mm within one side of what the maps show."""
+    wide = (head() > 0) * 1.0
+    begin = int(np.flatnonzero(wide.any((1, 2)))[0]) + 11
+    ct, where = part(head(), place(), (begin, 0, 0), (256, 256, 4))
+    found = grid.to_networks("CT", {"CT": volume(ct, where), "CBF": volume(wide, place())})
+    lost = wide[:begin].sum() * 0.9 * 0.9 * 5 / 1000
+    assert any(said.startswith(f"{lost:.1f} mL of the CBF lie beside the CT: they are left") for said in found.remarks)
+    assert found.images["CBF"].sum() == wide[begin:].sum()
 
 
 def test_what_maps_show_above_the_ct_is_told():

@@ -23,6 +23,8 @@ TWENTY_FOUR = "sub-stroke0007_ses-01_space-ncct_"
         ("TMAX_s.nii", "Tmax"), ("Time to maximum.nii", "Tmax"), ("mean_transit_time.nii", "MTT"),
         ("blood-flow.nii", "CBF"), ("BloodVolume.nii", None), ("transit.nii", None), ("T1_max.nii", None),
         ("brain.nii", None), ("TTP.nii", None), ("case_1_mask.nii", None), ("cbfmap.nii", None),
+        ("cbf_in_ct.nii", "CBF"), ("MTT_CT.nii.gz", "MTT"), ("CBF_CTP.nii.gz", "CBF"), ("CBV-map-CT.nii", "CBV"),
+        ("Kopf_nativ.nii.gz", "CT"), ("cbf_mask_ct.nii", "CBF"),
     ],
 )  # fmt: skip
 def test_what_a_file_is_by_its_name(name, kind):

@@ -283,26 +283,22 @@ def test_the_results_of_another_patient_of_the_same_name_are_not_replaced(found,
     """BIDS calls every patient's first scan ses-01; two calls may meet in one folder."""
     place = output.save(found, networks, tmp_path)
     before = json.loads((place / "registry.json").read_text())
-    assert before["ct_sha256"] == found.scan.sha256 and len(found.scan.sha256) == 64
+    assert before["images_sha256"] == found.scan.sha256 and len(found.scan.sha256) == 64
     other = dataclasses.replace(found, scan=dataclasses.replace(found.scan, sha256="0" * 64))
-    with pytest.raises(CaseError, match="another CT that was called scan_7, too; give this scan a name of its own"):
+    with pytest.raises(CaseError, match="other images that were called scan_7, too; give this scan a name of its own"):
         output.save(other, networks, tmp_path)
     assert json.loads((place / "registry.json").read_text()) == before
-    assert output.save(found, networks, tmp_path) == place, "the same CT may be segmented again"
+    assert output.save(found, networks, tmp_path) == place, "the same images may be segmented again"
 
 
-def test_one_ct_has_one_digest_whatever_the_maps_beside_it(tmp_path):
-    def other(name, image, affine):
-        return (image * 1.01 if name == "Tmax" else image), affine, name.lower()
+def test_every_image_counts_in_the_digest_and_its_file_does_not(tmp_path):
+    def changed(which):
+        return lambda name, image, affine: (image[::-1].copy() if name == which else image, affine, name.lower())
 
-    def digest(folder):
-        return arrival.read_folder(folder).sha256
-
-    first, same = own_scans.write(tmp_path / "a"), own_scans.write(tmp_path / "b", other)
-    assert digest(first) == digest(same)
-    ct = nib.load(same / "ct.nii")
-    nib.save(nib.Nifti1Image(np.asarray(ct.dataobj)[::-1].copy(), ct.affine, ct.header), same / "ct.nii")
-    assert digest(first) != digest(same)
+    first = arrival.read_folder(own_scans.write(tmp_path / "a")).sha256
+    assert arrival.read_folder(own_scans.write(tmp_path / "b", suffix=".nii.gz")).sha256 == first
+    for which in ("CBV", "Tmax"):
+        assert arrival.read_folder(own_scans.write(tmp_path / which, changed(which))).sha256 != first
 
 
 def test_a_spoilt_table_is_named_before_anything_is_computed(found, networks, tmp_path):

@@ -80,6 +80,28 @@ def test_late_tissue_tells_tenths_of_a_second_where_the_rest_is_early():
     assert words(units.find(right | {"Tmax": 10 * right["Tmax"]}))["Tmax"] == "tenths of a second"
 
 
+@pytest.mark.parametrize("factor", [1, 10, 100, 1000])
+def test_a_small_late_lesion_does_not_make_seconds_of_another_unit_that_mtt_has(factor):
+    """Healthy tissue of 0.2 to 1 s, three thousandths of the brain at 8 s; both times in tenths of a second, say."""
+    right = maps()
+    brain = np.flatnonzero(right["MTT"] > 0)
+    right["Tmax"].flat[brain] = np.random.default_rng(2).uniform(0.2, 1.0, brain.size)
+    right["Tmax"].flat[brain[:5]] = 8.0
+    stored = right | {name: factor * right[name] for name in ("MTT", "Tmax")}
+    found = units.find(stored)
+    assert found["MTT"].factor == found["Tmax"].factor == pytest.approx(1 / factor)
+
+
+@pytest.mark.parametrize(("begin", "step"), [(0.05, 0.03), (0.1, 0.08)])
+def test_a_scan_without_late_tissue_stays_in_seconds_and_it_is_said(begin, step):
+    images = maps()
+    images["Tmax"] = np.where(images["Tmax"] > 0, np.minimum(begin + step * 3 * images["Tmax"], 1.2), 0)
+    found = units.find(images)
+    assert words(found) == RIGHT
+    (remark,) = units.remarks(images, found)
+    assert remark == "Tmax reaches 1.2 s only: no tissue is late, or it is stored in another unit"
+
+
 @pytest.mark.parametrize("middle", [2.0, 4.5, 7.0])
 @pytest.mark.parametrize(("share", "value"), [(0.002, 999.0), (0.005, 100.0), (0.02, 255.0)])
 def test_failed_fits_do_not_make_tenths_of_seconds(middle, share, value):

@@ -50,13 +50,15 @@ def run(given) -> int:
     output.check_folder(out, [place.name for place in names])
     networks = segment.load_networks(Path(given.networks or segment.NETWORKS).expanduser(), given.device)
     print(f"{DISCLAIMER}.\n{networks.words}", flush=True)
-    rows, began = [], time.monotonic()
+    rows, seconds = [], []  # of those that could be used: another is refused in no time
     for done, place in enumerate(names):
         if done:
-            left = time_left((time.monotonic() - began) / done * (len(names) - done))
-            print(f"  {done} of {len(names)} scans, {left}", file=sys.stderr, flush=True)
+            left = f", {time_left(sum(seconds) / len(seconds) * (len(names) - done))}" if seconds else ""
+            print(f"  {done} of {len(names)} scans{left}", file=sys.stderr, flush=True)
+        began = time.monotonic()
         try:
             rows.append(one(place, files, networks, out, given))
+            seconds.append(time.monotonic() - began)
         except (CaseError, ImportError) as error:
             print(f"{place.name}: not segmented. {error}", flush=True)
             continue

@@ -54,7 +54,7 @@ def read_folder(
     """
     folder = Path(folder)
     files, said = find_files(folder, names)
-    volumes = {}
+    volumes, doubts = {}, {}
     for kind, path in files.items():
         volumes[kind] = volume = read_volume(path)
         _check_frames(kind, volume)
@@ -63,7 +63,10 @@ def read_folder(
                 f"{path} holds 8 bits a voxel and no slope, a picture and no map of values; ask for the map itself"
             )
         given = kind == SERIES and seconds_per_frame is not None
-        said += [f"{kind}: {remark}" for remark in volume.remarks if not (given and remark == NO_TIME_UNIT)]
+        for remark in volume.remarks:
+            if not (given and remark == NO_TIME_UNIT):
+                doubts.setdefault(remark, []).append(kind)
+    said += [f"{', '.join(kinds)}: {remark}" for remark, kinds in doubts.items()]
     if seconds_per_frame is not None:
         if SERIES in volumes:
             volumes[SERIES] = dataclasses.replace(volumes[SERIES], frame_s=float(seconds_per_frame))
@@ -93,7 +96,7 @@ def assemble(
     ------
     CaseError : see `read_folder`.
     """
-    said = [*said]
+    said, sha256 = [*said], _sha256(volumes)
     maps = {kind: volumes[kind] for kind in MAPS if kind in volumes}
     filled = {kind: _filled(volume) for kind, volume in maps.items()}
     for kind, volume in maps.items():
@@ -128,8 +131,16 @@ def assemble(
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))
     origin = "series" if SERIES in volumes else "maps"
-    sha256 = hashlib.sha256(np.ascontiguousarray(volumes[HEAD].values)).hexdigest()
     return OwnScan(name, case, brought.grid, reference, origin, curves, tuple(said), tuple(slices), sha256)
+
+
+def _sha256(volumes: dict[str, Volume]) -> str:
+    """Return the sha256 of the values of all images."""
+    found = hashlib.sha256()
+    for kind in sorted(volumes):
+        found.update(kind.encode())
+        found.update(np.asarray(volumes[kind].values, order="C"))
+    return found.hexdigest()
 
 
 def _check_frames(kind: str, volume: Volume) -> None:

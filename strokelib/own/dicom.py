@@ -13,7 +13,7 @@ import numpy as np
 from strokelib import modalities
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, dicom_volume, kinds, volumes
-from strokelib.own.dicom_files import Header, read_headers
+from strokelib.own.dicom_files import Header, passed_over, read_headers
 from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
 from strokelib.own.scan import OwnScan
 
@@ -56,9 +56,9 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
     if lacking := [name for name in wanted if name not in found]:
         parts = {"CT": "CT without contrast", kinds.SERIES: f"{_listed(maps)}, no raw perfusion series to make them of"}
         raise CaseError(
-            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}{_thin(there)}. "
-            "Add what lacks, or name the right series by its description or UID (names; command: "
-            f"{kinds.COMMAND} --files ...)"
+            f"{folder} has no {', no '.join(parts[name] for name in lacking)}; it holds {_told(there)}{_thin(there)}"
+            f"{_passed_over(folder)}. Add what lacks, or name the right series by its description or UID (names; "
+            f"command: {kinds.COMMAND} --files ...)"
         )
     chosen = {name: there[found[name]] for name in wanted}
     said = [*_together(chosen, bool(names)), *kinds.unused(found)]
@@ -228,6 +228,13 @@ def _thin(there: dict[str, list[Header]]) -> str:
     ends = {uid: dicom_volume.extent(h) for uid, h in there.items() if h[0].modality == "CT" and not _kind(h)}
     thin = sorted(f'"{there[uid][0].description}"' for uid, end in ends.items() if end and end[1] - end[0] < APART_MM)
     return f", of which {_listed(thin)} cannot be the CT or the raw series: one slice, expected more" if thin else ""
+
+
+def _passed_over(folder) -> str:
+    """Say how many images of other machines lie there, by their Modality."""
+    counts = passed_over(folder)
+    told = ", ".join(f"{number} of Modality {name or 'nothing'}" for name, number in sorted(counts.items()))
+    return f"; passed over were images that say they are of no CT scanner ({told})" if told else ""
 
 
 def _listed(names) -> str:

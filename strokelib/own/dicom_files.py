@@ -7,6 +7,7 @@ import datetime
 import importlib
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,17 @@ def read_headers(folder) -> tuple[Header, ...]:
     if not found:
         raise CaseError(f"{folder} holds no DICOM image of a CT scanner; name the folder that the scan was exported to")
     return tuple(found)
+
+
+def passed_over(folder) -> Counter:
+    """Count the images in a folder that `read_headers` passes over because of their Modality, such as MR, by that."""
+    tags, counts = ["Modality", "Rows", "Columns"], Counter()
+    for path in kinds.files_below(folder):
+        if is_dicom(path):
+            dataset = package("pydicom").dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+            if dataset.get("Rows") and str(dataset.get("Modality", "")) not in (*LINES, "SEG"):
+                counts[str(dataset.get("Modality", ""))] += 1
+    return counts
 
 
 def read_values(header: Header, background: float) -> np.ndarray:

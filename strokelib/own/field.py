@@ -58,7 +58,7 @@ def around_brain(begin, width, reference: Volume, others: dict[str, Volume]) -> 
 
 
 def cut_off(volumes: dict[str, Volume], grid: Grid) -> list[str]:
-    """Say how much of what the maps show lies beyond the networks' grid, in plane, or above and below its slices.
+    """Say how much of what the maps show lies beyond the networks' grid or the image of the head, whichever is smaller.
 
     Parameters
     ----------
@@ -69,19 +69,36 @@ def cut_off(volumes: dict[str, Volume], grid: Grid) -> list[str]:
     -------
     a sentence for each, none where all lies in it.
     """
-    aside, over = {}, {}
+    beside, aside, over = {}, {}, {}
     for name, volume in _maps(volumes).items():
-        there, voxel_ml = _places(volume, grid.onto @ np.linalg.inv(grid.affine)), np.prod(volume.spacing) / 1000
+        at, voxel_ml = _places(volume, np.linalg.inv(grid.affine)), np.prod(volume.spacing) / 1000
+        there = at @ grid.onto[:3, :3].T + grid.onto[:3, 3]
+        through = np.abs(grid.onto[2, :3]).argmax()  # axis of the image of the head along its slices
+        outside = np.delete((at < -0.5) | (at >= np.array(grid.shape) - 0.5), through, axis=1).any(1)
         beyond = (there < -0.5) | (there >= np.array(grid.inner) - 0.5)
-        aside[name] = np.count_nonzero(beyond[:, :2].any(1)) * voxel_ml
-        over[name] = np.count_nonzero(beyond[:, 2] & ~beyond[:, :2].any(1)) * voxel_ml
+        far = beyond[:, :2].any(1) & ~outside
+        for lost, where in ((beside, outside), (aside, far), (over, beyond[:, 2] & ~far & ~outside)):
+            lost[name] = np.count_nonzero(where) * voxel_ml
     field = f"the field that the networks see, {grid.inner[0]} x {grid.inner[1]} voxels around the head"
     slices = f"or below the {grid.inner[2]} slices that the CT and all maps have in common"
     return [
         f"{', '.join(told)} lie {where}: they are left out of every volume"
-        for lost, where in ((aside, f"beyond {field}"), (over, f"above {slices}"))
+        for lost, where in ((beside, "beside the CT"), (aside, f"beyond {field}"), (over, f"above {slices}"))
         if (told := [f"{ml:.1f} mL of the {name}" for name, ml in lost.items() if ml >= LEAST_ML])
     ]
+
+
+def reached(reference: Volume, grid: Grid) -> np.ndarray:
+    """Return where the image of the head lies on the networks' grid, bool (x, y, slice)."""
+    onto, there = np.linalg.inv(grid.onto), np.ones(grid.inner, bool)
+    for axis, side in enumerate(reference.shape):
+        own = int(np.abs(onto[axis, :3]).argmax())  # the axis of the grid along this one
+        at = onto[axis, own] * np.arange(grid.inner[own]) + onto[axis, 3]
+        if own < 2:  # a slab at the end may lack a slice or two
+            along = [1, 1, 1]
+            along[own] = -1
+            there &= ((at > -0.5) & (at < side - 0.5)).reshape(along)
+    return there
 
 
 def _maps(volumes: dict[str, Volume]) -> dict[str, Volume]:

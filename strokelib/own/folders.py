@@ -62,7 +62,11 @@ def find_scans(folders) -> list[Place]:
                 "folder that holds the images of a scan"
             )
         found += inside
-    found = list({place.folder.resolve(): place for place in found}.values())
+    first = {}
+    for place in found:
+        if (real := place.folder.resolve()) not in first or place.folder == real:  # which a link beside it leads to
+            first[real] = place
+    found = [*first.values()]
     names = _told_apart(found)
     if alike := _alike(names):
         first = [place for place, name in zip(found, names, strict=True) if name.casefold() == alike[0].casefold()]

@@ -69,11 +69,15 @@ def to_networks(reference: str, volumes: dict[str, Volume]) -> OnGrid:
             _check_overlap(name, volume, volumes[reference], grid)
     grid = _slices(grid, *_covered([volume for name, volume in volumes.items() if name != reference], grid))
     said += field.cut_off(volumes, grid)
+    reached = field.reached(volumes[reference], grid)
     if left_out := slices.left_out(grid):
         said.append(
             f"{left_out[0]} of {left_out[1]} slices are left out, because a map or the series does not reach them"
         )
     images = {name: _bring(name, volume, volumes, grid) for name, volume in volumes.items()}
+    for name in images if not reached.all() else ():
+        if name in MODALITIES and not MODALITIES[name].head:
+            images[name] = np.where(reached, images[name], np.float32(0))  # no brain is known where there is no CT
     return OnGrid(grid, spacing, images, tuple(said))
 
 
@@ -93,9 +97,10 @@ def plan(reference: Volume, others: dict[str, Volume] | None = None) -> tuple[Gr
     across = _in_plane(*sides[:2])
     given = [*(others or {}).values()]
     thick = max((slices.thickness(volume, reference) for volume in given), default=0.0)
-    step = np.array([*across, slices.per_slab(sides[2], thick)])
     reaches = [slices.reach(volume, reference, turned) for volume in given]
-    count, begin = slices.slabs(shape[2], int(step[2]), reaches)
+    fewest = int(np.ceil(slices.THICK_MM / sides[2] - 1e-2))
+    count, per_slab, begin = slices.slabs(shape[2], slices.per_slab(sides[2], thick), reaches, fewest)
+    step = np.array([*across, per_slab])
     inner, start = np.array([SIDE, SIDE, count]), np.array([0.0, 0.0, begin])
     if (step[:2] != 1).any() or (shape[:2] != SIDE).any():
         middle = (np.linalg.inv(turned) @ [*field.middle(reference), 1])[:2] + 0.5

@@ -149,15 +149,19 @@ def spaced(text: str) -> str:
 def kind_of(name: str) -> str | None:
     """Tell which image of a scan a file is by its name; None where the name does not say, or says something else.
 
-    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing. For
-    a CT all words count: CT_angio.nii.gz and contrast_CT.nii.gz are something else, non-contrast_CT.nii.gz is the CT.
+    The last word that tells decides: sub-01_space-ncct_cbf.nii.gz is a CBF, sub-01_space-ncct_cta.nii.gz nothing. A
+    word for a map goes before CT and series: cbf_in_ct.nii is a CBF. For a CT all words count: CT_angio.nii.gz and
+    contrast_CT.nii.gz are something else, non-contrast_CT.nii.gz and, in German, kopf_nativ.nii.gz are the CT.
     """
     words = spaced(re.sub(r"\.nii(\.gz)?$", "", name.casefold()))
     telling = [(match.end(), WORDS[match[0]]) for match in re.finditer(r"[a-z0-9]+", words) if match[0] in WORDS]
-    for kind, pattern in (MAP_WORDS | {HEAD: PLAIN}).items():
+    for kind, pattern in (MAP_WORDS | {HEAD: rf"{PLAIN}|\bnativ\b"}).items():
         telling += [(match.end(), kind) for match in re.finditer(pattern, words)]
     if telling:
+        maps = [found for found in telling if found[1] in MAPS]
         kind = max(telling, key=lambda found: found[0])[1]
+        if maps and kind in (HEAD, SERIES):  # what a map lies on, or was made of
+            kind = max(maps, key=lambda found: found[0])[1]
         return None if kind == HEAD and re.search(OTHER, words) and not re.search(NATIVE, words) else kind
     kind = layouts.modality_of(name)
     return SERIES if kind == "4DPWI" else kind if kind in ISLES else None

@@ -218,21 +218,21 @@ def check_place(place: Path) -> None:
 
 
 def check_same(place: Path, scan: OwnScan) -> None:
-    """Refuse to replace the results of another scan of the same name, such as ses-01 of another patient.
+    """Refuse to replace the results of other images under the same name, such as ses-01 of another patient.
 
     Raises
     ------
-    CaseError : the folder holds results that were made of another CT.
+    CaseError : the folder holds results that were made of other images.
     """
     try:
-        made_of = json.loads((place / REGISTRY).read_text(encoding="utf-8"))["ct_sha256"]
+        made_of = json.loads((place / REGISTRY).read_text(encoding="utf-8"))["images_sha256"]
     except (OSError, ValueError, KeyError, TypeError):  # none there, or of an earlier version; see `check_place`
         return
     if made_of and made_of != scan.sha256:
         raise CaseError(
-            f"{place} holds the results of another CT that was called {scan.name}, too; give this scan a name of its "
-            f"own (command: {kinds.COMMAND} --name ...), name another folder for the results, or move those away if "
-            "the CT was exported anew"
+            f"{place} holds the results of other images that were called {scan.name}, too; give this scan a name of "
+            f"its own (command: {kinds.COMMAND} --name ...), name another folder for the results, or move those away "
+            "if its images were exported anew"
         )
 
 

@@ -34,7 +34,7 @@ class How:
     min_lesion_voxels: int
     sha256: tuple[str, ...]  # of each network's file
     origin: str = ""  # as OwnScan.origin: whose maps they are
-    ct_sha256: str = ""  # as OwnScan.sha256: of which CT
+    images_sha256: str = ""  # as OwnScan.sha256: of which images
 
 
 def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
@@ -66,7 +66,7 @@ def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
     row |= {
         "mode": how.mode,
         "origin": how.origin,
-        "ct_sha256": how.ct_sha256,
+        "images_sha256": how.images_sha256,
         "threshold": how.threshold,
         "min_lesion_voxels": how.min_lesion_voxels,
         "networks": len(how.sha256),

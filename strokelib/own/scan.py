@@ -90,4 +90,4 @@ class OwnScan:
     curves: Curves | None = None  # of a raw series
     remarks: tuple[str, ...] = ()  # plain sentences: what was mended, what looks wrong, what lies outside the training
     slices: tuple[Path, ...] = ()  # DICOM files of the reference image in the order of its slices
-    sha256: str = ""  # of the reference image's values as they came: tells two scans of one name apart
+    sha256: str = ""  # of the values of all images as they came: tells two scans of one name apart

@@ -37,22 +37,28 @@ def reach(volume: Volume, reference: Volume, turned) -> tuple[float, float]:
     return float(ends.min()), float(ends.max())
 
 
-def slabs(slices: int, step: int, reaches) -> tuple[int, int]:
-    """Return how many slabs are made of slices, and at which of these the first begins.
+def slabs(slices: int, step: int, reaches, fewest: int = 1) -> tuple[int, int, int]:
+    """Return how many slabs are made of slices, how many make one, and at which the first begins.
 
     Parameters
     ----------
     slices : of the reference image
-    step : how many of them make a slab
+    step : how many of them are to make a slab
     reaches : of the other images, as of `reach`
+    fewest : slices that a slab must have
+
+    Where the others end within the reference image, the step is adapted so that slabs fill what they reach.
     """
     low = max([-0.5, *(low for low, _ in reaches)])
     high = min([slices - 0.5, *(high for _, high in reaches)])
     if step == 1 or high - low > slices - 1 or high <= low:  # the others reach all, or nothing: see `grid.to_networks`
         count = -(-slices // step)
-        return count, -((count * step - slices) // 2)  # an incomplete slab at either end
+        return count, step, -((count * step - slices) // 2)  # an incomplete slab at either end
     count = max(1, round((high - low) / step))
-    return count, round((low + high + 1 - count * step) / 2)
+    if (filling := round((high - low) / count)) < fewest:
+        count = max(1, count - 1)
+        filling = max(fewest, round((high - low) / count))
+    return count, filling, round((low + high + 1 - count * filling) / 2)
 
 
 def left_out(grid: Grid) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers
 MOST_BYTES = 2**33  # of one file, unpacked; a series of 64 frames of 512 x 512 x 40 voxels of 8 bytes has 5 GB
 TIME_UNITS = 0x38  # the bits of xyzt_units that name one
 AGREE = (0.02, 0.02, 0.1)  # by how much a voxel's sides may differ between affine and pixdim: a tilt shears the last
+SHEARED = 0.01  # cosine between two axes of an image over which they are not at right angles: half a degree
 NO_TIME_UNIT = (
     "its header gives 1 between frames and no unit of time, as programs write that do not know it: taken for 1 s; if "
     "that is wrong, so are all times and volumes (seconds_per_frame)"
@@ -37,7 +38,7 @@ class Volume:
 
     path: Path
     values: np.ndarray
-    spacing: np.ndarray  # (3,) mm
+    spacing: np.ndarray  # (3,) mm; of sheared slices the distance from one to the next
     affine: np.ndarray | None = None
     frame_s: float | None = None
     remarks: tuple[str, ...] = ()
@@ -79,9 +80,10 @@ def read_volume(path) -> Volume:
     CaseError : a file that is too large; no NIfTI file, damaged or cut short; a picture (2-D, or colors); more than
         four axes; infinite values; a spacing outside of 0.1 to 30 mm; an affine that contradicts it.
 
-    Our choice: the spacing is pixdim's. An affine counts where its voxels are as large as that; the identity beside
-    another spacing, as in ISLES 2018, says nothing. Where sform and qform both count and disagree on where the axes
-    point, the sform is taken and a remark says so.
+    Our choice: the spacing is pixdim's, but for slices that the affine shears, as a tilted gantry does: they lie nearer
+    to each other than their axis is long, and volumes go by that. An affine counts where its voxels are as large as
+    pixdim says; the identity beside another spacing, as in ISLES 2018, says nothing. Where sform and qform both count
+    and disagree on where the axes point, or on where they begin, the sform is taken and a remark says so.
     """
     path = Path(path)
     try:
@@ -118,6 +120,9 @@ def _decode(path: Path) -> Volume:
         raise ValueError("it holds infinite values")
     frame_s = _frame_s(raw) if len(sides) == 4 else None
     affine, remarks = _affine(raw, spacing)
+    if affine is not None:
+        spacing, sheared = _across(affine, spacing)
+        remarks = (*remarks, *sheared)
     if frame_s == 1 and not int(raw["xyzt_units"]) & TIME_UNITS:
         remarks = (*remarks, NO_TIME_UNIT)
     return Volume(path, values, spacing, affine, frame_s, remarks)
@@ -193,11 +198,36 @@ def _affine(raw, spacing) -> tuple[np.ndarray | None, tuple[str, ...]]:
     return None, ()
 
 
+def _across(affine, spacing) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the spacing with the distance between slices that are sheared, and a remark on that."""
+    columns = affine[:3, :3]
+    lengths = np.linalg.norm(columns, axis=0)
+    cosines = np.abs(columns.T @ columns / np.outer(lengths, lengths))[[1, 0, 0], [2, 2, 1]]  # of the other two axes
+    if cosines.max() < SHEARED:
+        return spacing, ()
+    # The axis whose other two are at right angles, as those of a slice are; of several the longest.
+    axis = int(np.where(cosines < cosines.min() + SHEARED, lengths, 0).argmax())
+    apart = abs(np.linalg.det(columns)) / np.delete(lengths, axis).prod()
+    made = spacing.copy()
+    made[axis] = apart
+    tilt = np.rad2deg(np.arccos(apart / lengths[axis]))
+    return made, (
+        f"its header shears the slices by {tilt:.0f} degrees, as a tilted gantry does: they lie {apart:.3g} mm apart, "
+        f"which all volumes go by, and {lengths[axis]:.3g} mm along their axis",
+    )
+
+
 def _disagreement(usable: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Say where sform and qform let the axes point elsewhere: programs that take the other one show another scan."""
     axes = ["".join(nib.aff2axcodes(affine)) for affine in usable.values()]
     if len({*axes}) < 2:
-        return ()
+        if len(usable) < 2:
+            return ()
+        sform, qform = usable.values()
+        moved = np.linalg.norm(sform[:3, 3] - qform[:3, 3])
+        if moved < np.linalg.norm(sform[:3, :3], axis=0).max():
+            return ()
+        return (f"sform and qform begin {moved:.0f} mm apart: the sform was taken; where it lies is uncertain",)
     sides = {re.sub("[^LR]", "-", way) for way in axes}  # such as "L--"
     what = "which side is left" if len(sides) > 1 else "where the axes point"
     return (f"sform says {axes[0]}, qform {axes[1]}: the sform was taken; {what} is uncertain",)

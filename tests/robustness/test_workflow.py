@@ -336,7 +336,7 @@ def test_a_second_run_at_once_is_refused(finished):
 def test_unknown_settings_are_named(project):
     told = call(project, "tools/run.py", "demmo")
     assert told.returncode == 1
-    listed = "['demo', 'isles2018', 'isles2018_small', 'isles2024', 'phantom', 'study', 'study_1500']"
+    listed = "['demo', 'isles2018', 'isles2018_small', 'isles2024', 'phantom', 'study', 'study_1500', 'study_1500_inputs']"
     assert f"settings are one of {listed}" in told.stderr
 
 
