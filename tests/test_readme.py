@@ -18,7 +18,7 @@ from strokelib.vocabulary import NAMES
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
-STUDY, SHORT = ROOT / "figures" / "study", ROOT / "figures" / "study_1500"
+STUDY, SHORT, INPUTS = (ROOT / "figures" / name for name in ("study", "study_1500", "study_1500_inputs"))
 
 
 def kept(name: str, folder=STUDY):
@@ -129,9 +129,10 @@ def test_the_readme_tells_what_more_scans_bring():
 
 
 def test_the_readme_tells_what_was_tried_beyond_the_paper():
-    dsc = kept("beyond", SHORT).query("metric == 'dsc'").set_index("new")
-    tried = dsc[dsc["cost"].notna()].sort_values("mean_difference")
-    assert len(tried) == 5 and "None of five later changes, on two folds, adds the point" in FLAT
+    runs = [kept("beyond", folder).query("metric == 'dsc' and cost.notna()") for folder in (SHORT, INPUTS)]
+    tried = pd.concat(runs).sort_values("mean_difference")
+    assert [len(run) for run in runs] == [5, 3] and tried["new"].is_unique and set(tried["old"]) == {"rt_sm"}
+    assert "None of eight later changes, on two folds, adds the point" in FLAT
     assert (tried["mean_difference"] < 0.01).all(), "the margin that was named before"
     best, low, high = (f"{100 * tried.iloc[-1][name]:+.1f}" for name in ("mean_difference", "low", "high"))
     assert f"the best {best} ({low} to {high};" in FLAT
