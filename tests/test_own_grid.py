@@ -71,14 +71,6 @@ def test_slices_make_slabs_by_their_mean_and_all_of_them_count():
 
 
 @pytest.mark.parametrize(
-    ("thick", "slab"),
-    [(0.5, 5), (0.625, 5), (1, 5), (1.25, 5), (2, 4), (2.5, 5), (3, 6), (3.99, 3.99), (4, 4), (12, 12)],
-)
-def test_how_thick_a_slab_becomes(thick, slab):
-    assert slices.per_slab(thick) * thick == pytest.approx(slab)
-
-
-@pytest.mark.parametrize(
     ("sides", "spacing"),
     [
         ((0.9, 0.9), 0.9), ((0.45, 0.45), 0.9), ((0.43, 0.43), 0.86), ((0.3, 0.3), 0.9), ((0.6, 0.6), 0.89),
