@@ -139,7 +139,7 @@ def _sha256(volumes: dict[str, Volume]) -> str:
     found = hashlib.sha256()
     for kind in sorted(volumes):
         found.update(kind.encode())
-        found.update(np.asarray(volumes[kind].values, order="C"))
+        found.update(np.ascontiguousarray(volumes[kind].values.T))  # as nibabel has it, so that nothing is copied
     return found.hexdigest()
 
 

@@ -73,8 +73,7 @@ def cut_off(volumes: dict[str, Volume], grid: Grid) -> list[str]:
     for name, volume in _maps(volumes).items():
         at, voxel_ml = _places(volume, np.linalg.inv(grid.affine)), np.prod(volume.spacing) / 1000
         there = at @ grid.onto[:3, :3].T + grid.onto[:3, 3]
-        through = np.abs(grid.onto[2, :3]).argmax()  # axis of the image of the head along its slices
-        outside = np.delete((at < -0.5) | (at >= np.array(grid.shape) - 0.5), through, axis=1).any(1)
+        outside = np.delete((at < -0.5) | (at >= np.array(grid.shape) - 0.5), grid.through, axis=1).any(1)
         beyond = (there < -0.5) | (there >= np.array(grid.inner) - 0.5)
         far = beyond[:, :2].any(1) & ~outside
         for lost, where in ((beside, outside), (aside, far), (over, beyond[:, 2] & ~far & ~outside)):

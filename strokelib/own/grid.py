@@ -96,7 +96,7 @@ def plan(reference: Volume, others: dict[str, Volume] | None = None) -> tuple[Gr
     shape, sides = np.array(reference.shape)[order], reference.spacing[order]
     across = _in_plane(*sides[:2])
     given = [*(others or {}).values()]
-    thick = max((slices.thickness(volume, reference) for volume in given), default=0.0)
+    thick = max((slices.thickness(volume, reference, turned) for volume in given), default=0.0)
     reaches = [slices.reach(volume, reference, turned) for volume in given]
     fewest = int(np.ceil(slices.THICK_MM / sides[2] - 1e-2))
     count, per_slab, begin = slices.slabs(shape[2], slices.per_slab(sides[2], thick), reaches, fewest)
@@ -235,11 +235,10 @@ def _check_overlap(name: str, volume: Volume, reference: Volume, grid: Grid) -> 
     there = voxels @ onto[:3, :3].T + onto[:3, 3]
     inside = (there > -0.5) & (there < np.array(grid.shape) - 0.5)
     share = inside.all(1).mean() if len(there) else 0
-    through = np.abs(grid.onto[2, :3]).argmax()
-    across = (inside | (np.arange(3) == through)).all(1).mean() if len(there) else 0
+    across = (inside | (np.arange(3) == grid.through)).all(1).mean() if len(there) else 0
     if 0 < share < LEAST_OVERLAP <= across:
         raise CaseError(
-            f"{reference.path} has {grid.shape[through]} slices, between which lie {100 * share:.0f} % of what "
+            f"{reference.path} has {grid.shape[grid.through]} slices, between which lie {100 * share:.0f} % of what "
             f"{volume.path} shows, expected {100 * LEAST_OVERLAP:.0f} % at least: what lies above and below could not "
             "be segmented; export the CT of all that the maps show, or correct the wrong header"
         )

@@ -30,6 +30,11 @@ class Grid:
     inner: tuple[int, int, int]
     stated: bool = True
 
+    @property
+    def through(self) -> int:
+        """The axis of the reference image along its slices."""
+        return int(np.abs(self.onto[2, :3]).argmax())
+
     def back(self, volume, order: int = 1) -> np.ndarray:
         """Bring a volume from the networks' grid to that of the reference image.
 

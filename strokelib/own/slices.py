@@ -3,7 +3,7 @@
 import numpy as np
 
 from strokelib.own.scan import Grid
-from strokelib.own.volumes import Volume, from_networks
+from strokelib.own.volumes import Volume
 
 THICK_MM, SLAB_MM = 4.0, 5.0  # thinner slices than the first are averaged into slabs near the second
 THICKEST_MM = 12.0  # of ISLES 2018
@@ -21,9 +21,9 @@ def per_slab(side: float, beside: float = 0.0) -> int:
     return int(counts[np.flatnonzero(fitting <= fitting.min() + 1e-6)[0]])
 
 
-def thickness(volume: Volume, reference: Volume) -> float:
-    """Return how far the slices of an image lie apart along the slices of the reference image, in mm."""
-    along = from_networks(reference)[:3, 2] @ reference.place[:3, :3].T
+def thickness(volume: Volume, reference: Volume, turned) -> float:
+    """Return how far the slices of an image lie apart along those of the reference image, `turned` as in `reach`."""
+    along = turned[:3, 2] @ reference.place[:3, :3].T
     return float(volume.spacing[np.abs(along @ volume.place[:3, :3] / volume.spacing).argmax()])
 
 
@@ -63,7 +63,7 @@ def slabs(slices: int, step: int, reaches, fewest: int = 1) -> tuple[int, int, i
 
 def left_out(grid: Grid) -> tuple[int, int] | None:
     """Return how many slices of the reference image are on no slice of the grid, and how many there are."""
-    axis = int(np.abs(grid.onto[2, :3]).argmax())
-    there = grid.onto[2, axis] * np.arange(grid.shape[axis]) + grid.onto[2, 3]
+    count = grid.shape[grid.through]
+    there = grid.onto[2, grid.through] * np.arange(count) + grid.onto[2, 3]
     kept = np.count_nonzero((there > -0.5) & (there < grid.inner[2] - 0.5))
-    return (grid.shape[axis] - kept, grid.shape[axis]) if kept < grid.shape[axis] else None
+    return (count - kept, count) if kept < count else None
