@@ -299,5 +299,4 @@ def test_a_name_in_another_script_is_readable(monkeypatch):
         assert "\\u60a3\\u8005 Ünal 7 µ" in texts(page)
         assert page.texts[0].get_fontfamily()[0] == "DejaVu Sans"
     finally:
-        plt.close("all")
         report._fonts.cache_clear()
