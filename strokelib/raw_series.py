@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strokelib import bolus, registration
+from strokelib import bolus
 from strokelib.cases import CaseFiles, load_case, load_series
 from strokelib.extra_inputs import CURVES, FITTED, SAMPLES_S, SHARP, within_windows
 from strokelib.nifti import CaseError
@@ -171,15 +171,6 @@ def samples(series, mask, artery, frame_s: float, smoothing_px: float = SHARPER.
         sampled = curves[before] * (1 - share) + curves[before + 1] * share
         found[..., k][:, mask[..., k]] = sampled - sampled.mean(0)
     return dict(zip(CURVES, found, strict=True))
-
-
-def opposite(scan: Preprocessed) -> np.ndarray:
-    """Mark where the other hemisphere lies opposite of a scan's lesion, (x, y, slice) bool, without the lesion itself.
-
-    It is the lesion's mirror image, by the alignment of the scan's own CT.
-    """
-    flipped = registration.mirror(scan.lesion[None].astype(np.float32), scan.alignment, "cpu")[0] > 0.5
-    return flipped & ~scan.lesion
 
 
 def nothing(scan: Preprocessed) -> dict[str, np.ndarray]:

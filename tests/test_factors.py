@@ -110,6 +110,7 @@ def test_a_scan_without_a_distance_is_left_out_where_it_is_compared():
 def test_what_carries_rt_is_above_nothing_at_both_ends():
     found = factors.effects(scores(added_up), "dsc", 1500, unit="patient")
     assert factors.carriers(found) == ["networks", "loss", "monitor"], "the side does harm here"
+    assert factors.carriers(found, harm=True) == ["patch_size"]
     found.loc[(found["part"] == "loss") & (found["end"] == "rt"), "p_holm"] = np.nan
     assert factors.carriers(found) == ["networks", "monitor"]
 

@@ -1,6 +1,5 @@
 """A raw series is fitted, drawn again or missed, and one that says nothing leaves zeros."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,12 +84,6 @@ def test_a_scan_is_read_with_both_smoothings_and_the_sharper_maps_are_the_graini
     assert raw_series.SHARPER.smoothing_px == raw_series.MODEL.smoothing_px / 2
     assert grain(maps["sharp CBF"]) > 1.2 * grain(maps["fitted CBF"])
     assert np.corrcoef(maps["sharp CBF"][inside], maps["fitted CBF"][inside])[0, 1] > 0.7
-
-
-def test_the_opposite_side_is_the_mirrored_lesion_without_the_lesion():
-    assert np.array_equal(raw_series.opposite(OWN), OWN.lesion[::-1])  # the alignment is the plain flip
-    across = dataclasses.replace(OWN, lesion=OWN.lesion | OWN.lesion[::-1])
-    assert not raw_series.opposite(across).any()
 
 
 def test_curves_are_sampled_around_the_arterial_peak_and_stay_as_they_are_past_either_end():

@@ -46,8 +46,22 @@ def test_scans_that_change_by_more_than_a_hair():
     assert found["low"] == found["high"] == 0.5, "each of the two patients has one of two scans worse"
     none = remarks.changed_scans(scores(new=[0.5] * 8, old=[0.5] * 8), "new", "old")
     assert none["worse"] == none["low"] == 0 and none["high"] == pytest.approx(1 - 0.025**0.25), "none of 4 patients"
+    assert remarks.in_words(found) == (
+        "2 of 4 scans worse in DSC by more than 1 point, 1 better; 50 % worse, 95 % interval 50 to 50; "
+        "most lost 30.0 points")
     with pytest.raises(ValueError, match="differ in their scans"):
         remarks.changed_scans(scores(new=[0.1, 0.2], old=[0.1, 0.2]).iloc[:-1], "new", "old")
+
+
+def test_an_outlier_lengthens_the_hd():
+    """Longer by 5 mm is a hair, by 6 an outlier more; a scan that one of the two leaves empty is left out."""
+    frame = scores(new=[20, 26, np.inf, 10, 7.0], old=[15, 20, 30, 40, np.nan]).rename(columns={"dsc": "hd_mm"})
+    found = remarks.changed_scans(frame, "new", "old", "hd_mm")
+    assert [found[name] for name in ("n", "n_dropped", "worse", "same", "better")] == [3, 2, 1, 1, 1]
+    assert found["most_lost"] == 6
+    assert remarks.in_words(found).endswith("most lost 6.0 mm; 2 without HD by one of the two")
+    none = remarks.changed_scans(frame[frame["case"].isin([2, 4])], "new", "old", "hd_mm")
+    assert none["worse"] == 0 and np.isnan(none["low"]) and remarks.in_words(none) == "no scan has HD by both"
 
 
 def test_r2_by_step():

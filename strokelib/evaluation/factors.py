@@ -167,16 +167,17 @@ def beside_others(row) -> str:
     return stats.side_in_words(row, "it does more beside the other parts", less)
 
 
-def carriers(table) -> list[str]:
+def carriers(table, harm: bool = False) -> list[str]:
     """List the parts that carry RT: those with an effect above 0 at both ends, each by its interval and p after Holm.
 
     Parameters
     ----------
     table : frame of `effects`, of one metric of which more is better, and of one unit
+    harm : those that harm instead, with an effect below 0 at both ends
 
     Our choice: at one end alone it may be luck, or the part may work beside the others only.
     """
     ends = table[table["end"].isin(["baseline", "rt"])]
-    told = ends.assign(told=[stats.side(row) > 0 for row in ends.itertuples()])
+    told = ends.assign(told=[stats.side(row) == (-1 if harm else 1) for row in ends.itertuples()])
     both = told.groupby("part", sort=False)["told"].all()
     return both.index[both].tolist()

@@ -3,16 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from strokelib.evaluation import resampling
+from strokelib.evaluation import resampling, tables
 from strokelib.evaluation.imbalance import share_interval
 from strokelib.evaluation.stats import holm, side_in_words
 from strokelib.evaluation.summary import r_squared, scans_of
 from strokelib.network import STOCHASTIC_LEVEL
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
+from strokelib.vocabulary import METRICS
 
 MARGIN = 0.02  # of DSC, named before any run: a loss below it is called no harm
-HAIR = 0.01  # of DSC, a hair's breadth: a scan that changes by no more is neither better nor worse
+HAIR = {"dsc": 0.01, "hd_mm": 5.0}  # a hair's breadth: a scan that changes by no more is neither better nor worse
 LARGEST = 22  # slices, of the largest scans of ISLES 2018
 VERDICTS = ("holds", "does not hold", "smaller", "inconclusive", "not tested", "not measured")
 
@@ -63,38 +64,60 @@ def together(verdicts, p_holm) -> str:
     return "holds" if {*found} == {"holds"} else "inconclusive"
 
 
-def changed_scans(scores, new: str, old: str, generator=None, hair: float = HAIR) -> dict:
-    """Count the scans that a step makes worse and better in DSC, by more than a hair's breadth.
+def changed_scans(scores, new: str, old: str, metric: str = "dsc", generator=None) -> dict:
+    """Count the scans that a step makes worse and better, by more than a hair's breadth.
 
     Parameters
     ----------
-    scores : a row per (variant, case) : variant, case, patient, dsc
+    scores : a row per (variant, case) : variant, case, patient, the metric
     new, old : variants
+    metric : a key of HAIR: "dsc", in which less is worse, or "hd_mm", in which more is; a scan that one of the two
+        leaves without any lesion has no HD and is left out
     generator : numpy.random.Generator, optional
         Of the bootstrap over patients; a fixed one by default.
-    hair : float, of DSC; a change of just so much counts as none
 
     Returns
     -------
-    dict : new, old, n (scans), worse, same, better, share_worse with its 95 % interval low and high by patient (see
-    `imbalance.share_interval`), and most_lost, the largest loss of a scan, of DSC.
+    dict : new, old, metric, n (scans), n_dropped (left out), worse, same, better, share_worse with its 95 % interval
+    low and high by patient (see `imbalance.share_interval`; NaN without a scan), and most_lost, the largest change of a
+    scan for the worse, in the metric's unit. A change of just HAIR counts as none.
 
     Raises
     ------
     ValueError : a variant without a row, or the two differ in their scans.
     """
-    require_columns(scores, "variant", "case", "patient", "dsc")
+    require_columns(scores, "variant", "case", "patient", metric)
     first, second = (scans_of(scores, name).set_index("case") for name in (new, old))
     if set(first.index) != set(second.index):
         raise ValueError(f"{new} and {old} differ in their scans; predict the same with both")
-    gains = first["dsc"] - second["dsc"].reindex(first.index)
-    worse = (gains < -hair).to_numpy()
+    both = pd.concat([first[metric], second[metric].reindex(first.index)], axis=1, keys=["new", "old"])
+    both = both[np.isfinite(both).all(axis=1)]
+    gains = (both["new"] - both["old"]) * (-1 if metric == "hd_mm" else 1)
+    found = {"new": new, "old": old, "metric": metric, "n": len(gains), "n_dropped": len(first) - len(gains)}
+    worse, better = (gains < -HAIR[metric]).to_numpy(), int((gains > HAIR[metric]).sum())
+    found |= {"worse": int(worse.sum()), "same": len(gains) - int(worse.sum()) - better, "better": better}
+    if not len(gains):
+        return found | dict.fromkeys(("share_worse", "low", "high", "most_lost"), float("nan"))
     generator = rng(0, "changed scans") if generator is None else generator
-    low, high = share_interval(worse, first["patient"], generator)
-    found = {"new": new, "old": old, "n": len(gains), "worse": int(worse.sum())}
-    found |= {"same": int((gains.abs() <= hair).sum()), "better": int((gains > hair).sum())}
+    low, high = share_interval(worse, first.loc[gains.index, "patient"], generator)
     found |= {"share_worse": float(worse.mean()), "low": float(low), "high": float(high)}
     return found | {"most_lost": float(max(0.0, -gains.min()))}
+
+
+def in_words(changed: dict) -> str:
+    """Write what `changed_scans` counts, with the unit of its metric."""
+    metric = METRICS[changed["metric"]]
+    if not changed["n"]:
+        return f"no scan has {metric.name} by both"
+    hair = tables.number(metric.scale * HAIR[changed["metric"]], 0)
+    step = metric.step.removesuffix("s") if hair == "1" else metric.step
+    left = f"; {changed['n_dropped']} without {metric.name} by one of the two" if changed["n_dropped"] else ""
+    return (
+        f"{changed['worse']} of {changed['n']} scans worse in {metric.name} by more than {hair} {step}, "
+        f"{changed['better']} better; {100 * changed['share_worse']:.0f} % worse, 95 % interval "
+        f"{100 * changed['low']:.0f} to {100 * changed['high']:.0f}; most lost "
+        f"{metric.scale * changed['most_lost']:.1f} {metric.step}{left}"
+    )
 
 
 def volume_steps(scores, variants, generator=None) -> pd.DataFrame:

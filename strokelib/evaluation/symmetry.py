@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from strokelib import registration
 from strokelib.evaluation import ladder, stats, summary
 from strokelib.evaluation.remarks import MARGIN
+from strokelib.preprocess import opposite_lesion
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
@@ -31,8 +31,7 @@ def own_flip(scan) -> dict[str, float]:
     """
     both = scan.mask & (scan.mirrored != 0).all(axis=0)
     if scan.lesion is not None:
-        opposite = registration.mirror(scan.lesion[None].astype(np.float32), scan.alignment, device="cpu")[0]
-        both &= ~scan.lesion & (opposite < 0.5)
+        both &= ~(scan.lesion | opposite_lesion(scan))
     weights = both.astype(np.float32)
     sigma = (*(SMOOTHING_MM / side for side in scan.spacing[:2]), 0)
 
@@ -153,7 +152,7 @@ def rising(row) -> str:
     """Say what a row of `slopes` shows; of networks that were trained once nothing, for each has a draw of its own."""
     if _once(row.new, row):
         return ONCE
-    return {1: "rises", -1: "falls", 0: "**inconclusive**"}[stats.side(row)]
+    return stats.side_in_words(row, "rises", "falls")
 
 
 def same(row, margin: float = MARGIN) -> str:

@@ -72,7 +72,7 @@ def changes(tests, label: str):
 
     Parameters
     ----------
-    tests : frame of stats.paired_tests, a row a (change, metric), columns new (the change's name), metric,
+    tests : frame of stats.paired_tests by patient, a row a (change, metric), columns new (the change's name), metric,
         mean_difference, low, high, p_holm
     """
     require_columns(tests, "new", "metric", "mean_difference", "low", "high", "p_holm")
@@ -94,7 +94,7 @@ def changes(tests, label: str):
     axes[0, 0].set_yticks(range(len(lines)), [words for _, words in lines])
     for text, (name, _) in zip(axes[0, 0].get_yticklabels(), lines, strict=True):
         text.set_fontweight("bold" if name is None else "normal")
-    return finish(fig, label, "95 % bootstrap intervals; filled: p < 0.05 after Holm")
+    return finish(fig, label, "95 % bootstrap intervals by patient; filled: p < 0.05 after Holm")
 
 
 @styled
@@ -245,7 +245,7 @@ def sweeps(tests: dict, label: str):
 
     Parameters
     ----------
-    tests : frame of paired tests by the number's name, a row a (value, metric), columns value, metric,
+    tests : frame of paired tests by patient, by the number's name, a row a (value, metric), columns value, metric,
         mean_difference, low, high and reference (bool: the row that the others are held against)
     """
     for frame in tests.values():
@@ -265,4 +265,4 @@ def sweeps(tests: dict, label: str):
         column[-1].set_xlabel(name)
     for ax, metric in zip(axes[:, 0], OPTIMIZED, strict=True):
         ax.set_ylabel(METRICS[metric].difference.replace(" (", "\n("))
-    return finish(fig, label, "open: the reference; bars: 95 % bootstrap intervals")
+    return finish(fig, label, "open: the reference; bars: 95 % by patient")
