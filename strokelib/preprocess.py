@@ -231,15 +231,6 @@ def _aligned(case, mask, alignment, device: str) -> Preprocessed:
     )
 
 
-def opposite_lesion(scan: Preprocessed) -> np.ndarray:
-    """Mark where the other hemisphere lies opposite of a scan's lesion, (x, y, slice) bool, without the lesion itself.
-
-    It is the lesion's mirror image, by the alignment of the scan's own CT.
-    """
-    flipped = registration.mirror(scan.lesion[None].astype(np.float32), scan.alignment, "cpu")[0] > 0.5
-    return flipped & ~scan.lesion
-
-
 def _values(image, inside, modality: str, name: str) -> np.ndarray:
     """Return the values of a modality inside its brain mask, which must not be all the same."""
     values = image[inside].astype(np.float64)

@@ -9,7 +9,6 @@ import pytest
 from test_voxelwise import scan
 
 from strokelib.evaluation import symmetry
-from strokelib.preprocess import opposite_lesion
 
 
 def mirrored_by(scan, change):
@@ -20,9 +19,9 @@ def mirrored_by(scan, change):
 
 def test_the_opposite_side_is_the_mirrored_lesion_without_the_lesion():
     own = scan(2)
-    assert np.array_equal(opposite_lesion(own), own.lesion[::-1])  # the alignment is the plain flip
+    assert np.array_equal(symmetry.opposite_lesion(own), own.lesion[::-1])  # the alignment is the plain flip
     across = dataclasses.replace(own, lesion=own.lesion | own.lesion[::-1])
-    assert not opposite_lesion(across).any()
+    assert not symmetry.opposite_lesion(across).any()
 
 
 def test_a_symmetric_scan_correlates_with_its_own_flip_by_one():

@@ -4,15 +4,28 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from strokelib import registration
 from strokelib.evaluation import ladder, stats, summary
 from strokelib.evaluation.remarks import MARGIN
-from strokelib.preprocess import opposite_lesion
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 
 SMOOTHING_MM = 5.0  # SD of a Gaussian in plane, before the sides are compared: noise is alike on no side
 ONCE = "not told, one training each"
 PAIRS = (("logistic_sm", "logistic"), ("rt_sm", "rt"))  # with mirror images and without
+
+
+def opposite_lesion(scan) -> np.ndarray:
+    """Mark where the other hemisphere lies opposite of a scan's lesion, (x, y, slice) bool, without the lesion itself.
+
+    Parameters
+    ----------
+    scan : preprocess.Preprocessed, with a lesion
+
+    It is the lesion's mirror image, by the alignment of the scan's own CT.
+    """
+    flipped = registration.mirror(scan.lesion[None].astype(np.float32), scan.alignment, "cpu")[0] > 0.5
+    return flipped & ~scan.lesion
 
 
 def own_flip(scan) -> dict[str, float]:
