@@ -346,5 +346,5 @@ def load_series(case_files: CaseFiles) -> tuple[np.ndarray, float]:
 
 
 def hidden_truth(root, number: int) -> Path:
-    """Name the testing lesion of the synthetic cohort. Only the scoring step of notebook 07 opens it."""
+    """Name the testing lesion of the synthetic cohort; what is finished is judged by it, and nothing is chosen."""
     return Path(root) / ".truth" / "testing_ot" / f"case_{number}.nii.gz"

@@ -94,7 +94,7 @@ def test_conda_takes_python_only_and_the_same_locks():
     assert [item.split("=")[0] for item in conda] == ["python", "pip"]
     python = Version(conda[0].split("=")[1])
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
-    locks = [f"-r requirements{part}.lock" for part in ("", "-lab", "-test")]
+    locks = [f"-r requirements{part}.lock" for part in ("", "-lab", "-dicom", "-test")]
     assert pip == {"pip": [*locks, "-e ."]}
 
 

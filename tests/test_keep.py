@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import keep
 import numpy as np
@@ -138,6 +139,16 @@ def test_no_folder_of_a_machine_is_kept_in_a_notebook(finished):
     (cell,) = json.loads((finished.kept / "06_ablations.ipynb").read_text())["cells"]
     assert cell["outputs"][0]["text"] == ["wrote results/study/figures/table1.csv"]
     assert cell["source"] == ["configs/study.toml"] and cell["outputs"][1] == picture
+
+
+def test_links_of_a_kept_notebook_lead_somewhere():
+    text = "see [06](06_ablations.ipynb), [11](11_seeds.ipynb#one) and [out](https://example.org/11_seeds.ipynb)"
+    assert keep.linked(text, {"06_ablations.ipynb"}) == (
+        "see [06](06_ablations.ipynb), [11](../../notebooks/11_seeds.ipynb#one) and "
+        "[out](https://example.org/11_seeds.ipynb)")
+    for path in sorted((keep.ROOT / "figures").glob("*/[0-9][0-9]_*.ipynb")):
+        for target in re.findall(r"\]\(([\w./]+\.ipynb)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).is_file(), f"{path.name} leads to {target}"
 
 
 def test_a_notebook_that_was_cut_off_has_no_hours(finished):

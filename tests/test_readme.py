@@ -73,8 +73,11 @@ def test_the_readme_tells_what_a_gpu_does_as_measured():
     step = "gradient of one step, {}, recorded, compiled"
     errors = [f"{check.loc[step.format(precision), 'found']:.1e}" for precision in ("float32", "bf16")]
     assert f"within {errors[0]} of that in float64, in bf16 within {errors[1]}" in FLAT
-    fastest, slowest = speed["bf16, recorded, compiled", 5], speed["float32, kernel by kernel", 1]
-    assert f"train {fastest:,.0f} patches a second together" in FLAT and f"float32: {slowest:,.0f})" in FLAT
+    own = load_settings("isles2018").compute
+    assert (own.precision, own.compile, own.folds_at_once) == ("float32", True, 1)
+    ways = [("float32, recorded, compiled", 1), ("float32, kernel by kernel", 1), ("bf16, recorded, compiled", 5)]
+    one, slowest, together = (f"{speed[way]:,.0f}" for way in ways)
+    assert f"trains {one} patches a second (kernel by kernel {slowest}), five in bf16 together {together};" in FLAT
     dsc = read["dsc"].set_index("precision")
     updates = {f"after {n:,} updates" for n in dsc["updates"]}
     assert len(updates) == 1 and f"{updates.pop()} the mean DSC of bf16" in FLAT
@@ -82,7 +85,8 @@ def test_the_readme_tells_what_a_gpu_does_as_measured():
     plan = read["plan"].set_index("measured")["value"]
     (scan,) = plan[plan.index.str.contains("8 slices.*passes 3")]
     assert f"with three passes takes {scan:.2f} s" in FLAT
-    assert f"Table 1 at 20 epochs {plan['minutes of Table 1 at 20 epochs, extrapolated']:.0f} minutes" in FLAT
+    minutes = f"{plan['minutes of Table 1 at 20 epochs, extrapolated']:.0f} minutes"
+    assert f"Table 1 at 20 epochs, five folds together, {minutes}" in FLAT
 
 
 def test_the_readme_tells_differences_as_the_tables_do():
@@ -93,6 +97,11 @@ def test_the_readme_tells_differences_as_the_tables_do():
     assert f"{points[0]} DSC points, 95 % by scan {points[1]} to {points[2]}" in FLAT
     own = kept("table1").query("source == 'this run, nested'").set_index("variant")["dsc_mean"]
     assert f"add {100 * (own['rt_sm'] - own['rt']):+.1f} DSC points" in FLAT
+    shown = kept("table1").query("source == 'this run' or variant == 'conventional_tuned'").set_index("variant")
+    without = shown["hd_mm_undefined"].astype(int)
+    assert without[without > 0].index.tolist() == ["conventional", "conventional_tuned", "rt"]
+    undefined = without[without > 0]
+    assert "PPV and HD leave out scans without: {} of the rule, {} of it tuned, {} of RT.".format(*undefined) in FLAT
     for metric in ("ppv", "sensitivity"):
         assert f"({100 * claims.loc[('rt_sm', 'rt', metric), 'mean_difference']:+.1f} points)" in FLAT
     assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points)" in FLAT
@@ -150,7 +159,7 @@ def test_the_readme_tells_what_folds_leak():
 
 def test_the_readme_tells_what_carries_rt():
     own = kept("rt_apart", SHORT).query("metric == 'dsc' and unit == 'patient'")
-    assert factors.carriers(own) == [] and "no part of it adds DSC at both ends" in FLAT
+    assert factors.carriers(own) == [] and "no part of it is told to add DSC at both ends" in FLAT
     means = own[own["end"] == "mean"].set_index("part")
     (told,) = [part for part, row in means.iterrows() if stats.side(row)]
     points = [f"{100 * means.loc[told, name]:+.1f}" for name in ("mean_difference", "low", "high")]

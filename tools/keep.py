@@ -217,9 +217,23 @@ def keep(settings: Settings) -> list[Path]:
     return paths
 
 
+def linked(book: str, there: set[str]) -> str:
+    """Let a kept notebook's links lead to the notebooks beside it, and to the committed ones where it has none.
+
+    Parameters
+    ----------
+    book : a notebook, as JSON
+    there : names of what is kept beside it
+    """
+    return re.sub(r"\]\(([0-9]{2}_\w+\.ipynb)", lambda m: m[0] if m[1] in there else f"](../../notebooks/{m[1]}", book)
+
+
 def publish(settings: Settings, contents: dict[str, bytes]) -> list[Path]:
     """Write files into the kept folder, each whole; return their paths."""
+    there = {*contents, *(path.name for path in settings.kept.glob("*.ipynb"))}
     for name, content in contents.items():
+        if name.endswith(".ipynb"):
+            content = linked(content.decode(), there).encode()
         write_whole(settings.kept / name, lambda path, content=content: path.write_bytes(content))
     return [settings.kept / name for name in contents]
 

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from strokelib import inference, metrics, preprocess
-from strokelib.evaluation import calibration, tables
+from strokelib.evaluation import agreement, calibration, tables
 from strokelib.evaluation.gridsearch import chosen_pair
 from strokelib.network import count_parameters
 from strokelib.postprocess import binarize
@@ -214,7 +214,7 @@ def card(facts: dict, kept: dict, template: str) -> str:
         "stopping": STOPPING[facts["stopped_on_evaluated_scans"]], "like_real": like_real(kept, facts["cohort"]),
         "files": markdown(pd.DataFrame(networks)[["file", "fold", "updates", "kept_at", "bytes", "sha256"]]),
         "scores": markdown(scores(kept["table1"], facts["variant"])), "by_volume": markdown(by_volume(kept, facts)),
-        "testing": testing(kept),
+        "testing": testing(kept), "small": small_lesions(kept, facts),
     }  # fmt: skip
     try:
         return string.Template(template).substitute(words)
@@ -250,6 +250,14 @@ def by_volume(kept: dict, facts: dict) -> pd.DataFrame:
         "true volume (mL)": rows["group"], "scans": rows["scans"],
         "DSC (%)": [tables.mean_sd(100 * row.mean, 100 * row.sd) for row in rows.itertuples(index=False)],
     })  # fmt: skip
+
+
+def small_lesions(kept: dict, facts: dict) -> str:
+    """Say how many of the smallest lesions, the first group of `by_volume`, are missed wholly: DSC 0."""
+    scores = kept["behind/metrics"].query("variant == @facts['variant']")
+    small = scores[agreement.volume_groups(scores["truth_volume_ml"]) == agreement.VOLUME_GROUPS[0]]
+    missed = tables.counted(int((small["dsc"] == 0).sum()), "is", "are")
+    return f"see the table above; of the {len(small)} {agreement.VOLUME_GROUPS[0]} mL {missed} missed wholly."
 
 
 def like_real(kept: dict, cohort: str) -> str:
