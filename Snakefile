@@ -69,6 +69,11 @@ def code(name):
     return stage_digest(name, S)
 
 
+def published(name):
+    """What a notebook shows of runs that the project publishes (Run.kept), as far as it is there."""
+    return [str(path) for file in stages.STAGES[name].kept for path in sorted(Path("figures").glob(f"*/{file}"))]
+
+
 def files(paths):
     """Declared paths, each with the manifest that it stands in, without those of which there is one a scan."""
     paths = [path for path in paths if "{case}" not in path]
@@ -184,7 +189,7 @@ rule predict:
     shell: RUN_ON_GPU + " -r variant {wildcards.variant} -p fold {wildcards.fold}"
 
 rule ablations:
-    input: reads("06_ablations", VARIANTS), notebook=source("06_ablations")
+    input: reads("06_ablations", VARIANTS), "data/paper/table1.csv", notebook=source("06_ablations")
     output: writes("06_ablations")
     log: notebook=f"{OUT}/06_ablations.ipynb"
     params: code=code("06_ablations")
@@ -193,7 +198,8 @@ rule ablations:
     shell: RUN
 
 rule leaderboard:
-    input: reads("07_leaderboard_submission", ["rt_sm"]), notebook=source("07_leaderboard_submission")
+    input: reads("07_leaderboard_submission", ["rt_sm"]), "data/paper/table2.csv",
+        notebook=source("07_leaderboard_submission")
     output: writes("07_leaderboard_submission")
     log: notebook=f"{OUT}/07_leaderboard_submission.ipynb"
     params: code=code("07_leaderboard_submission")
@@ -221,7 +227,7 @@ rule segment:
     shell: RUN
 
 rule overview:
-    input: reads("00_overview"), notebook=source("00_overview")
+    input: reads("00_overview"), published("00_overview"), notebook=source("00_overview")
     output: touch(f"{OUT}/overview.done")
     log: notebook=f"{OUT}/00_overview.ipynb"
     params: code=code("00_overview")
@@ -315,7 +321,8 @@ rule imbalance:
     shell: RUN + AND_PAGE
 
 rule remarks:
-    input: reads("19_remarks", *compared("19_remarks", S)), notebook=source("19_remarks")
+    input: reads("19_remarks", *compared("19_remarks", S)), published("19_remarks"), "data/paper/table1.csv",
+        notebook=source("19_remarks")
     output: writes("19_remarks")
     log: notebook=f"{OUT}/19_remarks.ipynb"
     params: code=code("19_remarks")

@@ -153,8 +153,8 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
     mined = digest(made_from, seen, module_digest("strokelib.inference"))  # what `mistaken` gives the second network
     trained = dataclasses.replace(variant, **dict.fromkeys(AT_PREDICTION, False))
     elastic = (settings.sampling.elastic_alpha, settings.sampling.elastic_gamma)
-    flips = settings.sampling.flips
-    recipe = Recipe(settings.seed, fold.number, trained, settings.training, settings.compute, elastic, flips)
+    how = (settings.training, settings.compute, elastic, settings.sampling.flips, settings.threads)
+    recipe = Recipe(settings.seed, fold.number, trained, *how)
     data = {"network": made_from, "network2": mined}
     return [Job(name, folder, recipe, data[name]) for name in [*data][: variant.networks]]
 

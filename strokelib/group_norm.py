@@ -7,6 +7,13 @@ from strokelib import network
 GROUPS = 4  # of the channels of a layer, of which the first have 8
 
 
+class GroupNorm(nn.GroupNorm):
+    """Normalize in float32 and give back what came in: CUDA's own takes no bf16 with parameters in float32."""
+
+    def forward(self, x):
+        return super().forward(x.float()).to(x.dtype)
+
+
 class Network(network.Network):
     """Segment the lesion core in patches; as `network.Network`, with groups of channels normalized in each patch.
 
@@ -20,4 +27,4 @@ class Network(network.Network):
         for parent in [*self.modules()]:
             for name, part in [*parent.named_children()]:
                 if isinstance(part, nn.BatchNorm2d):
-                    setattr(parent, name, nn.GroupNorm(GROUPS, part.num_features, eps=part.eps))
+                    setattr(parent, name, GroupNorm(GROUPS, part.num_features, eps=part.eps))

@@ -12,14 +12,14 @@ import torch
 def can_compile(device) -> bool:
     """Tell whether torch can compile for a device.
 
-    For a CPU it takes a C++ compiler (CXX, g++ or clang++) and Python's header files (Debian's python3-dev); for a
-    GPU Triton and a C compiler, which builds Triton's launchers.
+    It takes Python's header files (Debian's python3-dev) and for a CPU a C++ compiler (CXX, g++ or clang++), for a GPU
+    Triton and a C compiler, which builds Triton's launchers.
     """
+    headers = Path(sysconfig.get_paths()["include"], "Python.h").is_file()
     if torch.device(device).type == "cpu":
-        headers = Path(sysconfig.get_paths()["include"], "Python.h").is_file()
         return headers and any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
-    return find_spec("triton") is not None and bool(compiler)
+    return headers and find_spec("triton") is not None and bool(compiler)
 
 
 def multiplies_bf16() -> bool:

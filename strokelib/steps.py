@@ -41,6 +41,7 @@ class Recipe:
     compute: Compute
     elastic: tuple[float, float]  # alpha, gamma
     flips: bool = False  # whether half of the patches are turned left to right
+    threads: int = 1  # of the settings: on a CPU sums depend on it
 
 
 @dataclass(frozen=True, eq=False)

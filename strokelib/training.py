@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from strokelib.stack import Resident
 from strokelib.steps import Flat, Recipe, eager_steps, flatten, is_recorded, recorded_steps
 from strokelib.validation import MONITORS, measure_statistics, validate, validation_dsc
 
+LOG = logging.getLogger(__name__)
 # Modules whose code decides no weight: scans enter by their contents, and validation DSC is followed, no more.
 NO_WEIGHT = ("strokelib.preprocess", "strokelib.nifti", "strokelib.metrics", "strokelib.inference")
 
@@ -62,6 +65,7 @@ class Job:
             "variant": digest(recipe.variant),
             "training": digest(recipe.training, recipe.elastic, recipe.flips),
             "compute": digest(dataclasses.replace(recipe.compute, folds_at_once=1)),  # which changes no network
+            "threads": digest(recipe.threads),
             "data": digest(self.data),
         }
         return " ".join(f"{name}:{value}" for name, value in parts.items())
@@ -259,9 +263,12 @@ def replaced(job: Job) -> str:
 
 
 def _improves(value: float, past: list[tuple[float, bool]], settings: Training) -> bool:
-    """Tell whether a monitored value is better than the last that was kept, of earlier (value, was it kept?)."""
+    """Tell whether a monitored value is better than the last that was kept, of earlier (value, was it kept?).
+
+    The first is kept whatever it is; one that is no number gives way to any number.
+    """
     kept = [earlier for earlier, was_kept in past if was_kept]
-    return not kept or value < kept[-1] - settings.min_improvement
+    return not kept or value < kept[-1] - settings.min_improvement or math.isnan(kept[-1]) > math.isnan(value)
 
 
 def _finished(history: list[dict], settings: Training, most: int) -> bool:
@@ -287,6 +294,13 @@ def _start(job: Job, stack: Resident, device) -> State:
     state = State(network, flat, optimizer, average, history=[], best={})
     facts = read_facts(job.checkpoint_file)
     if facts.get("digest") != job.digest:
+        return state
+    if facts.get("recorded") != (flat is not None):  # what an optimizer remembers is laid out otherwise
+        LOG.warning(
+            "%s is of a training %s a GPU that records its steps: it is replaced, training begins anew",
+            job.checkpoint_file.name,
+            "without" if flat is not None else "on",
+        )
         return state
     tensors = load_file(job.checkpoint_file, device=str(device))
     parts = {"network": {}, "average": {}, "optimizer": {}, **{monitor: {} for monitor in MONITORS}}
@@ -314,7 +328,8 @@ def _checkpoint(job: Job, state: State) -> None:
         tensors |= {f"{monitor}/{name}": value for name, value in weights.items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
-    save_tensors(job.checkpoint_file, tensors, {"digest": job.digest, "history": state.history})
+    facts = {"digest": job.digest, "recorded": state.flat is not None, "history": state.history}
+    save_tensors(job.checkpoint_file, tensors, facts)
 
 
 def read_history(network_file) -> pd.DataFrame:

@@ -10,7 +10,15 @@ def test_it_has_as_many_parameters_as_the_papers_network_and_nothing_of_the_batc
     network = group_norm.Network(10)
     assert count_parameters(network) == count_parameters(Network(10))
     kinds = [type(part) for part in network.modules()]
-    assert nn.GroupNorm in kinds and nn.BatchNorm2d not in kinds
+    assert group_norm.GroupNorm in kinds and nn.GroupNorm not in kinds and nn.BatchNorm2d not in kinds
+
+
+def test_it_normalizes_in_float32_what_comes_in_bf16():
+    """CUDA's own refuses bf16 with parameters in float32, which a CPU takes."""
+    layer, x = group_norm.GroupNorm(2, 4), torch.randn(3, 4, 5, 5)
+    found, whole = layer(x.bfloat16()), nn.functional.group_norm(x.bfloat16().float(), 2, eps=layer.eps)
+    assert found.dtype == torch.bfloat16 and torch.equal(found, whole.bfloat16())
+    assert torch.equal(layer(x), nn.functional.group_norm(x, 2, layer.weight, layer.bias, layer.eps))
 
 
 def test_a_patch_is_the_same_whatever_its_batch():

@@ -44,6 +44,16 @@ def test_without_pythons_headers_nothing_is_compiled(bare, tmp_path):
     assert not hardware.can_compile("cpu")
 
 
+def test_a_gpu_needs_triton_a_c_compiler_and_pythons_headers(bare, monkeypatch, tmp_path):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(hardware, "find_spec", lambda name: name == "triton")
+    assert not hardware.can_compile("cuda")
+    bare("gcc")
+    assert hardware.can_compile("cuda")
+    (tmp_path / "Python.h").unlink()
+    assert not hardware.can_compile("cuda"), "Triton's launchers include them"
+
+
 @pytest.mark.parametrize(
     ("flags", "there"),
     [({}, False), ({"avx512_bf16": False}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)],

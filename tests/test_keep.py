@@ -1,5 +1,6 @@
 """What of a run is published, and what is kept behind its tables."""
 
+import dataclasses
 import io
 import json
 import re
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from strokelib.run import runtime
+from strokelib.run import runtime, stages
+from strokelib.run.digest import digest
 from strokelib.run.saved import write_table
 from strokelib.run.settings import load_settings
 
@@ -67,7 +69,7 @@ def finished(settings):
         book(settings.results / f"{name}.ipynb", 60)
     (settings.results / "figures").mkdir()
     (settings.results / "figures" / "table1.csv").write_text("variant\n")
-    (settings.results / "manifest.json").write_text("{}")
+    (settings.results / "manifest.json").write_text(json.dumps({"digest": digest(settings)}))
     return settings
 
 
@@ -181,7 +183,8 @@ def test_a_run_without_an_end_or_a_notebook_is_not_kept(finished):
 def ran_alone(settings):
     """Leave what notebook 18, made when asked for, leaves."""
     book(settings.results / "18_imbalance.ipynb", 60)
-    made = {"settings": {"data": {"source": "synthetic"}}}
+    depends = stages.depends("18_imbalance", settings)
+    made = {"settings": {"data": {"source": "synthetic"}}, "depends": depends}
     (settings.results / "figures" / "18_imbalance.manifest.json").write_text(json.dumps(made))
     write_table(settings.results / "imbalance_metrics.csv", pd.DataFrame({"case": [1], "dsc": [0.5]}))
     write_table(settings.results / "figures" / "imbalance.csv", pd.DataFrame({"dsc": [0.5]}))
@@ -203,6 +206,18 @@ def test_a_notebook_made_when_asked_for_is_kept_alone_and_stays_when_the_run_is_
     keep.keep(finished)
     there = {path.relative_to(finished.kept).as_posix() for path in finished.kept.rglob("*") if path.is_file()}
     assert names <= there and "behind/old.csv" not in there
+
+
+def test_what_was_made_with_other_settings_is_not_kept(finished):
+    ran_alone(finished)
+    keep.keep(finished)
+    before = {path: path.read_bytes() for path in finished.kept.rglob("*") if path.is_file()}
+    now = dataclasses.replace(finished, seed=7)
+    with pytest.raises(ValueError, match=r"manifest\.json is of other settings than study has now; run tools/run\.py"):
+        keep.keep(now)
+    with pytest.raises(ValueError, match=r"18_imbalance\.manifest\.json is of other settings .*run 18_imbalance"):
+        keep.keep_one(now, "18_imbalance")
+    assert {path: path.read_bytes() for path in finished.kept.rglob("*") if path.is_file()} == before
 
 
 def test_what_every_run_makes_or_nobody_made_is_not_kept_alone(finished):

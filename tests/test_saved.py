@@ -16,6 +16,14 @@ def test_a_table_comes_back_to_six_digits(tmp_path):
     assert found.case.tolist() == [1, 2] and found.dsc.tolist() == [0.333333, 123457]
 
 
+def test_who_a_patient_is_stays_a_name(tmp_path):
+    """01, 1 and NA are three patients, in a table of numbers too."""
+    for patients in (["01", "1", "NA"], ["7", "8", "9"], ["a", "1", "nan"]):
+        saved.write_table(tmp_path / "t.csv", pd.DataFrame({"case": [1, 2, 3], "patient": patients}))
+        found = saved.read(tmp_path / "t.csv")
+        assert found["patient"].tolist() == patients and found["case"].tolist() == [1, 2, 3]
+
+
 def test_a_figure_is_the_same_bytes_and_closed(tmp_path):
     for name in ("one", "two"):
         figure, ax = plt.subplots()

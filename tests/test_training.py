@@ -146,6 +146,27 @@ def test_who_watches_gets_the_steps_as_they_are_taken(world, tmp_path):
     assert not todo.network_file.exists() and train(world, todo)[0] == (9, 24)
 
 
+def test_a_checkpoint_of_recorded_steps_is_not_continued_without_them(world, tmp_path, monkeypatch, caplog):
+    """What their optimizer remembers is one vector: a run stopped on a GPU begins anew on a CPU, and says so."""
+    _scans, stack, sets = world
+    todo = job(tmp_path)
+    monkeypatch.setattr(training, "is_recorded", lambda compute, device: True)
+    for _ in range(2):  # the second goes on from the first one's validation after 8 updates
+        run = training.training_steps(todo, stack, sets)
+        done = [next(run) for _ in range(9)]
+        run.close()
+    assert done[0] == (9, 24) and not caplog.text
+    monkeypatch.undo()
+    assert train(world, todo)[0] == (1, 24)
+    assert "is of a training on a GPU that records its steps: it is replaced, training begins anew" in caplog.text
+
+
+def test_threads_are_a_part_of_what_a_network_depends_on(trained):
+    todo, _ = trained
+    other = dataclasses.replace(todo, recipe=dataclasses.replace(todo.recipe, threads=2))
+    assert not training.is_finished(other) and "other threads:" in training.replaced(other)
+
+
 def test_a_finished_job_trains_no_further(world, trained):
     todo, _ = trained
     before = todo.network_file.read_bytes()
@@ -218,6 +239,9 @@ def test_early_stopping_keeps_the_best_epoch():
     # 0.39995 is no improvement of more than 1e-4, so two validations without one end it before the 0.1.
     assert [row["best"] for row in history] == [True, True, False, False]
     assert training._finished(history[:2], settings, 10) and not training._finished(history[:2], settings, 11)
+    nan = float("nan")
+    assert training._improves(0.7, [(nan, True)], settings) and training._improves(nan, [], settings)
+    assert not training._improves(nan, [(nan, True)], settings) and not training._improves(nan, [(0.7, True)], settings)
 
 
 def test_elastic_copies_are_drawn_for_repeats_alone(world):

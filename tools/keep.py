@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 import redo
 
-from strokelib.run import stages
+from strokelib.run import saved, stages
 from strokelib.run.checks import SettingsError
+from strokelib.run.digest import digest
 from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
 from strokelib.run.runtime import ROOT, write_whole
@@ -103,7 +104,7 @@ def sources(settings: Settings) -> list[str]:
 
 def behind(settings: Settings) -> dict[str, bytes]:
     """Collect what the tables of a run were made from, by file name; a table of more than MOST_BYTES is left out."""
-    tables = {path.stem: pd.read_csv(path) for path in sorted(settings.results.glob("*.csv"))}
+    tables = {path.stem: saved.read(path) for path in sorted(settings.results.glob("*.csv"))}
     if {"grid", "choice"} <= tables.keys():
         tables["grid_means"] = grid_means(tables["grid"])
         tables["grid"] = grid_at(tables["grid"], tables["choice"])
@@ -145,12 +146,12 @@ def of_folds(settings: Settings) -> dict[str, pd.DataFrame]:
         made = manifest(home)
         row = {"variant": variant, "fold": fold} | {name: made.get(name) for name in MACHINE}
         row["minutes"] = minutes(home.with_name("05_crossvalidation.ipynb"))
-        predicted = pd.read_csv(home.with_name("predictions.csv"))
+        predicted = saved.read(home.with_name("predictions.csv"))
         row["network"] = predicted.pop("network").iloc[0]  # what it was trained from, the same for all scans of a fold
         found["networks"].append(pd.DataFrame([row]))
         found["predictions"].append(named(predicted, variant, fold))
         if (path := home.with_name("history.csv")).is_file():  # not where another variant's networks predict
-            found["histories"].append(named(pd.read_csv(path), variant, fold))
+            found["histories"].append(named(saved.read(path), variant, fold))
     return {name: pd.concat(frames, ignore_index=True) for name, frames in found.items() if frames}
 
 
@@ -192,7 +193,8 @@ def keep(settings: Settings) -> list[Path]:
     ------
     FileNotFoundError : the run is not finished: its manifest or a notebook of it is missing. Without the runs of
         notebook 09 and later ones, which are their own, the others are kept.
-    ValueError : the run is of patients' scans, whatever the settings say now, and git does not ignore where it goes.
+    ValueError : the run is of patients' scans, whatever the settings say now, and git does not ignore where it goes; or
+        it was made with other settings.
     """
     for source in sources(settings):
         of_run = dataclasses.replace(settings, data=dataclasses.replace(settings.data, source=source))
@@ -200,6 +202,8 @@ def keep(settings: Settings) -> list[Path]:
     finished = settings.results / "manifest.json"
     if not finished.is_file():
         raise FileNotFoundError(f"{finished} is missing; run tools/run.py {settings.name} to its end first")
+    if manifest(finished).get("digest") != digest(settings):
+        raise ValueError(f"{finished} is of other settings than {settings.name} has now; run tools/run.py again")
     found = executed(settings).items()
     books = {name: cleaned(path, settings.results) for name, path in found}  # all are read before any is written
     manifests = {path.stem: json.loads(path.read_text()) for path in sorted(settings.results.glob("manifest*.json"))}
@@ -253,7 +257,7 @@ def keep_one(settings: Settings, notebook: str) -> list[Path]:
 
     Raises
     ------
-    ValueError : every run makes this notebook, or none does; patients' scans, see `keep`.
+    ValueError : every run makes this notebook, or none does; patients' scans or other settings, see `keep`.
     FileNotFoundError : it was not run.
     """
     if notebook not in ASKED:
@@ -263,6 +267,8 @@ def keep_one(settings: Settings, notebook: str) -> list[Path]:
     for path in (book, home):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; run {notebook} to its end first, by its make target")
+    if manifest(home).get("depends") != json.loads(json.dumps(stages.depends(notebook, settings))):
+        raise ValueError(f"{home} is of other settings than {settings.name} has now; run {notebook} again")
     source = manifest(home)["settings"]["data"]["source"]
     of_run = dataclasses.replace(settings, data=dataclasses.replace(settings.data, source=source))
     check_private(of_run, settings.kept / home.name, "it stays in results/")
@@ -276,7 +282,7 @@ def keep_one(settings: Settings, notebook: str) -> list[Path]:
             continue
         if name.startswith("figures/"):
             contents[path.name] = path.read_bytes()
-        elif (content := text(pd.read_csv(path))) and len(content) <= MOST_BYTES:
+        elif (content := text(saved.read(path))) and len(content) <= MOST_BYTES:
             contents[f"behind/{path.name}"] = content
     return publish(settings, contents)
 

@@ -27,7 +27,7 @@ from strokelib.evaluation import agreement, calibration, tables
 from strokelib.evaluation.gridsearch import chosen_pair
 from strokelib.network import count_parameters
 from strokelib.postprocess import binarize
-from strokelib.run import provenance, runtime, stages
+from strokelib.run import provenance, runtime, saved, stages
 from strokelib.run.paths import place_environment
 from strokelib.run.private import check_private
 from strokelib.run.settings import Settings, load_settings
@@ -120,7 +120,7 @@ def prepare(settings: Settings, fold: int, place: Path, pair) -> tuple[dict, dic
     verified = provenance.verify(settings, file.relative_to(settings.results).as_posix())
     made = json.loads(verified.read_text(encoding="utf-8"))
     exact, facts = inference.load_network(file)
-    predicted, history = (pd.read_csv(folder / name) for name in ("predictions.csv", "history.csv"))
+    predicted, history = (saved.read(folder / name) for name in ("predictions.csv", "history.csv"))
     row = {"variant": VARIANT, "settings": settings.name, "fold": fold, "seed": settings.seed}
     row |= {"scans_evaluated": len(predicted)} | budget(history) | {"trained_from": facts["digest"]}
     row |= {name: made[name] for name in ("commit", "edited", "device", *provenance.machine())}

@@ -13,6 +13,7 @@ import pandas as pd
 
 from strokelib.evaluation import stats, summary
 from strokelib.postprocess import Pair
+from strokelib.run import saved
 from strokelib.run.runtime import ROOT, rng
 
 DIGITS = 1e-4  # relative; files hold six digits, and means of differences lose some
@@ -27,7 +28,7 @@ KEY = ("unit", "new", "old", "metric")
 def frames(folder: Path) -> dict[str, pd.DataFrame]:
     """Read the tables of a kept run by name; those of its scans as behind/metrics and so on."""
     paths = sorted([*folder.glob("*.csv"), *folder.glob("behind/*.csv")])
-    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
+    return {path.relative_to(folder).with_suffix("").as_posix(): saved.read(path) for path in paths}
 
 
 def can_be_redone(kept: dict) -> bool:

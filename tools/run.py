@@ -242,6 +242,11 @@ def _writes(number: int, path: Path) -> bool:
         return False
 
 
+def manifest_file(settings: Settings, target: str) -> Path:
+    """Say where the record of a run lies that has come to its end."""
+    return settings.results / (f"manifest_{target}.json" if target else "manifest.json")
+
+
 def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target: str, profile: Path | None) -> None:
     """Record what made these results: commit, settings, versions, this machine, and the profile of a cluster."""
     packages = ("torch", "numpy", "scipy", "pandas", "nibabel", "snakemake")
@@ -262,8 +267,7 @@ def write_manifest(settings: Settings, gpu_count: int, elapsed_s: float, target:
         "seconds": round(elapsed_s),
     }
     text = json.dumps(facts, indent=1) + "\n"
-    name = f"manifest_{target}.json" if target else "manifest.json"
-    write_whole(settings.results / name, lambda path: path.write_text(text))
+    write_whole(manifest_file(settings, target), lambda path: path.write_text(text))
 
 
 def print_table(path: Path) -> None:
@@ -347,6 +351,7 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
                 left = seconds_left(jobs, elapsed)
                 rest = f", {time_left(left)} by the speed measured here{estimate.busy()}" if jobs.usual else ""
                 print(f"{sum(jobs.planned.values())} jobs to run{rest}", flush=True)
+                manifest_file(settings, target).unlink(missing_ok=True)  # of the run before: this one has not ended
             elif len(jobs.failed) > failed:
                 print(f"   failed   {short([*jobs.failed][-1], settings)}; what does not need it goes on", flush=True)
             elif time.monotonic() - last > QUIET_S:

@@ -85,7 +85,7 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
     ----------
     scores : a row per (variant, case): variant, case, patient, dsc, hd_mm, volume_ml, truth_volume_ml
     references : {candidate: what it is held against}
-    seed : of the bootstrap; candidates share its draws
+    seed : of the bootstrap; each candidate has draws of its own, in the order given
 
     Returns
     -------

@@ -49,7 +49,7 @@ def steps(scores, rows, against: str, seed: int) -> pd.DataFrame:
     scores : a row per (variant, case): variant, case, patient, dsc, hd_mm, volume_ml, truth_volume_ml
     rows : names of two rows at least, the first that of RT + SM
     against : the row of Table 1 that the last is held against
-    seed : of the bootstrap; steps of a metric share its draws
+    seed : of the bootstrap; each step has draws of its own, in their order
 
     Returns
     -------

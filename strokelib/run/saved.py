@@ -17,7 +17,8 @@ def read(path: Path):
         from IPython.display import Image
 
         return Image(filename=path, width=800)
-    return pd.read_csv(path)
+    # A patient may be called 01, 1 or NA: a name, whatever else the column holds. What is missing is written as "".
+    return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False, na_values=[""])
 
 
 def write_table(path, frame: pd.DataFrame) -> None:

@@ -135,7 +135,7 @@ class Prediction(Section):
     dropout: Annotated[float, "[0, 1)"]  # voxel-wise
     dropout_level: Annotated[int, "[1, 5]"]  # it acts in this resolution step and those below; 3 in the paper, 1 in all
     flips: bool  # average with the patch turned left to right
-    batch_size: Annotated[int, "[0, inf)"]  # patches at a time, 0 for what suits the device; changes no number
+    batch_size: Annotated[int, "[0, inf)"]  # patches at a time, 0 for what suits the device; changes last bits
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ MAP, SPREAD = f"{FOLD}/case_{{case}}.nii.gz", f"{FOLD}/case_{{case}}_spread.nii.
 # Networks kept beside the final ones, as `variants.kept_as` says: network.at750, network.dice, network2.l1_error ...
 KEPT = (f"{FOLD}/network.{{kept}}.safetensors", f"{FOLD}/network2.{{kept}}.safetensors")
 ALWAYS = ("threads", "compute.portable", "data.source")
-# Settings that no number depends on: processes, notebooks or patches at a time.
+# Settings that no number depends on, but for last bits: processes, notebooks or patches at a time.
 NO_NUMBER = ("cohort.jobs", "compute.folds_at_once", "prediction.batch_size")
 
 
