@@ -321,7 +321,9 @@ def _loss(module, values, flat: Flat, recipe: Recipe, stack: Resident, cut, kept
 @functools.cache
 def _compiled_loss():
     """Compile `_loss` once for all networks of a process; each new shape of patches takes half a minute, once."""
-    torch._dynamo.config.recompile_limit = 64  # four variants, sides and numbers of rows in one process
+    # All rows of all notebooks in one process, each with its loss, side, batch and number of bent patches: beyond the
+    # limit a step would run uncompiled, and slower, without a word.
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
     return torch.compile(_loss, dynamic=False)
 
 
