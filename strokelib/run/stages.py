@@ -193,6 +193,7 @@ STAGES = {
             *_figures("published.csv", "published_pairs.csv", "published_places.csv", "published_folds.csv"),
             *_figures("published.png", "least_difference.png", "undefined.png", "first_places.png"),
         ),
+        kept=("table2.csv", *(f"behind/{name}.csv" for name in ("metrics_nested", "test_metrics", "test_metrics_single"))),
     ),
     "15_uncertainty": Stage(
         depends=("seed", "folds.count", "compute", "prediction", "variants"),
@@ -236,7 +237,7 @@ STAGES = {
             *("remarks_metrics.csv", *_figures("remarks.csv", "remarks_tests.csv", "remarks_volumes.csv")),
             *_figures("remarks.png", "remarks_rates.png", "remarks_steps.png"),
         ),
-        kept=("benchmarks.csv", "machine.json"),
+        kept=("benchmarks.csv", "machine.json", "behind/metrics_nested.csv"),
     ),
     "20_another_cohort": Stage(
         depends=(
