@@ -78,7 +78,7 @@ def test_a_declared_key_is_one_of_the_settings(name):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ({"training__max_updates": 70}, {"05", "06", "10", "18", "19", "20", "24", "25", "26", "27"}),
+        ({"training__max_updates": 70}, {"05", "06", "10", "13", "18", "19", "20", "24", "25", "26", "27"}),
         ({"training__dropout": 0.3}, {"04", "05", "19", "20", "25", "26"}),
         (
             {"postprocess__thresholds": (0.5,)},

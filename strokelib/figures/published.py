@@ -15,7 +15,7 @@ GROUPED = {  # what a result says of patients with several scans: words for the 
     "scan": ("folds by scan", RED),
     "not stated": ("grouping not stated", ORANGE),
     "nothing trained": ("a rule, nothing trained", GRAY),
-    "this run": ("this run", PURPLE),
+    "this run": ("ours", PURPLE),
 }
 LEVELS = (BLUE, ORANGE, GREEN, PURPLE, BROWN)  # of correlations, from the least
 

@@ -174,7 +174,9 @@ STAGES = {
         writes=("apart_metrics.csv", *_figures("rt_apart.csv", "rt_apart_monitors.csv", "rt_apart.png")),
     ),
     "13_ladder": Stage(
-        depends=("seed", "cohort", "folds.count", "folds.inner_split", "postprocess", "drawing"),
+        depends=(
+            *("seed", "cohort", "folds.count", "folds.inner_split", "training.max_updates", "postprocess", "drawing"),
+        ),
         reads=(
             *("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
             *("choice.csv", "metrics_nested.csv"),
@@ -192,6 +194,10 @@ STAGES = {
         writes=(
             *_figures("published.csv", "published_pairs.csv", "published_places.csv", "published_folds.csv"),
             *_figures("published.png", "least_difference.png", "undefined.png", "first_places.png"),
+        ),
+        kept=(
+            *("table2.csv", "behind/metrics_nested.csv"),
+            *("behind/test_metrics.csv", "behind/test_metrics_single.csv"),
         ),
     ),
     "15_uncertainty": Stage(
@@ -236,7 +242,7 @@ STAGES = {
             *("remarks_metrics.csv", *_figures("remarks.csv", "remarks_tests.csv", "remarks_volumes.csv")),
             *_figures("remarks.png", "remarks_rates.png", "remarks_steps.png"),
         ),
-        kept=("benchmarks.csv", "machine.json"),
+        kept=("benchmarks.csv", "machine.json", "behind/metrics_nested.csv"),
     ),
     "20_another_cohort": Stage(
         depends=(
