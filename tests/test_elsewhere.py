@@ -25,8 +25,9 @@ def test_the_base_cohort_keeps_its_digest():
     own = KNOBS[COHORT.difficulty]
     assert cohort.cohort_digest(COHORT) == cohort.cohort_digest(COHORT, own)
     assert cohort.cohort_digest(COHORT) == "4bbf2a936e47cd1f"
-    lopsided = dataclasses.replace(own, symmetry=0.5)
-    assert cohort.cohort_digest(COHORT, lopsided) != cohort.cohort_digest(COHORT)
+    for change in ({"symmetry": 0.5}, {"residue_shape": 1.0}):
+        other = dataclasses.replace(own, **change)
+        assert cohort.cohort_digest(COHORT, other) != cohort.cohort_digest(COHORT)
 
 
 def test_symmetry_changes_the_anatomy_and_no_patient():

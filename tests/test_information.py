@@ -12,10 +12,11 @@ from strokelib import voxelwise
 from strokelib.evaluation import information, ladder
 from strokelib.extra_inputs import FITTED
 from strokelib.modalities import ISLES, inputs
+from strokelib.raw_series import SHAPES
 from strokelib.vocabulary import METRICS
 
 FOLD_OF = {seed: seed % 3 for seed in range(6)}
-NAMES = (*ISLES, *FITTED.values())
+NAMES = (*ISLES, *FITTED.values(), *SHAPES)
 
 
 def complete(seed):
@@ -32,7 +33,8 @@ BRAINS = [voxelwise.read_voxels(own) for own in SCANS]
 
 
 def test_every_image_has_a_direction_and_every_provided_map_a_fitted_one_beside_it():
-    assert {*information.TOWARDS} == {*ISLES, "delay"} and {*information.BESIDE.values()} == {*FITTED.values()}
+    assert {*information.TOWARDS} == {*ISLES, "delay", "peak", "moment"}
+    assert {*information.BESIDE.values()} == {*FITTED.values()}
     assert {*information.BESIDE} == {*ISLES} - {"CT"}
     assert {*information.METHODS.values()} <= {*ladder.TAUGHT} and {*ladder.TOLD} < {*METRICS}
     assert {name for step in information.STEPS for name in step} == {*information.VARIANTS}
@@ -44,6 +46,8 @@ def test_areas_are_in_the_direction_known_beforehand():
     same = dict.fromkeys(("CBF", "fitted CBF", "Tmax", "fitted delay"), image)
     found = information.aucs(same, own.lesion, own.mask)
     assert found == {"CBF": 1, "fitted CBF": 1, "Tmax": 0, "fitted delay": 0}
+    known = information.aucs({"time to peak": image, "component 1": image}, own.lesion, own.mask)
+    assert known == {"time to peak": 0}, "a pattern has no direction that is known beforehand"
     assert np.isnan(information.aucs({"CT": image}, np.zeros_like(own.lesion), own.mask)["CT"])
 
 
@@ -67,14 +71,14 @@ def test_a_method_sees_the_images_that_it_is_given_and_no_copy():
 
 def test_maps_that_know_the_lesion_win_and_their_names_are_told_apart():
     grid = SimpleNamespace(thresholds=(0.3, 0.5), min_lesion_voxels=(1, 10))
-    kinds = ("provided", "fitted", "both")
+    kinds = ("provided", "fitted", "both", "shapes")
     assert [*information.VARIANTS] == [f"{method}_{kind}" for method in ("logistic", "trees") for kind in kinds]
     means = {
         name: information.judge(name, BRAINS, SCANS, FOLD_OF, grid, 7).dsc.mean() for name in information.VARIANTS
     }
     for method in ("logistic", "trees"):
         assert means[f"{method}_provided"] < 0.5 < means[f"{method}_fitted"]
-        assert means[f"{method}_both"] > 0.5
+        assert means[f"{method}_both"] > 0.5 > means[f"{method}_shapes"]
     assert information.named("trees_both") == "trees: provided and fitted maps"
 
 

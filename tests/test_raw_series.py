@@ -12,6 +12,7 @@ from strokelib.bolus import Model
 from strokelib.cases import CaseFiles
 from strokelib.extra_inputs import CURVES, FITTED, SAMPLES_S, SHARP
 from strokelib.nifti import CaseError
+from strokelib.phantom.scan import make_case
 from strokelib.preprocess import Preprocessed
 from strokelib.run.settings import Cohort
 
@@ -62,7 +63,7 @@ def test_a_series_comes_from_its_file_or_is_drawn_again_or_is_missed_by_name(tmp
 def test_a_scan_without_a_series_is_read_as_nothing_with_its_problem(tmp_path):
     file = CaseFiles(2, "p2", "A", tmp_path / "case_2", {}, {})
     maps, other, facts = raw_series.read(file, OWN.provided[0], OWN, "TRAINING", None)
-    assert {*maps} == {*FITTED.values(), *SHARP.values()} and {*other} == {*FITTED.values()}
+    assert {*maps} == {*FITTED.values(), *SHARP.values(), *raw_series.SHAPES} and {*other} == {*FITTED.values()}
     assert not any(image.any() for image in (*maps.values(), *other.values()))
     assert facts["case"] == 2 and facts["patient"] == "p2" and "download it" in facts["problem"]
 
@@ -72,7 +73,8 @@ def test_a_scan_is_read_with_both_smoothings_and_the_sharper_maps_are_the_graini
     monkeypatch.setattr(raw_series, "series_of", lambda *_: (made, 1.0, "file"))
     file, head = CaseFiles(3, "p", "A", None, {}, {}), phantom().images["CT"].astype(np.float32)
     maps, other, facts = raw_series.read(file, head, whole(), "TRAINING", None)
-    assert tuple(maps) == (*FITTED.values(), *SHARP.values()) and tuple(other) == tuple(FITTED.values())
+    assert tuple(maps) == (*FITTED.values(), *SHARP.values(), *raw_series.SHAPES)
+    assert tuple(other) == tuple(FITTED.values())
     assert facts["problem"] == "" and facts["frames"] == made.shape[3]
     inside = whole().mask
 
@@ -118,3 +120,48 @@ def test_what_a_variant_takes_of_a_scans_files(monkeypatch, tmp_path):
     for extra, names in (("fitted", FITTED.values()), ("sharp", SHARP.values()), ("curves", CURVES)):
         nothing = raw_series.beside(extra, file, OWN, "TRAINING", None)  # no series came with it
         assert {*names} <= {*nothing} and not any(image.any() for image in nothing.values())
+
+
+def test_shapes_tell_when_a_curve_peaks_and_where_its_middle_lies():
+    """Bumps of one form, 0 to 6 s after the artery's: peak and moment are the delays, the components size and delay."""
+    times, frame_s = np.arange(0, 60, 1.5), 1.5
+
+    def bump(at, height=1.0):
+        return height * np.exp(-((times - at) ** 2) / 50)
+
+    mask = np.zeros((4, 5, 2), bool)
+    mask[1:3, 1:4] = True
+    delays = np.linspace(0, 6, mask.sum()).reshape(2, 3, 2)
+    series = np.zeros((*mask.shape, len(times)))
+    series[1:3, 1:4] = [[[bump(20 + d, 10) for d in row] for row in rows] for rows in delays]
+    found = raw_series.shapes(series + 40, mask, bump(20, 300), frame_s, smoothing_px=1e-3)
+    assert tuple(found) == raw_series.SHAPES and all(not image[~mask].any() for image in found.values())
+    assert np.allclose(found["time to peak"][1:3, 1:4], delays, atol=0.1)
+    assert np.allclose(found["first moment"][1:3, 1:4], delays, atol=0.1)
+    assert (found["component 1"][mask] > 0).all(), "every curve is high where the artery is"
+    second = found["component 2"][1:3, 1:4].ravel()
+    assert np.corrcoef(second, delays.ravel())[0, 1] > 0.95, "and a later one is high where the artery falls"
+    twice = raw_series.shapes(2 * series, mask, bump(20, 300), frame_s, smoothing_px=1e-3)
+    assert np.allclose(twice["component 1"], 2 * found["component 1"], atol=1e-3)
+    assert np.allclose(twice["time to peak"], found["time to peak"], atol=1e-3)
+
+
+def test_a_flat_series_has_shapes_without_an_error():
+    mask = np.ones((3, 3, 1), bool)
+    found = raw_series.shapes(np.full((3, 3, 1, 12), 35.0), mask, np.zeros(12), 1.0)
+    assert all(np.isfinite(image).all() for image in found.values())
+
+
+def test_a_scan_is_drawn_again_with_another_residue_function_and_fitted_all_the_same(monkeypatch):
+    """Patient, stroke and noise stay: with the phantom's own function the very maps come back, else others."""
+    monkeypatch.setattr(raw_series, "fit_scan", lambda series, *_: SimpleNamespace(maps={"series": series}))
+    own = make_case(COHORT, "TRAINING", 1)
+    scan_ = SimpleNamespace(number=1, mask=own.brain)
+    same, lesion, inside = raw_series.redrawn(COHORT, "TRAINING", scan_, raw_series.MODEL.shape)
+    for name in ("CBF", "CBV", "MTT", "Tmax"):
+        assert np.array_equal(same[name], np.float32(own.images[f"CT_{name}"])), name
+    assert np.array_equal(lesion, own.images["OT"] > 0) and np.array_equal(inside, own.brain)
+    assert np.array_equal(same["series"], raw_series.draw_series(COHORT, "TRAINING", 1)[0])
+    other, still, _ = raw_series.redrawn(COHORT, "TRAINING", scan_, raw_series.OTHER.shape)
+    assert np.array_equal(still, lesion) and not np.array_equal(other["series"], same["series"])
+    assert not np.array_equal(other["MTT"], same["MTT"])

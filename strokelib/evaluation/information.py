@@ -10,18 +10,20 @@ from strokelib.evaluation.agreement import auc
 from strokelib.evaluation.summary import patient_interval
 from strokelib.extra_inputs import FITTED, PROVIDED
 from strokelib.modalities import ISLES
+from strokelib.raw_series import SHAPES
 from strokelib.run.runtime import rng
 
 # In which direction a lesion lies: -1 where its values are the lower ones.
-TOWARDS = {"CT": -1, "CBF": -1, "CBV": -1, "MTT": 1, "Tmax": 1, "delay": 1}
+TOWARDS = {"CT": -1, "CBF": -1, "CBV": -1, "MTT": 1, "Tmax": 1, "delay": 1, "peak": 1, "moment": 1}
 INPUTS = {  # what a voxel-wise method is given, and how that is named
     "provided": ("maps as provided", ISLES),
     "fitted": ("fitted maps in their place", ("CT", *FITTED.values())),
     "both": ("provided and fitted maps", (*ISLES, *FITTED.values())),
+    "shapes": ("provided maps and shapes of curves", (*ISLES, *SHAPES)),
 }
 METHODS = {"logistic": "logistic_sm", "trees": "trees_sm"}  # by how they are named: those of `ladder`, with mirrors
 VARIANTS = tuple(f"{method}_{kind}" for method in METHODS for kind in INPUTS)
-STEPS = tuple((f"{method}_{new}", f"{method}_provided") for method in METHODS for new in ("fitted", "both"))
+STEPS = tuple((f"{method}_{new}", f"{method}_provided") for method in METHODS for new in ("fitted", "both", "shapes"))
 BESIDE = {PROVIDED[name]: fitted for name, fitted in FITTED.items()}  # what came with the scan, and what is fitted
 
 
@@ -30,16 +32,16 @@ def aucs(images: dict, lesion, mask) -> dict[str, float]:
 
     Parameters
     ----------
-    images : (x, y, slice) each by the name of a modality, a fitted one as in FITTED or SHARP
+    images : (x, y, slice) each by the name of a modality, a fitted one as in FITTED or SHARP, or of SHAPES
     lesion, mask : bool (x, y, slice)
 
     Returns
     -------
     {name: area under the ROC curve}, in the direction that is known beforehand (TOWARDS), so that it may be below 0.5;
-    NaN where the scan has no lesion inside its mask.
+    NaN where the scan has no lesion inside its mask. An image without a known direction is left out.
     """
-    inside = lesion[mask]
-    return {name: auc(TOWARDS[name.rpartition(" ")[2]] * image[mask], inside) for name, image in images.items()}
+    inside, ways = lesion[mask], {name: TOWARDS.get(name.rpartition(" ")[2]) for name in images}
+    return {name: auc(way * images[name][mask], inside) for name, way in ways.items() if way is not None}
 
 
 def compare_aucs(frame, seed: int) -> pd.DataFrame:

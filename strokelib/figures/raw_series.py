@@ -77,7 +77,7 @@ def areas(table, label: str):
 
 @styled
 def gains(table, tests, metrics, label: str):
-    """Draw the mean of each row, and what fitted maps add to it, with 95 % intervals; a column a metric.
+    """Draw the mean of each row, and what fitted maps or shapes of curves add, with 95 % intervals; a column a metric.
 
     Parameters
     ----------

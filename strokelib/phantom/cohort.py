@@ -107,7 +107,10 @@ def _end_with_parent() -> None:
 
 def cohort_digest(cohort: Cohort, knobs: Knobs | None = None) -> str:
     """Return what tells two cohorts apart: all settings but jobs, the knobs (by default the preset), the version."""
-    return digest(VERSION, dataclasses.replace(cohort, jobs=1), knobs or KNOBS[cohort.difficulty])
+    told = dataclasses.asdict(knobs or KNOBS[cohort.difficulty])
+    if told["residue_shape"] == Knobs.residue_shape:  # it came later, and cohorts that are there stay as they are
+        del told["residue_shape"]
+    return digest(VERSION, dataclasses.replace(cohort, jobs=1), told)
 
 
 def finished(root, cohort: Cohort, knobs: Knobs | None = None) -> bool:

@@ -70,6 +70,7 @@ class Knobs:
     mtt_mix: float = 0.3
     flow_sd: float = 0.25  # scale of flow between patients (log)
     delay_het: float = 0.25  # log
+    residue_shape: float = 2.0  # of the transit times, see `perfusion.residue`
 
 
 KNOBS = {

@@ -98,7 +98,7 @@ def arterial_response(aif, aif_step, mtt, delay, times, shape=2.0):
     return np.where(position < 0, 0, value).astype(np.float32)
 
 
-def tissue_curves(cbf, mtt, delay, aif, aif_step, times):
+def tissue_curves(cbf, mtt, delay, aif, aif_step, times, shape=2.0):
     """Apply the forward model to many voxels.
 
     Parameters
@@ -108,15 +108,16 @@ def tissue_curves(cbf, mtt, delay, aif, aif_step, times):
     aif : (n,) HU on a fine grid that starts at 0 s
     aif_step : s
     times : (t,) s
+    shape : of the transit times, see `residue`
 
     Returns
     -------
-    (t, *shape) float32, HU.
+    (t, ...) float32, HU, with the shape of the voxels behind the frames.
 
     Curves come from a table of 56 transit times by 96 delays (nearest entry), scaled so that the
     blood volume CBF MTT / 60 is kept exactly.
     """
-    table = arterial_response(aif, aif_step, TABLE_MTT_S, TABLE_DELAY_S, times)
+    table = arterial_response(aif, aif_step, TABLE_MTT_S, TABLE_DELAY_S, times, shape)
     table = np.ascontiguousarray(table.reshape(-1, len(times)).T)
     return _read_table(table, cbf, mtt, delay)
 

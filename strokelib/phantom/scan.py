@@ -242,7 +242,8 @@ def _scan(key, slab_key, plan: CasePlan, anatomy: Anatomy, flow, ct, knobs: Knob
         return np.moveaxis(array, -1, 0)[inside]
 
     cbv, mtt = voxels(flow.cbv), voxels(flow.mtt)
-    curves = perfusion.tissue_curves(60 * cbv / mtt, mtt, voxels(flow.delay), artery, AIF_STEP_S, times)
+    told = (60 * cbv / mtt, mtt, voxels(flow.delay))
+    curves = perfusion.tissue_curves(*told, artery, AIF_STEP_S, times, knobs.residue_shape)
     rng = runtime.rng(*slab_key, "noise")
     # White noise of this size has, once correlated over 0.7 voxels, the SD that scanners quote.
     level = knobs.noise * float(np.exp(0.2 * rng.standard_normal())) * 2 * np.pi**0.5 * 0.7

@@ -276,6 +276,7 @@ STAGES = {
             *_figures("raw_series.csv", "raw_series_areas.csv", "raw_series_steps.csv", "raw_series_curves.png"),
             *_figures("raw_series_maps.png", "raw_series_areas.png", "raw_series.png"),
         ),
+        may_write=_figures("raw_series_residue.csv"),
     ),
     "24_beyond": Stage(
         depends=(
