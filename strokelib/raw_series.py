@@ -184,7 +184,7 @@ def samples(series, mask, artery, frame_s: float, smoothing_px: float = SHARPER.
 
 
 def shapes(series, mask, artery, frame_s: float, smoothing_px: float = MODEL.smoothing_px) -> dict[str, np.ndarray]:
-    """Describe every voxel's curve without a model of it: when it is highest, where its middle lies, what it looks like.
+    """Describe every voxel's curve without a model: when it is highest, where its middle lies, what it looks like.
 
     Parameters
     ----------
