@@ -159,6 +159,19 @@ def test_a_finished_cohort_is_left_alone(root):
         assert not finished(root, replace(COHORT, **change)), change
 
 
+def test_a_series_written_beside_the_maps_changes_none_of_them(tmp_path):
+    """However many scans get one: all other files have the same sha256."""
+    made = {}
+    for count in (0, 1, 9):
+        make_cohort(tmp_path / str(count), replace(COHORT, series_cases=count))
+        made[count] = {name: digits for name, digits in hashes(tmp_path / str(count)).items() if name.endswith(".nii")}
+    series = {count: {name for name in files if "4DPWI" in name} for count, files in made.items()}
+    training = sum(plan.split == "TRAINING" for plan in plan_cohort(COHORT))
+    assert {count: len(names) for count, names in series.items()} == {0: 0, 1: 1, 9: training}
+    for count, files in made.items():
+        assert {name: digits for name, digits in files.items() if name not in series[count]} == made[0], count
+
+
 def test_an_interrupted_run_goes_on_where_it_was(root, tmp_path):
     folder = tmp_path / "a"
     run = iter_cohort(folder, COHORT)
