@@ -240,21 +240,23 @@ def _normalized(images, inside) -> np.ndarray:
 
 
 def load_maps(path) -> dict[str, np.ndarray]:
-    """Read the maps of a scan that `run.results.Run.save_series` wrote.
+    """Read the maps by the names of FITTED and SHARP that `run.results.Run.save_series` wrote, whatever else it did.
 
     Raises
     ------
     FileNotFoundError : there is no such file.
-    CaseError : the file is damaged, or holds other maps than those of FITTED and SHARP.
+    CaseError : the file is damaged, or lacks one of these maps.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no maps of a raw series at {path}; notebook 23 writes them")
+    expected = (*FITTED.values(), *SHARP.values())
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            maps = {name: np.asarray(file[name]) for name in file.files}
+            there = [*file.files]
+            maps = {name: np.asarray(file[name]) for name in expected if name in there}
     except Exception as error:  # numpy, zipfile, zlib and struct each raise their own
         raise CaseError(f"{path} is damaged ({error}); delete it and run notebook 23") from error
-    if {*maps} != (expected := {*FITTED.values(), *SHARP.values()}):
-        found = ", ".join(sorted(maps))
+    if {*maps} != {*expected}:
+        found = ", ".join(sorted(there))
         raise CaseError(f"{path} holds {found}, expected {', '.join(sorted(expected))}; delete it and run notebook 23")
     return maps
