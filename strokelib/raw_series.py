@@ -188,11 +188,7 @@ def shapes(series, mask, artery, frame_s: float, smoothing_px: float = MODEL.smo
 
     Parameters
     ----------
-    series : (x, y, slice, frame) HU
-    mask : (x, y, slice) bool
-    artery : (frame,) HU
-    frame_s : s from one frame to the next
-    smoothing_px : sigma of the in-plane Gaussian, voxels
+    series, mask, artery, frame_s, smoothing_px : as of `samples`
 
     Returns
     -------

@@ -22,10 +22,9 @@ from strokelib import cases, inference, metrics, nifti, preprocess
 from strokelib.evaluation import conformal
 from strokelib.phantom.cohort import SUMMARY, make_cohort
 from strokelib.postprocess import Pair, binarize
-from strokelib.run import runtime
+from strokelib.run import runtime, saved
 from strokelib.run.paths import place_environment
 from strokelib.run.provenance import sha256
-from strokelib.run.saved import write_table
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS
 
@@ -82,7 +81,7 @@ def volumes(root: Path, splits, table: Path, found_by) -> pd.DataFrame:
     -------
     frame, a row a scan: split, case, patient, slices, dsc, volume_ml, truth_volume_ml
     """
-    rows = pd.read_csv(table).to_dict("records") if table.is_file() else []
+    rows = saved.read(table).to_dict("records") if table.is_file() else []
     done = {(row["split"], row["case"]) for row in rows}
     for split in splits:
         for file in cases.find_cases(root, split, source="synthetic"):
@@ -96,7 +95,7 @@ def volumes(root: Path, splits, table: Path, found_by) -> pd.DataFrame:
             row = {"split": split, "case": file.number, "patient": case.patient, "slices": mask.shape[2]}
             row |= {"dsc": metrics.dsc(mask, truth), "volume_ml": metrics.volume_ml(mask, case.spacing)}
             rows.append(row | {"truth_volume_ml": metrics.volume_ml(truth, case.spacing)})
-            write_table(table, pd.DataFrame(rows))
+            saved.write_table(table, pd.DataFrame(rows))
     return pd.DataFrame(rows)
 
 

@@ -190,7 +190,7 @@ def read_folds(target: Path) -> pd.DataFrame:
     """
     if not (target / "folds.csv").is_file():
         raise FileNotFoundError(f"no folds.csv in {target}; python tools/nnunet.py SETTINGS convert writes it")
-    return pd.read_csv(target / "folds.csv", dtype={"patient": str})
+    return saved.read(target / "folds.csv")
 
 
 def surroundings(target: Path, threads: int) -> dict:
