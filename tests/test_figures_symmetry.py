@@ -48,6 +48,12 @@ def test_dose_and_response_has_units_methods_and_the_other_registration_open():
     assert aside[0][0] > filled[-1][0]
 
 
+def test_where_no_network_was_trained_the_dose_names_none():
+    alone = table().query("new == 'logistic_sm'")
+    (legend,) = symmetry.dose(alone, METRICS, "affine", LABEL).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["logistic regression"]
+
+
 def test_misfits_have_units_and_leave_the_other_registration_out():
     words = ("moved (mm)", "turned (degrees)", "0.92", "logistic regression")
     check(lambda: symmetry.misfits(table(), "affine", LABEL), 2, words)

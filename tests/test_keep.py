@@ -221,7 +221,7 @@ def test_what_was_made_with_other_settings_is_not_kept(finished):
 
 
 def test_what_every_run_makes_or_nobody_made_is_not_kept_alone(finished):
-    with pytest.raises(ValueError, match=r"06_ablations is none of 09_sensitivity, .*kept with their run"):
+    with pytest.raises(ValueError, match=r"06_ablations is none of 09_sensitivity, .*13_ladder, .*kept with their run"):
         keep.keep_one(finished, "06_ablations")
     with pytest.raises(FileNotFoundError, match=r"18_imbalance\.ipynb is missing; run 18_imbalance to its end first"):
         keep.keep_one(finished, "18_imbalance")

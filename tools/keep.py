@@ -9,8 +9,8 @@ In behind/ lies what the tables were made from, so that they can be made again w
 of the run, the grid at the chosen pairs and its means over scans, the histories of all networks, who was predicted in
 which fold, and what machine did each fold.
 
-A notebook that is made when asked for, hours after the rest or on another machine, can be published by itself: its
-figures, tables and manifests, as it ran, and nothing of what else is kept changes.
+A notebook from 09 on, made when asked for, hours after the rest or on another machine, or added since to what every run
+makes, can be published by itself: its figures, tables and manifests, as it ran, and nothing of what else is kept changes.
 """
 
 import dataclasses
@@ -38,6 +38,7 @@ from strokelib.run.variants import ASKED, method
 KEPT = ("00_overview", "06_ablations", "07_leaderboard_submission", "08_errors_and_uncertainty")
 LATER = range(9, 100)  # numbers of notebooks that a run may have besides
 MANIFEST = ".manifest.json"
+ALONE = tuple(name for name in stages.STAGES if int(name[:2]) in LATER)  # that can be published by themselves
 MOST_BYTES = 1_000_000  # of a table behind others
 PAIR = ["threshold", "min_lesion_voxels"]
 MACHINE = ("processor", "vector_instructions", "cores", "threads", "device", "pinned", "commit", "edited", "code")
@@ -253,20 +254,20 @@ def owner(name: str) -> str:
 
 
 def keep_one(settings: Settings, notebook: str) -> list[Path]:
-    """Publish one notebook that was made when asked for, beside what is kept of the run; return the files' paths.
+    """Publish one notebook, from 09 on, beside what is kept of the run; return the files' paths.
 
     Raises
     ------
-    ValueError : every run makes this notebook, or none does; patients' scans or other settings, see `keep`.
+    ValueError : another notebook, or none; patients' scans or other settings, see `keep`.
     FileNotFoundError : it was not run.
     """
-    if notebook not in ASKED:
-        raise ValueError(f"{notebook} is none of {', '.join(ASKED)}; the others are kept with their run")
+    if notebook not in ALONE:
+        raise ValueError(f"{notebook} is none of {', '.join(ALONE)}; the others are kept with their run")
     book = settings.results / f"{notebook}.ipynb"
     home = settings.results / "figures" / f"{notebook}{MANIFEST}"
     for path in (book, home):
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; run {notebook} to its end first, by its make target")
+            raise FileNotFoundError(f"{path} is missing; run {notebook} to its end first")
     if manifest(home).get("depends") != json.loads(json.dumps(stages.depends(notebook, settings))):
         raise ValueError(f"{home} is of other settings than {settings.name} has now; run {notebook} again")
     source = manifest(home)["settings"]["data"]["source"]

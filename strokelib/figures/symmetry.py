@@ -33,6 +33,8 @@ def dose(table, metrics, other: str, label: str):
         ax.axhline(0, color="0.6", linewidth=1, zorder=0)
         for shift, (name, (words, color)) in enumerate(KINDS.items()):
             rows = own[(own["metric"] == metric) & (own["new"] == name)].sort_values("symmetry")
+            if rows.empty:  # as of networks where none was trained
+                continue
             main = rows[rows["registration"] != other]
             place = 0.012 * (shift - 0.5)
             ax.plot(main["symmetry"] + place, scale * main["mean_difference"], color=color, linewidth=1, label=words)
