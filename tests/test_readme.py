@@ -128,8 +128,8 @@ def test_the_readme_tells_what_the_raw_series_adds():
 
 def test_the_readme_climbs_the_ladder():
     means = {name: f"{100 * mean:.1f}" for name, mean in kept("ladder").set_index("variant")["dsc_mean"].items()}
-    told = "logistic regression {logistic} %, boosted trees {trees} %, with mirrors {logistic_sm} and {trees_sm} %; the "
-    told += "true flow under one threshold has {flow_one} %, the true core {core} %"
+    told = "logistic regression {logistic} %, boosted trees {trees} %, with mirrors {logistic_sm} and {trees_sm} %; "
+    told += "the true flow under one threshold has {flow_one} %, the true core {core} %"
     assert told.format(**means) in FLAT
 
 
@@ -137,8 +137,8 @@ def test_the_readme_tells_what_mirrors_gain_by_symmetry():
     own = kept("symmetry", SHORT).query("metric == 'dsc' and registration == 'rigid' and new == 'logistic_sm'")
     still = own.query("misfit_mm == 0 and misfit_deg == 0").set_index("symmetry")
     ends = still.loc[[0.0, 1.0], ["mean_difference", "low", "high"]].to_numpy().flatten()
-    told = "They add {} points ({} to {}) to logistic regression where no random anatomy is common to both sides, {} ({} to"
-    told += " {}) where all is; at most {} where the line between them is 10 mm off"
+    told = "They add {} points ({} to {}) to logistic regression where no random anatomy is common to both sides, "
+    told += "{} ({} to {}) where all is; at most {} where the line between them is 10 mm off"
     most = own.query("misfit_mm == 10 and misfit_deg == 0")["mean_difference"].max()
     assert told.format(*(f"{100 * value:+.1f}" for value in (*ends, most))) in FLAT
     slope = kept("symmetry_slopes", SHORT).set_index(["metric", "new"]).loc[("dsc", "logistic_sm")]

@@ -9,8 +9,9 @@ In behind/ lies what the tables were made from, so that they can be made again w
 of the run, the grid at the chosen pairs and its means over scans, the histories of all networks, who was predicted in
 which fold, and what machine did each fold.
 
-A notebook from 09 on, made when asked for, hours after the rest or on another machine, or added since to what every run
-makes, can be published by itself: its figures, tables and manifests, as it ran, and nothing of what else is kept changes.
+A notebook from 09 on, made when asked for, hours after the rest or on another machine, or added since to what every
+run makes, can be published by itself: its figures, tables and manifests, as it ran, and nothing of what else is kept
+changes.
 """
 
 import dataclasses
