@@ -122,6 +122,15 @@ def test_progress_estimates_from_this_run_alone_where_work_was_resumed(monkeypat
     assert "91 of 100 steps, about 90 s left" in capsys.readouterr().err
 
 
+def test_progress_of_many_pieces_says_nothing_by_the_first_which_may_compile(monkeypatch, capsys):
+    clock = iter([0, 300, 301, 303])
+    monkeypatch.setattr(notebook.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    list(notebook.progress(iter([(251, 750), (252, 750), (254, 750)]), "updates"))
+    shown = [text.strip() for text in capsys.readouterr().err.split("\r") if text.strip()]
+    assert shown == ["251 of 750 updates", "254 of 750 updates, about 8 min left"]
+
+
 def test_progress_shows_a_line_in_a_notebook_and_leaves_none():
     setup = "from strokelib.run import notebook\nnotebook.SILENT_S = notebook.UPDATE_S = 0.0"
     loop = "import time\nfor i in notebook.progress(range(3), 'scans'):\n    time.sleep(0.01)"

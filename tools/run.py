@@ -167,7 +167,7 @@ def first_error(notebook: str) -> str:
 def progress_line(notebook: str) -> str:
     """Return the progress line of a running notebook, as papermill last saved it."""
     texts = ["".join(o.get("data", {}).get("text/plain", "")) for o in outputs(notebook)]
-    return next((f": {text}" for text in reversed(texts) if text.endswith(" left")), "")
+    return next((f": {text}" for text in reversed(texts) if re.match(r"\d+ of \d+ \w", text)), "")
 
 
 def written_since(notebook: str, moment: float) -> bool:

@@ -11,6 +11,7 @@ from strokelib.run import runtime
 
 SILENT_S = 2.0  # a loop shorter than this shows no progress
 UPDATE_S = 1.0  # seconds between two updates of the progress line
+MANY = 100  # pieces of work; where they are more, the first says nothing of the rest: it may have compiled
 ROWS = 500  # of a table that is shown whole: more than ISLES 2018 has scans
 
 
@@ -129,18 +130,20 @@ def progress(items, label: str):
     label : str
         What is counted, such as "scans".
     """
-    began = shown = time.monotonic()
+    began = shown = since = time.monotonic()
     line = None
     try:
         for index, item in enumerate(items):
             done, total = (index, len(items)) if hasattr(items, "__len__") else item
             if index == 0:  # work taken up where an earlier run left it says nothing about speed
-                before = done if hasattr(items, "__len__") else done - 1
+                before = counted = done if hasattr(items, "__len__") else done - 1
             now = time.monotonic()
+            if done == before + 1 and total - before > MANY:
+                counted, since = done, now
             due = now - began > SILENT_S if line is None else now - shown > UPDATE_S
             if due and done > before:
-                left = time_left((now - began) * (total - done) / (done - before))
-                line, shown = _show(f"{done} of {total} {label}, {left}", line), now
+                left = f", {time_left((now - since) * (total - done) / (done - counted))}" if done > counted else ""
+                line, shown = _show(f"{done} of {total} {label}{left}", line), now
             yield item
     finally:
         if line is not None:
