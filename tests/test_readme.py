@@ -145,6 +145,21 @@ def test_the_readme_tells_what_mirrors_gain_by_symmetry():
     assert stats.side(slope) == 0 and slope["worlds"] == 6
 
 
+def test_the_readme_tells_which_measure_of_uncertainty_serves():
+    scans = kept("uncertainty_detection", STUDY / "behind").query("zone == 'p > 0.05'")
+    auc = scans.groupby("measure")["auc"].mean()
+    assert auc.idxmax() == "doubt" and f"On {scans['case'].nunique()} testing scans" in FLAT
+    told = "of the vote (area under the ROC curve {doubt:.3f}), before the spread of passes ({passes:.3f}), which UF "
+    assert (told + "has, and that of networks ({networks:.3f})").format(**auc) in FLAT
+    verdicts = kept("detection").query("zone == 'p > 0.05' and metric == 'auc'")["verdict"]
+    assert verdicts.tolist() == ["doubt", "doubt", "passes"]
+    areas = kept("selective").set_index("measure")
+    assert areas["area"].idxmax() == "disagreement" and areas.loc["disagreement", "verdict"] == "better"
+    own, size, chance = areas.loc["disagreement", "area"], areas.loc["smallness", "area"], areas["chance"].iloc[0]
+    told = f"mean DSC {100 * own:.1f} % over all shares kept, by predicted volume alone {100 * size:.1f} %, at random"
+    assert f"{told} {100 * chance:.1f} %" in FLAT
+
+
 def test_the_readme_tells_what_more_scans_bring():
     table, steps = (kept(name, SHORT) for name in ("learning_curve", "learning_curve_steps"))
     dsc = table.query("metric == 'dsc'").set_index("variant")
@@ -297,3 +312,12 @@ def test_the_kept_ladder_rests_on_the_kept_scores():
     both = ladder.merge(nested, on=["variant", "case"], suffixes=("", "_before"))
     assert both.groupby("variant").size().to_dict() == dict.fromkeys(("conventional_tuned", "rt", "rt_sm"), 94)
     assert both["dsc"].equals(both["dsc_before"]) and both["fold"].equals(both["fold_before"])
+
+
+def test_the_kept_measures_of_uncertainty_are_of_the_networks_that_ship():
+    read = json.loads((STUDY / "15_uncertainty.manifest.json").read_text())["read"]
+    ship = json.loads((ROOT / "networks" / "facts.json").read_text())["networks"]
+    files = {f"rt_sm/fold{network['fold']}/network.safetensors": network["sha256"] for network in ship}
+    assert files == {name: digits for name, digits in read.items() if name.endswith("safetensors")} and len(files) == 5
+    for name in ("registration.csv", "choice.csv"):
+        assert read[name] == sha256(STUDY / "behind" / name)
