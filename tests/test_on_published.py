@@ -104,7 +104,7 @@ def test_other_scans_networks_and_runs_are_refused(made, tmp_path):
     tables = saved.read(kept / "behind" / "predictions.csv")
     wrong = tables.assign(dsc_at_half=(tables["dsc_at_half"] + 0.02).where(tables["case"] == scan, 0.0))
     saved.write_table(kept / "behind" / "predictions.csv", wrong)
-    with pytest.raises(ValueError, match=rf"case_{scan}: rt_sm_fold0\.safetensors predicts it .*has changed; run study"):
+    with pytest.raises(ValueError, match=rf"case_{scan}: rt_sm_fold0\.safetensors predicts it .*changed; run study"):
         on_published.lay_out(settings, kept)
     saved.write_table(kept / "behind" / "predictions.csv", tables)
     on_published.lay_out(settings, kept)
