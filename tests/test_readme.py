@@ -15,11 +15,12 @@ from strokelib.run.provenance import sha256
 from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import ASKED
-from strokelib.vocabulary import NAMES
+from strokelib.vocabulary import LOSSES, NAMES
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
-STUDY, SHORT, INPUTS = (ROOT / "figures" / name for name in ("study", "study_1500", "study_1500_inputs"))
+RUNS = ("study", "study_1500", "study_1500_inputs", "study_750")
+STUDY, SHORT, INPUTS, BRIEF = (ROOT / "figures" / name for name in RUNS)
 
 
 def kept(name: str, folder=STUDY):
@@ -160,6 +161,22 @@ def test_the_readme_tells_which_measure_of_uncertainty_serves():
     assert f"{told} {100 * chance:.1f} %" in FLAT
 
 
+def test_the_readme_tells_which_answer_to_imbalance_works():
+    own = kept("imbalance", BRIEF).query("metric == 'dsc' and mean_difference == mean_difference")
+    told = {}
+    for row in own.itertuples():
+        side = stats.side(row._replace(low=row.difference_low, high=row.difference_high))
+        words = f"{LOSSES[row.loss]}{'' if row.balanced else ' on patches as they come'}"
+        points = [f"{100 * value:+.1f}" for value in (row.mean_difference, row.difference_low, row.difference_high)]
+        told.setdefault(side, []).append(f"{words} {points[0]} ({points[1]} to {points[2]})")
+    assert {*told} == {-1, 0}
+    (answer,) = [line for line in README.splitlines() if "figures/study_750/18_imbalance.ipynb" in line]
+    assert "At 750 updates, on two folds, from GDL + cross-entropy, on balanced patches where not said" in answer
+    worse, _, rest = answer.partition("worse; ")
+    assert all(words in worse for words in told[-1]) and all(words in rest for words in told[0])
+    assert rest.endswith("inconclusive | [18](figures/study_750/18_imbalance.ipynb) |")
+
+
 def test_the_readme_tells_what_more_scans_bring():
     table, steps = (kept(name, SHORT) for name in ("learning_curve", "learning_curve_steps"))
     dsc = table.query("metric == 'dsc'").set_index("variant")
@@ -209,7 +226,7 @@ def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
     missing = FLAT.partition("Not run at this size yet:")[2].partition(".")[0]
     for name in ASKED.values():
         table = "selective" if name == "uncertainty" else name
-        made = any(kept(table, folder) is not None for folder in (STUDY, SHORT))
+        made = any(kept(table, folder) is not None for folder in (STUDY, SHORT, BRIEF))
         assert (f"`make {name.replace('_', '-')}`" in missing) != made, name
     if (changes := kept("sensitivity")) is not None:
         assert f"{len(changes)} changes of one thing each, none of which differs" in FLAT
