@@ -315,9 +315,19 @@ def test_the_kept_study_was_made_with_these_settings():
     assert len({facts["digest"] for facts in found if facts["notebook"] not in later}) == 1
     run = json.loads((STUDY / "run.json").read_text())
     assert run["hours_of_notebooks"] > run["hours_from_first_to_last"] > 1
-    for facts in found:  # sections and keys that came later decide nothing of what was made before
-        told = stages.flat(facts["settings"])
-        assert json.loads(json.dumps({key: settings[key] for key in told})) == told
+    for facts in found:
+        check_settings(facts, settings)
+
+
+def check_settings(facts, settings):
+    """Sections and keys that came later decide nothing of what was made before."""
+    told = stages.flat(facts["settings"])
+    assert json.loads(json.dumps({key: settings[key] for key in told})) == told
+
+
+def test_the_kept_losses_were_trained_with_these_settings():
+    settings = stages.flat(dataclasses.asdict(load_settings("study_750")))
+    check_settings(json.loads((BRIEF / "18_imbalance.manifest.json").read_text()), settings)
 
 
 def test_the_kept_ladder_rests_on_the_kept_scores():
