@@ -182,3 +182,16 @@ def test_remarks_are_printed_the_same_on_many_scans_once(tmp_path, monkeypatch, 
     first, *said = capsys.readouterr().out.splitlines()
     assert first.startswith("   remarks  3 scans, see ") and first.endswith("remarks.csv:")
     assert [line.strip() for line in said] == ["TRAINING case_1 and 2 more: in minutes", "TRAINING case_2: odd"]
+
+
+def test_the_progress_of_a_running_notebook_is_told_with_and_without_the_time_left(tmp_path):
+    run, book = tool("run"), tmp_path / "05.ipynb"
+    for shown, told in (
+        ("1 of 750 updates", ": 1 of 750 updates"),
+        ("2 of 7 maps of rt, about 5 min left", ": 2 of 7 maps of rt, about 5 min left"),
+        ("2 of 5 folds\n0  1", ""),
+        ("0.5 of it", ""),
+    ):
+        outputs = [{"data": {"text/plain": shown}}, {"data": {"text/plain": "   dsc\n0  0.5"}}]
+        book.write_text(json.dumps({"cells": [{"outputs": outputs}]}))
+        assert run.progress_line(str(book)) == told

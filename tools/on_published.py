@@ -15,14 +15,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import ahead  # noqa: F401, this copy of the project first
 import numpy as np
 
-from strokelib import cases, inference, nifti, preprocess
+from strokelib import cases, inference, metrics, nifti, preprocess
 from strokelib.own.segment import NETWORKS, load_networks
-from strokelib.postprocess import Pair, binarize
 from strokelib.run import provenance, saved, stages
 from strokelib.run.checks import Missing, Outdated
 from strokelib.run.notebook import progress
@@ -35,17 +35,17 @@ from strokelib.run.variants import VARIANTS
 NOTEBOOKS = ("13_ladder", "15_uncertainty")
 BEFORE = ("01_data_exploration", "02_preprocessing")
 TABLES = ("metrics_nested.csv", "choice.csv")  # of notebook 06
-HALF = Pair(0.5, 1)  # by which notebook 05 says how good a map is
-MOST = 0.01  # by which that DSC may differ for weights in float16; 0.0033 was seen
+OF_FOLDS = {"history": "histories", "predictions": "predictions"}  # as notebook 05 and as figures/ call them
+MOST = 0.01  # by which the DSC of a map at 0.5 may differ for weights in float16; 0.0033 was seen
 
 
 def is_there(settings: Settings, path: str) -> bool:
-    """Tell whether a file of the run is laid out already, whole, and by this code."""
+    """Tell whether what was written with a file of the run is laid out already, whole, and by this code."""
     try:
         provenance.verify(settings, path)
     except (Missing, Outdated):
         return False
-    return (settings.results / path).is_file()
+    return True
 
 
 def execute(notebook: str, settings: Settings, name: str) -> None:
@@ -92,34 +92,36 @@ def lay_out(settings: Settings, kept: Path, networks: Path = NETWORKS) -> None:
         raise ValueError(f"{networks.name}/ holds networks of {ship.facts['settings']}, none of {settings.name}")
     check_scans(settings, kept)
     for name in TABLES:
-        put(settings.results / name, lambda path, name=name: shutil.copyfile(kept / "behind" / name, path))
+        write_whole(settings.results / name, partial(shutil.copyfile, kept / "behind" / name))
     commit = json.loads((kept / "06_ablations.manifest.json").read_text())["commit"]
-    write_manifest(settings, "06_ablations", [*TABLES], commit)
+    write_manifest(settings, "06_ablations", TABLES, commit)
     prepare_torch(settings.threads, settings.compute.precision)
+    tables = {name: saved.read(kept / "behind" / f"{file}.csv") for name, file in OF_FOLDS.items()}
     for facts, member in zip(ship.facts["networks"], ship.members, strict=True):
-        of_fold(settings, kept, networks / facts["file"], facts, member)
+        of = {
+            name: table[(table["variant"] == facts["variant"]) & (table["fold"] == facts["fold"])]
+            for name, table in tables.items()
+        }
+        of_fold(settings, of, networks / facts["file"], facts, member)
 
 
-def of_fold(settings: Settings, kept: Path, file: Path, facts: dict, network) -> None:
-    """Lay out one network, its history, and the maps of the scans that it has not seen."""
+def of_fold(settings: Settings, tables, file: Path, facts: dict, network) -> None:
+    """Lay out one network with its own tables, by name of OF_FOLDS, and the maps of the scans that it has not seen."""
     variant, fold = facts["variant"], facts["fold"]
     home = stages.FOLD.format(variant=variant, fold=fold)
     if is_there(settings, f"{home}/predictions.csv"):
         return
-    names = [f"{home}/network.safetensors"]
-    put(settings.results / names[0], lambda path: shutil.copyfile(file, path))
-    tables = {name: saved.read(kept / "behind" / f"{name}.csv") for name in ("histories", "predictions")}
-    for name, table in (("history", tables["histories"]), ("predictions", tables["predictions"])):
-        own = table[(table["variant"] == variant) & (table["fold"] == fold)]
-        names.append(f"{home}/{name}.csv")
-        put(settings.results / names[-1], lambda path, own=own: own.to_csv(path, index=False))
-    how, kept_dsc = inference.sweep(VARIANTS[variant], settings.prediction), own.set_index("case")["dsc_at_half"]
-    files = cases.find_cases(settings.data_root, "TRAINING", own["case"].tolist(), settings.data.source)
+    names = [f"{home}/network.safetensors", *(f"{home}/{name}.csv" for name in tables)]
+    write_whole(settings.results / names[0], partial(shutil.copyfile, file))
+    for name, table in zip(names[1:], tables.values(), strict=True):
+        write_whole(settings.results / name, partial(table.to_csv, index=False))  # the digits that are kept
+    row, kept_dsc = VARIANTS[variant], tables["predictions"].set_index("case")["dsc_at_half"]
+    how = inference.sweep(row, settings.prediction)
+    files = cases.find_cases(settings.data_root, "TRAINING", kept_dsc.index.tolist(), settings.data.source)
     for each in progress(files, f"scans of fold {fold}"):
         scan = preprocess.load_preprocessed(settings.results / stages.SCAN.format(split="TRAINING", case=each.number))
-        found = inference.predict([network], scan.inputs(VARIANTS[variant].mirrored), scan.mask, how).probability
-        mask = binarize(found, HALF)
-        dsc = 2 * (mask & scan.lesion).sum() / max(1, mask.sum() + scan.lesion.sum())
+        found = inference.predict([network], scan.inputs(row.mirrored), scan.mask, how).probability
+        dsc = metrics.dsc(found > 0.5, scan.lesion)
         if abs(dsc - kept_dsc[each.number]) > MOST:
             raise ValueError(
                 f"case_{each.number}: {file.name} predicts it with a DSC of {dsc:.4f} at 0.5, and the run had "
@@ -130,25 +132,10 @@ def of_fold(settings: Settings, kept: Path, file: Path, facts: dict, network) ->
     write_manifest(settings, "05_crossvalidation", names, facts["commit"], variant)
 
 
-def put(path: Path, write) -> None:
-    """Write a file whole, with its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, write)
-
-
-def write_manifest(settings: Settings, notebook: str, names: list[str], commit: str, variant: str = "") -> None:
+def write_manifest(settings: Settings, notebook: str, names, commit: str, variant: str = "") -> None:
     """Write the manifest of files laid out, by which a notebook takes them, and which commit they were made by."""
-    home = settings.results / stages.manifest(notebook, names[0])
-    files = {(settings.results / name).relative_to(home.parent).as_posix(): name for name in names}
-    made = {
-        "notebook": notebook,
-        "published_by": commit,
-        **provenance.made_by(notebook, settings, variant),
-        "folder": home.parent.relative_to(settings.results).as_posix(),
-        "read": {},
-        "files": {file: provenance.sha256(settings.results / name) for file, name in files.items()},
-    }
-    put(home, lambda path: path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8"))
+    made = provenance.made_by(notebook, settings, variant)
+    provenance.write_manifests(settings.results, {"notebook": notebook, "published_by": commit, **made}, {}, names)
 
 
 def main() -> None:
@@ -157,13 +144,12 @@ def main() -> None:
         sys.exit(f"usage: python tools/on_published.py SETTINGS NOTEBOOK ...; notebooks: {', '.join(NOTEBOOKS)}")
     place_environment()
     try:
-        kept, results = load_settings(name).kept, load_settings(name).results
-        os.environ["STROKELIB_RESULTS"] = str(results.parent / "published")
         settings = load_settings(name)
+        os.environ["STROKELIB_RESULTS"] = str(settings.results.parent / "published")  # where settings.results is now
         for notebook in BEFORE:
             if not is_there(settings, stages.STAGES[notebook].writes[0]):
                 execute(notebook, settings, name)
-        lay_out(settings, kept)
+        lay_out(settings, settings.kept)
         for notebook in notebooks:
             execute(notebook, settings, name)
     except (ValueError, OSError) as error:

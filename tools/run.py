@@ -61,6 +61,7 @@ TARGETS = {  # what can be asked for, and the table that is printed at its end
     "finalists": ("The challenge's other finalists, in our reading", "finalists_tests.csv"),
     "chain": ("The chain of rows", "chain_steps.csv"),
 }
+PROGRESS = re.compile(r"\d+ of \d+ [^,\n]+(, about .+ left)?")  # what strokelib.run.notebook.progress shows
 CHANGE = ["mean_difference", "low", "high", "p_holm"]
 TOLD = {  # of long tables, which rows and columns are printed
     "leakage": ("metric == 'dsc' and unit == 'patient' and group == 'all patients'", ["scheme", "n", *CHANGE]),
@@ -167,7 +168,7 @@ def first_error(notebook: str) -> str:
 def progress_line(notebook: str) -> str:
     """Return the progress line of a running notebook, as papermill last saved it."""
     texts = ["".join(o.get("data", {}).get("text/plain", "")) for o in outputs(notebook)]
-    return next((f": {text}" for text in reversed(texts) if re.match(r"\d+ of \d+ \w", text)), "")
+    return next((f": {text}" for text in reversed(texts) if PROGRESS.fullmatch(text)), "")
 
 
 def written_since(notebook: str, moment: float) -> bool:
