@@ -67,7 +67,7 @@ def test_every_tool_of_a_copy_runs_the_copys_code(copied, around):
     child = [sys.executable, "-c", f"import sys; sys.path.pop(0); {show}"]
     assert call(copied, around, "tools/pinned.py", "demo", *child) == there
     names = ["run", "keep", "redo", "publish_networks", "execute", "workflow", "describe_cohort", "gpu_day", "estimate"]
-    names += ["nnunet"]
+    names += ["nnunet", "on_published"]
     listed = {path.stem for path in (ROOT / "tools").glob("*.py") if "strokelib" in path.read_text()}
     assert listed - {"ahead", "build_anatomy", "gpu_pieces", "pinned"} <= {*names, *LATER}
     for name in names:

@@ -337,7 +337,7 @@ def test_unknown_settings_are_named(project):
     told = call(project, "tools/run.py", "demmo")
     assert told.returncode == 1
     listed = sorted(path.stem for path in (ROOT / "configs").glob("*.toml"))
-    assert len(listed) == 8 and f"settings are one of {listed}" in told.stderr
+    assert "demo" in listed and f"settings are one of {listed}" in told.stderr
 
 
 def test_results_lie_elsewhere_where_the_environment_says_so(project, tmp_path):
