@@ -120,12 +120,20 @@ def subfolders(folder: Path) -> list[Path]:
     return [path for path in inside if not path.name.startswith((".", "__MACOSX")) and path.is_dir()]
 
 
-def files_in(folder: Path, depth: int = _INNER) -> list[Path]:
-    """List the files below a folder in the order of their paths, links followed, but for hidden ones."""
-    found = []
+def files_in(folder: Path, depth: int | None = _INNER) -> list[Path]:
+    """List the files below a folder, as deep as told or wherever they lie, in the order of their paths.
+
+    Links are followed, but each folder is listed once and none above, since a link may lead back to where it lies.
+    Hidden files and folders are left out, and what a Mac adds.
+    """
+    found, seen = [], {*map(str, Path(folder).resolve().parents)}
     for where, folders, names in os.walk(folder, followlinks=True):
-        near = len(Path(where).relative_to(folder).parts) < depth
-        folders[:] = [name for name in folders if near and not name.startswith((".", "__MACOSX"))]
+        if (real := os.path.realpath(where)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        near = depth is None or len(Path(where).relative_to(folder).parts) < depth
+        folders[:] = sorted(name for name in folders if near and not name.startswith((".", "__MACOSX")))
         # Of a Mac come .DS_Store and, for every file, a ._ file of the same name.
         found += [Path(where, name) for name in names if not name.startswith(".")]
     return sorted(found)

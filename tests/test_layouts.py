@@ -175,6 +175,17 @@ def test_small_letters_and_capital_suffixes(copy, whole):
     same_scans(copy, whole)
 
 
+def test_files_are_listed_once_as_deep_as_told(tmp_path):
+    for name in ("a.nii", "one/b.nii", "one/two/c.nii", ".hidden/d.nii", "__MACOSX/e.nii", "one/._b.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "one" / "up").symlink_to(tmp_path)
+    (tmp_path / "one" / "beside").symlink_to(tmp_path / "one" / "two")
+    listed = [[path.relative_to(tmp_path).as_posix() for path in layouts.files_in(tmp_path, depth)]
+              for depth in (0, 1, 2, None)]
+    assert listed == [["a.nii"], ["a.nii", "one/b.nii"], *2 * [["a.nii", "one/b.nii", "one/beside/c.nii"]]]
+
+
 def test_links_are_followed_and_count_once(copy, whole, tmp_path):
     (tmp_path / "store").mkdir()
     for path, _ in [*images(copy)]:

@@ -1,6 +1,5 @@
 """Which file of a folder, or which series of a scan, is which image: by names alone, before anything is opened."""
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -124,21 +123,8 @@ def by_kind(names: dict[str, str] | None) -> dict[str, str]:
 
 
 def files_below(folder) -> list[Path]:
-    """List the files below a folder, however deep they lie, in the order of their paths.
-
-    Links are followed, but each folder is listed once and none above, since a link may lead back to where it lies. Left
-    out are hidden files and folders, what a Mac adds, and DICOMDIR.
-    """
-    found, seen = [], {*map(str, Path(folder).resolve().parents)}
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        # Of a Mac come .DS_Store and, for every file, a ._ file of the same name.
-        found += [Path(place, name) for name in names if not name.startswith(".") and name.upper() != "DICOMDIR"]
-    return sorted(found)
+    """List the files below a folder, however deep they lie, as `layouts.files_in` does, without DICOMDIR."""
+    return [path for path in layouts.files_in(Path(folder), depth=None) if path.name.upper() != "DICOMDIR"]
 
 
 def spaced(text: str) -> str:
