@@ -98,3 +98,27 @@ def test_budgets_that_do_not_rise_are_refused():
     for points, targets in ((POINTS[::-1][:2], [6000]), (POINTS[1:], [3000])):
         with pytest.raises(ValueError, match="budgets must rise"):
             budget.outlook(table, points, targets, rng(0, "drawn"))
+
+
+def test_steps_at_one_threshold_know_where_no_network_changed():
+    """Fold 1 is the same network at 1,500 and 3,000; in fold 0 each step brings 0.1 to the even case of a patient."""
+    table = scores(lambda updates: 0).rename(columns={"dsc": "dsc_at_half"})
+    table = table.assign(fold=(table["case"] >= 10).astype(int))
+    gained = (table["fold"] == 0) & (table["case"] % 2 == 0)
+    step = table["variant"].map({"rt_at_750": 0, "rt_at_1500": 1, "rt": 2})
+    table["dsc_at_half"] += 0.1 * step * gained + 0.01 * ((table["fold"] == 1) & (step > 0))
+    found = budget.at_half(table, {"rt": POINTS}, rng(0, "half"))
+    steps = [("rt_at_1500", "rt_at_750"), ("rt", "rt_at_1500"), ("rt", "rt_at_750")]
+    assert [*found[["new", "old"]].itertuples(index=False, name=None)] == steps
+    assert found.changed.tolist() == [2, 1, 2] and (found.folds == 2).all() and (found.n == 10).all()
+    assert found.mean_difference.tolist() == pytest.approx([0.03, 0.025, 0.055]) and "p_holm" not in found
+    two = budget.at_half(table, {"rt": POINTS[::2]}, rng(0, "half"))
+    assert len(two) == 1, "of two points the last step is the whole"
+
+
+def test_the_points_of_a_row_are_its_snapshots_and_the_whole_training():
+    from strokelib.run.settings import load_settings
+
+    found = budget.points_of(load_settings("study"))
+    assert {*found} == {"rt", "rt_sm"} and [point.updates for point in found["rt"]] == [750, 1500, 3000, 6000]
+    assert [point.name for point in found["rt_sm"]] == ["rt_sm_at_750", "rt_sm_at_1500", "rt_sm_at_3000", "rt_sm"]

@@ -170,14 +170,28 @@ def test_methods_are_compared_on_the_scans_that_all_judged():
     assert {*found.case} == {1, 2} and means == pytest.approx({"rt": 0.6, "logistic": 0.4, "logistic_sm": 0.5})
 
 
-def test_one_fold_chooses_its_pair_for_itself():
+def test_a_patient_takes_the_pair_of_the_others():
+    """The third scan alone would take a threshold below 0.25, the others one above 0.45; all are of one fold."""
     from test_voxelwise import scan
 
     from strokelib.run.settings import load_settings
 
     how = load_settings("demo").postprocess
+    scans = [scan(n) for n in range(3)]
+    around = [np.roll(each.lesion, 12, axis=0) & ~each.lesion for each in scans]
+    maps = [0.95 * each.lesion + 0.45 * wrong for each, wrong in zip(scans[:2], around[:2], strict=True)]
+    maps = list(zip(scans, [*maps, 0.25 * scans[2].lesion], strict=True))
+    judged = cohorts.judge(maps, {each.number: 0 for each in scans}, how)
+    assert judged.case.tolist() == [0, 1, 2] and judged.patient.tolist() == ["p0", "p1", "p2"]
+    assert (judged.fold == 0).all() and judged.threshold[2] >= 0.5 and judged.dsc[2] == 0
+
+
+def test_a_perfect_map_is_judged_perfect():
+    from test_voxelwise import scan
+
+    from strokelib.run.settings import load_settings
+
     scans = [scan(n) for n in range(2)]
     maps = [(each, each.lesion.astype(np.float32)) for each in scans]
-    judged = cohorts.judge(maps, {each.number: 0 for each in scans}, how)
-    assert sorted(judged["case"]) == sorted(each.number for each in scans) and (judged.fold == 0).all()
-    assert (judged.dsc == 1).all() and judged[["threshold", "min_lesion_voxels"]].drop_duplicates().shape[0] == 1
+    judged = cohorts.judge(maps, {0: 0, 1: 1}, load_settings("demo").postprocess)
+    assert (judged.dsc == 1).all() and judged.fold.tolist() == [0, 1] and "volume_ml" in judged

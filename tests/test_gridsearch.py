@@ -137,38 +137,49 @@ def test_nested_choice_is_the_choice_on_the_rest():
 def test_nested_choice_names_wrong_folds():
     grid = grid_of([(c, 0.1, 10, 0.5, 5.0) for c in range(3)])
     for folds in ([0, 1], [0, 0, 0]):
-        with pytest.raises(ValueError, match="one fold for each of the 3 cases"):
+        with pytest.raises(ValueError, match=r"one fold \(or patient\) for each of the 3 cases"):
             gridsearch.nested_choice(grid, folds)
 
 
-def of_folds():
-    """Two variants of two folds; good thresholds are 0.1 in fold 0 and 0.9 in fold 1, the other way of the second."""
+def of_patients():
+    """Two variants of three patients, the last with two scans; 0.1 is good for the first, 0.9 for the others."""
     parts = []
-    for variant, good in (("one", (0.1, 0.9)), ("other", (0.9, 0.1))):
-        rows = [(c, t, 10, 0.8 if t == good[c // 2] else 0.2, 5.0) for c in range(4) for t in (0.1, 0.9)]
-        parts.append(grid_of(rows).assign(variant=variant, fold=np.repeat([0, 0, 1, 1], 2)))
+    for variant, good in (("one", (0.1, 0.9, 0.9, 0.9)), ("other", (0.9, 0.1, 0.1, 0.1))):
+        rows = [(c, t, 10, 0.8 if t == good[c] else 0.2, 5.0) for c in range(4) for t in (0.1, 0.9)]
+        patients = np.repeat(["p0", "p1", "p2", "p2"], 2)
+        parts.append(grid_of(rows).assign(variant=variant, patient=patients, fold=np.repeat([0, 0, 1, 1], 2)))
     return pd.concat(parts, ignore_index=True)
 
 
-def test_each_variant_and_fold_takes_the_pair_of_the_other_folds():
-    found = gridsearch.choice_of_folds(of_folds())
-    assert found.variant.tolist() == ["one", "one", "other", "other"] and found.fold.tolist() == [0, 1, 0, 1]
-    assert found.threshold.tolist() == [0.9, 0.1, 0.1, 0.9]
-    scores = found.merge(of_folds())
-    assert len(scores) == 8 and (scores.dsc == 0.2).all(), "a row a scan"
+def test_each_variant_and_patient_takes_the_pair_of_the_other_patients():
+    """Without p1 two scans of three say 0.9 of the first variant; the scans of p2 have one pair."""
+    found = gridsearch.choice_of_patients(of_patients())
+    assert found.variant.tolist() == 3 * ["one"] + 3 * ["other"] and found.patient.tolist() == 2 * ["p0", "p1", "p2"]
+    assert found.threshold.tolist()[:2] == [0.9, 0.9] and found.threshold.tolist()[3:5] == [0.1, 0.1]
+    scores = found.merge(of_patients())
+    assert len(scores) == 8 and (scores[scores.patient == "p0"].dsc == 0.2).all()
 
 
-def test_a_fold_alone_chooses_on_its_own_scans():
-    found = gridsearch.choice_of_folds(of_folds().query("fold == 1"))
-    assert found.fold.tolist() == [1, 1] and found.threshold.tolist() == [0.9, 0.1]
+def test_a_patient_has_no_say_in_its_own_pair():
+    """Whatever its own scans show, and however they are spread over folds."""
+    grid = of_patients()
+    own = grid.patient == "p2"
+    turned = grid.assign(dsc=np.where(own, 1 - grid.dsc, grid.dsc), fold=grid.fold.where(~own, 0))
+    pairs = [gridsearch.choice_of_patients(each).query("patient == 'p2'") for each in (grid, turned)]
+    assert pairs[0].equals(pairs[1])
+
+
+def test_a_patient_alone_chooses_on_its_own_scans():
+    found = gridsearch.choice_of_patients(of_patients().query("patient == 'p2'"))
+    assert found.patient.tolist() == ["p2", "p2"] and found.threshold.tolist() == [0.9, 0.1]
 
 
 def test_a_change_of_prediction_takes_the_pairs_of_its_row_in_its_own_place():
-    grid = of_folds()
+    grid = of_patients()
     first = pd.concat([grid.query("variant == 'one'").assign(variant="asked again"), grid], ignore_index=True)
-    found = gridsearch.choice_of_folds(first, borrowed={"asked again": "other"})
-    assert found.variant.tolist() == ["asked again"] * 2 + ["one"] * 2 + ["other"] * 2
-    assert found.threshold.tolist() == [0.1, 0.9, 0.9, 0.1, 0.1, 0.9]
-    assert found[2:].reset_index(drop=True).equals(gridsearch.choice_of_folds(grid))
+    found = gridsearch.choice_of_patients(first, borrowed={"asked again": "other"})
+    assert found.variant.tolist() == ["asked again"] * 3 + ["one"] * 3 + ["other"] * 3
+    assert found.threshold.tolist()[:3] == found.threshold.tolist()[6:]
+    assert found[3:].reset_index(drop=True).equals(gridsearch.choice_of_patients(grid))
     with pytest.raises(ValueError, match="asked again is to take the pairs of nobody, which chooses none"):
-        gridsearch.choice_of_folds(first, borrowed={"asked again": "nobody"})
+        gridsearch.choice_of_patients(first, borrowed={"asked again": "nobody"})

@@ -38,20 +38,21 @@ def test_an_interval_draws_patients_and_not_scans():
     assert (table.low_ml["all"], table.high_ml["all"]) == (10.0, 30.0)
 
 
-def test_a_factor_comes_from_the_other_folds_and_takes_a_common_bias_away():
+def test_a_factor_comes_from_the_other_patients_and_takes_a_common_bias_away():
     truths = [10.0, 20.0, 30.0, 40.0]
     found = imbalance.recalibrated(scans([2 * v for v in truths], truths, [0, 0, 1, 1]))
     assert found.factor.tolist() == [0.5] * 4 and found.volume_ml.tolist() == truths
-    found = imbalance.recalibrated(scans([10.0, 10.0, 40.0, 40.0], [20.0, 20.0, 20.0, 20.0], [0, 0, 1, 1]))
-    assert found.factor.tolist() == [0.5, 0.5, 2.0, 2.0], "each fold by the other"
-    assert found.volume_ml.tolist() == [5.0, 5.0, 80.0, 80.0]
+    frame = scans([10.0, 10.0, 40.0, 40.0], [20.0, 20.0, 20.0, 20.0]).assign(patient=["a", "b", "c", "c"])
+    found = imbalance.recalibrated(frame)
+    assert found.factor.tolist() == pytest.approx([60 / 90, 60 / 90, 2.0, 2.0]), "each patient by the others"
+    assert found.volume_ml.tolist() == pytest.approx([10 * 60 / 90, 10 * 60 / 90, 80.0, 80.0])
 
 
-def test_each_variant_has_its_own_factor_and_one_fold_takes_its_own():
+def test_each_variant_has_its_own_factor_and_a_patient_alone_takes_its_own():
     frame = pd.concat([scans([10.0, 30.0], [20.0, 20.0]), scans([80.0], [20.0], variant="other")], ignore_index=True)
     found = imbalance.recalibrated(frame)
-    assert found.factor.tolist() == [1.0, 1.0, 0.25]
-    nothing = imbalance.recalibrated(scans([0.0, 5.0], [4.0, 5.0], [0, 1]))
+    assert found.factor.tolist() == pytest.approx([20 / 30, 2.0, 0.25])
+    nothing = imbalance.recalibrated(scans([0.0, 5.0], [4.0, 5.0]))
     assert nothing.factor.tolist()[0] == 1.0 and np.isnan(nothing.factor[1])
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from strokelib.evaluation import stats
 from strokelib.evaluation.resampling import by_case, interval, patient_means
 from strokelib.run.checks import require_columns
+from strokelib.run.variants import CURVE, at
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,13 @@ class Point:
     row: str  # of Table 1, such as "rt_sm"
     name: str  # what was predicted with it: a snapshot such as "rt_sm_at_1500", or the row itself
     updates: int  # at most
+
+
+def points_of(settings) -> dict[str, list[Point]]:
+    """Return the budgets of each row that has a curve: training.snapshots and the whole training, shortest first."""
+    how = settings.training
+    kept = {row: [Point(row, at(row, n), n) for n in how.snapshots] for row in CURVE}
+    return {row: [*points, Point(row, row, how.max_updates)] for row, points in kept.items()}
 
 
 def curve(scores, points, generator, metric="dsc") -> pd.DataFrame:
@@ -96,6 +105,36 @@ def trained(histories, most: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def at_half(predictions, points, generator) -> pd.DataFrame:
+    """Test the steps of a curve, and its last point against its first, at one threshold of 0.5 for all: no choice.
+
+    A pair that is chosen anew for each point can flip, and a step is then seen where no network has changed.
+
+    Parameters
+    ----------
+    predictions : a row per (variant, case) : variant, fold, case, patient, dsc_at_half
+    points : dict, a row of Table 1 to its Points, the shortest training first
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    frame, a row a pair of points, as of `stats.paired_tests` by patient, without correction; and row, changed (folds in
+    which any scan's DSC differs: networks that are not the same), folds.
+    """
+    require_columns(predictions, "variant", "fold", "case", "patient", "dsc_at_half")
+    scores, parts = predictions.rename(columns={"dsc_at_half": "dsc"}), []
+    for row, own in points.items():
+        names = [point.name for point in own]
+        pairs = [*dict.fromkeys([*zip(names[1:], names[:-1], strict=True), (names[-1], names[0])])]
+        tests = stats.paired_tests(scores, "dsc", pairs, "patient", generator)
+        both = [by_case(scores[scores["variant"] == name], "dsc").rename(name) for name in names]
+        table = pd.concat(both, axis=1).reset_index()
+        fold = table["case"].map(scores.drop_duplicates("case").set_index("case")["fold"])
+        changed = [int((table[new] != table[old]).groupby(fold).any().sum()) for new, old in pairs]
+        parts.append(tests.assign(row=row, changed=changed, folds=fold.nunique()))
+    return pd.concat(parts, ignore_index=True).drop(columns=["p_holm", "p_wilcoxon_holm"])
 
 
 FORMS = ("DSC = A + B log(updates)", "DSC = A − B / updates")

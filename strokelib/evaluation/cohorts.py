@@ -18,25 +18,25 @@ TOLD = ("dsc", "ppv", "sensitivity", "hd_mm")
 
 
 def judge(maps, fold_of, how) -> pd.DataFrame:
-    """Compute the metrics of scans with a pair that each fold takes of the others, or of itself where it is alone.
+    """Compute the metrics of scans, each patient's with the stable pair of the other patients.
 
     Parameters
     ----------
-    maps : sequence of (scan, probabilities)
+    maps : sequence of (scan, probabilities), of one row or method
     fold_of : dict, case to fold
     how : Postprocess of the settings
 
     Returns
     -------
     frame, as of `ladder.judge`
+
+    Source: `gridsearch.choice_of_patients`.
     """
-    if len(set(fold_of.values())) > 1:
-        return ladder.judge(maps, fold_of, how.thresholds, how.min_lesion_voxels)
     grid = gridsearch.search_maps(maps, how.thresholds, how.min_lesion_voxels)
-    pair = gridsearch.choose_stable_pair(grid)
     patients = {scan.number: scan.patient for scan, _ in maps}
-    chosen = grid.merge(pd.DataFrame([vars(pair)])).drop(columns="diagonal_mm")
-    return chosen.assign(patient=chosen["case"].map(patients), fold=chosen["case"].map(fold_of))
+    grid = grid.assign(variant="", patient=grid["case"].map(patients), fold=grid["case"].map(fold_of))
+    chosen = gridsearch.choice_of_patients(grid, gridsearch.choose_stable_pair)
+    return ladder.further(maps, grid.merge(chosen).drop(columns="variant"))
 
 
 def shared(scores) -> pd.DataFrame:

@@ -123,28 +123,26 @@ def volume_bias(frame, generator, estimator: str = "volume_ml") -> pd.DataFrame:
 
 
 def recalibrated(frame) -> pd.DataFrame:
-    """Set volumes right by one factor for each variant and fold: the true by the predicted volume of the other folds.
+    """Set volumes right by a factor for each variant and patient: true by predicted volume of all other patients.
 
     Parameters
     ----------
-    frame : as for `volume_bias`; a variant with one fold alone takes the factor of its own scans
+    frame : as for `volume_bias`; a patient alone takes the factor of its own scans
 
     Returns
     -------
-    the frame with volume_ml set right, and factor, that it was multiplied by; NaN where the other folds found nothing.
+    the frame with volume_ml set right, and factor, that it was multiplied by; NaN where the others have none found.
 
     Our choice: a factor, which is what a loss that calls too much or too little of every lesion is off by. It moves no
     outline: DSC and HD stay.
     """
     require_columns(frame, *_NEEDED)
-    factor = pd.Series(np.nan, index=frame.index)
-    for _, own in frame.groupby("variant", sort=False):
-        alone = own["fold"].nunique() == 1
-        for fold in own["fold"].unique():
-            here = own["fold"] == fold
-            others = own if alone else own[~here]
-            predicted = others["volume_ml"].sum()
-            factor[own.index[here]] = others["truth_volume_ml"].sum() / predicted if predicted > 0 else np.nan
+    volumes = ["truth_volume_ml", "volume_ml"]
+    patients = frame.groupby(["variant", "patient"])[volumes].transform("sum")
+    whole = frame.groupby("variant")[volumes].transform("sum")
+    alone = frame.groupby("variant")["patient"].transform("nunique") == 1
+    others = (whole - patients).where(~alone, whole)
+    factor = (others["truth_volume_ml"] / others["volume_ml"]).where(others["volume_ml"] > 0)
     return frame.assign(factor=factor, volume_ml=frame["volume_ml"] * factor)
 
 

@@ -118,20 +118,21 @@ def judge_flow(maps, fold_of) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     grid = gridsearch.search_maps(maps, [1 - flow for flow in FLOWS], [1])
     best = grid.loc[grid.groupby("case", sort=False)["dsc"].idxmax()]
-    return _nested(maps, fold_of, grid), _further(maps, best.assign(fold=best["case"].map(fold_of)))
+    return _nested(maps, fold_of, grid), further(maps, best.assign(fold=best["case"].map(fold_of)))
 
 
 def _nested(maps, fold_of, grid) -> pd.DataFrame:
     grid = grid.assign(fold=grid["case"].map(fold_of))
     folds = grid.drop_duplicates("case")["fold"]
     pairs = gridsearch.nested_choice(grid, folds, gridsearch.choose_stable_pair)
-    return _further(maps, grid.merge(pd.DataFrame([{"fold": fold, **vars(pair)} for fold, pair in pairs.items()])))
+    return further(maps, grid.merge(pd.DataFrame([{"fold": fold, **vars(pair)} for fold, pair in pairs.items()])))
 
 
-def _further(maps, chosen) -> pd.DataFrame:
-    further = gridsearch.further_scores(maps, chosen)
+def further(maps, chosen) -> pd.DataFrame:
+    """Add patients and the further metrics to the rows of a grid that were chosen, a row a scan; returns as `judge`."""
+    beside = gridsearch.further_scores(maps, chosen)
     patients = {scan.number: scan.patient for scan, _ in maps}
-    scores = chosen.merge(further, on=["case", *gridsearch.PAIR]).drop(columns="diagonal_mm")
+    scores = chosen.merge(beside, on=["case", *gridsearch.PAIR]).drop(columns="diagonal_mm")
     return scores.assign(patient=scores["case"].map(patients)).sort_values("case", ignore_index=True)
 
 

@@ -155,7 +155,8 @@ STAGES = {
             *("trust_metrics.csv", *_figures("ranking.csv", "ranking_agreement.csv", "optimism.csv", "trained.csv")),
             *_figures("budget.csv", "ranking.png", "ranking_agreement.png", "optimism.png", "budget.png"),
         ),
-        may_write=_figures("budget_steps.csv", "outlook.csv"),
+        may_write=_figures("budget_steps.csv", "budget_at_half.csv", "outlook.csv"),
+        kept=("behind/predictions.csv",),
     ),
     "11_seeds": Stage(
         depends=("seed", "folds", "postprocess", "sensitivity.seeds", "claims", "variants"),
