@@ -114,14 +114,6 @@ def test_patients_are_averaged_first():
     assert compare([1.0, 3.0, 5.0, 6.0], patients=["a", "a", "b", "c"])["n"] == 4
 
 
-def test_differences_by_fold_are_means_over_its_patients():
-    """By hand: patient a of fold 0 has two scans, which count once beside b's one; fold 1 has c alone."""
-    frame = two([1.0, 3.0, 5.0, -7.0], ["a", "a", "b", "c"]).assign(fold=[0, 0, 0, 1] * 2)
-    found = stats.by_fold(frame, "dsc", [("new", "old"), ("old", "new")])
-    assert found.loc[("new", "old")].to_dict() == {0: (2 + 5) / 2, 1: -7.0}
-    assert found.loc[("old", "new")].to_dict() == {0: -3.5, 1: 7.0}
-
-
 def test_single_scan_patients_are_the_same_unit():
     differences = [0.1, 0.3, -0.2, 0.4]
     by_scan, by_patient = (compare(differences, unit=unit) for unit in stats.UNITS)

@@ -145,26 +145,6 @@ def _differences(frame, metric, new, old, unit):
     return differences.to_numpy(), dropped, incomplete
 
 
-def by_fold(frame, metric, pairs) -> pd.DataFrame:
-    """Average the differences of pairs within each fold: each is another network, so how they scatter is its chance.
-
-    Parameters
-    ----------
-    frame : as `paired_tests`, with the column fold
-    metric, pairs : as `paired_tests`
-
-    Returns
-    -------
-    frame, a row per (new, old), a column a fold : mean over the fold's patients, whose scans are averaged first
-    """
-    require_columns(frame, "fold")
-    rows = [
-        {fold: _differences(own, metric, *pair, "patient")[0].mean() for fold, own in frame.groupby("fold")}
-        for pair in pairs
-    ]
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(pairs, names=["new", "old"]))
-
-
 def holm(p_values) -> np.ndarray:
     """Correct p-values for their number by Holm's method; NaN stays NaN and counts for nothing."""
     p = np.asarray(p_values, float)
