@@ -69,8 +69,11 @@ def test_gains_lie_where_the_table_says_and_are_filled_where_they_count():
         assert {line.get_markerfacecolor() != "white" for line in marks} == {filled}
 
 
-def test_areas_stand_on_their_lines():
-    both, gain = raw_series.areas(areas(), LABEL).axes
+def test_areas_stand_on_their_lines_and_their_legend_is_outside():
+    fig = raw_series.areas(areas(), LABEL)
+    both, gain = fig.axes
+    assert both.get_legend() is None
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["provided", "fitted"]
     assert [list(line.get_xdata()) for line in both.lines] == [[0.7] * 4, [0.8] * 4]
     assert list(gain.lines[-1].get_xdata()) == pytest.approx([0.1] * 4)
 

@@ -148,8 +148,8 @@ def test_boxes_leave_out_and_count_what_is_not_finite():
     dsc, ppv, _, hd = fig.axes
     ticks = [text.get_text() for text in hd.get_xticklabels()]
     assert ticks[:2] == ["rCBF < 30 %\nand Tmax >\n6 s", "The same\nrule, tuned\non the\nother folds"]
-    assert ticks[3] == "Single\n+ RT\n(2 not finite)"
-    assert ppv.get_xticklabels()[3].get_text().endswith("(1 not finite)")
+    assert ticks[3] == "Single\n+ RT\nnot finite:\n2"
+    assert ppv.get_xticklabels()[3].get_text().endswith("\nnot finite:\n1")
     assert not any("finite" in text.get_text() for text in dsc.get_xticklabels())
     points = [line for line in hd.lines if line.get_marker() == "."]
     assert [len(line.get_xdata()) for line in points] == [6, 6, 6, 4, 6, 6]
@@ -160,7 +160,9 @@ def test_boxes_leave_out_and_count_what_is_not_finite():
 
 
 def test_ticks_of_six_methods_do_not_touch():
-    fig = scores.metric_boxes(metrics(), LABEL)
+    many = pd.concat([metrics()] * 10)
+    many.loc[many["variant"].isin([*NAMES][:2]), ["hd_mm", "ppv"]] = np.nan  # 60 of each, beside each other
+    fig = scores.metric_boxes(many, LABEL)
     fig.draw_without_rendering()
     for ax in fig.axes:
         boxes = [text.get_window_extent() for text in ax.get_xticklabels()]
@@ -247,6 +249,8 @@ def test_leaderboard_sets_our_run_apart_on_an_axis_of_its_own():
     assert paper.texts[0].get_text() == "0.51 ± 0.31"
     assert "ISLES 2018, 62 testing scans" in paper.get_title("left")
     assert "not to be compared with it: synthetic cohort, 8 testing scans" in ours.get_title("left")
+    foot = paper.figure.get_supxlabel()
+    assert foot == "Table 2 · ISLES 2018 as published; this run: synthetic cohort"
     sd, interval, mean = paper.lines[:3]
     assert sd.get_xdata() == pytest.approx([0.2, 0.82]) and mean.get_xdata()[0] == 0.51
     # t = 2.0 at 61 degrees of freedom: 0.31 / sqrt(61) to each side, twice.
@@ -256,6 +260,7 @@ def test_leaderboard_sets_our_run_apart_on_an_axis_of_its_own():
 def test_a_leaderboard_without_our_run_has_one_panel():
     (ax,) = scores.leaderboard(submission.table2(), LABEL).axes
     assert len(ax.get_yticklabels()) == 10
+    assert ax.figure.get_supxlabel() == "Table 2 · ISLES 2018 as published"
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,12 @@ def areas(table, label: str):
     both.plot(table["fitted_auc"], places, "o", color=ORANGE, label="fitted")
     both.set(xlabel="mean area under the ROC curve, voxel by voxel", ylim=(len(table) - 0.4, -0.6))
     both.set_yticks(places, [f"{row.map} and {row.fitted}" for row in table.itertuples()])
-    both.legend(loc="best")
     gain.axvline(0, color="0.6", linewidth=1, zorder=0)
     gain.hlines(places, table["low"], table["high"], color=ORANGE, linewidth=1.5)
     gain.plot(table["gain"], places, "o", color=ORANGE)
     gain.set(xlabel="gain of the fitted one")
     gain.margins(x=0.12)
+    fig.legend(loc="outside upper center", ncols=2)
     return finish(fig, label, "means over scans; 95 % bootstrap intervals by patient")
 
 
