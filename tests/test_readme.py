@@ -6,13 +6,14 @@ import re
 
 import pandas as pd
 
-from strokelib.evaluation import calibration, factors, sentences, stats, tables
+from strokelib import voxelwise
+from strokelib.evaluation import budget, calibration, factors, sentences, stats, tables
 from strokelib.evaluation.conformal import load_interval
 from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import INTERVALS, MODES
 from strokelib.run import stages
 from strokelib.run.provenance import sha256
-from strokelib.run.runtime import ROOT
+from strokelib.run.runtime import ROOT, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import ASKED
 from strokelib.vocabulary import LOSSES, NAMES
@@ -106,10 +107,15 @@ def test_the_readme_tells_differences_as_the_tables_do():
     assert "PPV and HD leave out scans without: {} of the rule, {} of it tuned, {} of RT.".format(*undefined) in FLAT
     for metric in ("ppv", "sensitivity"):
         assert f"({100 * claims.loc[('rt_sm', 'rt', metric), 'mean_difference']:+.1f} points)" in FLAT
-    assert f"({100 * filtered.loc['sensitivity', 'mean_difference']:+.1f} points)" in FLAT
+    pair = [f"{100 * filtered.loc['sensitivity', name]:+.1f}" for name in ("mean_difference", "paper_difference")]
+    assert f"lowers sensitivity ({pair[0]} points; paper: {pair[1]})" in FLAT
     hd = filtered.loc["hd_voxels"]
     assert f"({hd['mean_difference']:+.2f} voxels, {tables.p_both(hd)})" in FLAT
     assert f"the paper's nine claims {sentences.verdicts(table)}" in FLAT
+    strictly = stats.told(kept("tests_of_significance")).query("unit == 'patient'")["verdict_holm"].value_counts()
+    counts = [strictly[verdict] for verdict in ("holds", "opposite", "smaller", "inconclusive")]
+    assert "after Holm's correction {}, {}, {} and {}.".format(*counts) in FLAT and sum(counts) == 9
+    assert (table["share"] == 0.5).all() and "*Smaller* is told to be below half of the paper's difference" in FLAT
 
 
 def test_the_readme_tells_what_the_raw_series_adds():
@@ -129,20 +135,25 @@ def test_the_readme_tells_what_the_raw_series_adds():
 
 def test_the_readme_climbs_the_ladder():
     means = {name: f"{100 * mean:.1f}" for name, mean in kept("ladder").set_index("variant")["dsc_mean"].items()}
-    told = "logistic regression {logistic} %, boosted trees {trees} %, with mirrors {logistic_sm} and {trees_sm} %; "
-    told += "the true flow under one threshold has {flow_one} %, the true core {core} %"
+    told = "logistic regression {logistic} %, boosted trees {trees} %, with mirrors {logistic_sm} and {trees_sm} %. "
     assert told.format(**means) in FLAT
+    assert "The true flow under one threshold has {flow_one} %, the true core {core} %".format(**means) in FLAT
+    steps = kept("ladder_steps").query("metric == 'dsc'").set_index(["new", "old"])[["mean_difference", "low", "high"]]
+    plain, mirrored = (100 * steps.loc[pair] for pair in (("rt", "trees"), ("rt_sm", "trees_sm")))
+    told = "adds {:+.1f} ({:+.1f} to {:+.1f}) to the trees, {:+.1f} ({:+.1f} to {:+.1f}) where both have mirrors"
+    assert told.format(*plain, *mirrored) in FLAT and f"means of {max(voxelwise.SMOOTHING_MM):g} mm around it" in FLAT
 
 
 def test_the_readme_tells_what_mirrors_gain_by_symmetry():
     own = kept("symmetry", SHORT).query("metric == 'dsc' and registration == 'rigid' and new == 'logistic_sm'")
     still = own.query("misfit_mm == 0 and misfit_deg == 0").set_index("symmetry")
     ends = still.loc[[0.0, 1.0], ["mean_difference", "low", "high"]].to_numpy().flatten()
-    told = "They add {} points ({} to {}) to logistic regression where no random anatomy is common to both sides, "
-    told += "{} ({} to {}) where all is; at most {} where the line between them is 10 mm off"
-    most = own.query("misfit_mm == 10 and misfit_deg == 0")["mean_difference"].max()
-    assert told.format(*(f"{100 * value:+.1f}" for value in (*ends, most))) in FLAT
+    told = "gains {} points ({} to {}) where no random anatomy is common to both sides, {} ({} to {}) where all is, "
+    told += "both under one symmetric template; a slope of {} ({} to {}). With the line between them 10 mm off it "
+    off = own.query("misfit_mm == 10 and misfit_deg == 0")["mean_difference"]
     slope = kept("symmetry_slopes", SHORT).set_index(["metric", "new"]).loc[("dsc", "logistic_sm")]
+    numbers = (*ends, *slope[["slope", "low", "high"]], off.min(), off.max())
+    assert (told + "gains {} to {} |").format(*(f"{100 * value:+.1f}" for value in numbers)) in FLAT
     assert stats.side(slope) == 0 and slope["worlds"] == 6
 
 
@@ -158,7 +169,10 @@ def test_the_readme_tells_which_measure_of_uncertainty_serves():
     assert areas["area"].idxmax() == "disagreement" and areas.loc["disagreement", "verdict"] == "better"
     own, size, chance = areas.loc["disagreement", "area"], areas.loc["smallness", "area"], areas["chance"].iloc[0]
     told = f"mean DSC {100 * own:.1f} % over all shares kept, by predicted volume alone {100 * size:.1f} %, at random"
-    assert f"{told} {100 * chance:.1f} %" in FLAT
+    over = [f"{100 * areas.loc['disagreement', name]:+.1f}" for name in ("over_reference", "over_low", "over_high")]
+    assert len(areas) == 5, "four measures beside the volume"
+    told = told.removesuffix(", at random") + f" ({over[0]}, {over[1]} to {over[2]}; one of four measures, uncorrected)"
+    assert f"{told}, at random {100 * chance:.1f} %" in FLAT
 
 
 def test_the_readme_tells_which_answer_to_imbalance_works():
@@ -182,20 +196,26 @@ def test_the_readme_tells_what_more_scans_bring():
     dsc = table.query("metric == 'dsc'").set_index("variant")
     own, slope = dsc.loc["rt_sm"].sort_values("scans"), steps.query("kind == 'slope' and variant == 'rt_sm'").iloc[0]
     levels = [f"{100 * row['mean']:.1f} % with {row.training_scans:.0f}" for _, row in own.iloc[[0, -1]].iterrows()]
-    assert f"RT + SM has {levels[0]} and {levels[1]}," in FLAT
+    assert f"RT + SM has {levels[0].removesuffix(' scans')} and {levels[1]}," in FLAT
     gain, low, high = (f"{100 * slope[name]:+.1f}" for name in ("mean_difference", "low", "high"))
     assert f"{gain} points a doubling ({low} to {high})" in FLAT
-    assert "one training each, more scans help" in FLAT and stats.side(slope) == 1
+    assert "As far as four networks can tell, one training each" in FLAT and len(own) == 4 and stats.side(slope) == 1
 
 
 def test_the_readme_tells_what_was_tried_beyond_the_paper():
     runs = [kept("beyond", folder).query("metric == 'dsc' and cost.notna()") for folder in (SHORT, INPUTS)]
     tried = pd.concat(runs).sort_values("mean_difference")
     assert [len(run) for run in runs] == [5, 3] and tried["new"].is_unique and set(tried["old"]) == {"rt_sm"}
-    assert "None of eight later changes, on two folds, adds the point" in FLAT
-    assert (tried["mean_difference"] < 0.01).all(), "the margin that was named before"
-    best, low, high = (f"{100 * tried.iloc[-1][name]:+.1f}" for name in ("mean_difference", "low", "high"))
-    assert f"the best {best} ({low} to {high})" in FLAT
+    assert (tried["mean_difference"] < 0.01).all() and "where +1 was wanted" in FLAT, "the margin that was named before"
+    told = {name: [f"{100 * value:+.1f}" for value in own] for name, *own in
+            tried[["new", "mean_difference", "low", "high"]].itertuples(index=False)}
+    sides = {row.new: stats.side(row) for row in tried.itertuples()}
+    assert {name: side for name, side in sides.items() if side} == {"scan_statistics": -1, "windowed": -1}
+    best, windows, scan = (told[name] for name in (tried["new"].iloc[-1], "windowed", "scan_statistics"))
+    said = "Of eight, on two folds at 1,500 updates, one training each, six are inconclusive, the best {} ({} to {})"
+    assert said.format(*best) in FLAT
+    harmful = "fixed windows {} ({} to {}) and normalization by the scan {} ({} to {}) harm"
+    assert harmful.format(*windows, *scan) in FLAT
 
 
 def test_the_readme_tells_what_folds_leak():
@@ -204,8 +224,11 @@ def test_the_readme_tells_what_folds_leak():
     assert [stats.side(row) for row in by.itertuples()] == [1, 0]
     told = 100 * by[["mean_difference", "low", "high"]]
     slices, scans = ([f"{value:+.1f}" for value in row] for row in told.to_numpy())
-    assert f"Folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]})" in FLAT
-    assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]})" in FLAT
+    assert f"folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]})" in FLAT
+    assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]}): inconclusive" in FLAT
+    control = kept("leakage", SHORT).query("metric == 'sensitivity' and unit == 'patient' and group == 'with one scan'")
+    chance = 100 * control.set_index("new").loc["rt_sm_by_scan", "mean_difference"]
+    assert f"whom folds by scan cannot leak, sensitivity differs by {chance:+.1f}" in FLAT
 
 
 def test_the_readme_tells_what_carries_rt():
@@ -243,15 +266,27 @@ def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
 def test_the_readme_tells_what_trust_and_testing_scans_say():
     table2, vote = kept("table2"), kept("vote").query("unit == 'scan'").iloc[0]
     own = table2[table2["rank"].isna()].iloc[0]
-    assert f"{own['n']:.0f} testing scans the five networks together reach {100 * own['dsc_mean']:.1f}" in FLAT
+    assert f"{own['n']:.0f} testing scans, where the five networks together reach {100 * own['dsc_mean']:.1f}" in FLAT
     assert f"{100 * vote['mean_difference']:+.1f} points from" in FLAT
-    optimism, curve = kept("optimism"), kept("budget").query("row == 'rt_sm'").set_index("updates")["mean"]
+    optimism = kept("optimism")
     (stopping,) = optimism[optimism["step"].str.startswith("stopping")].itertuples()
     points = [f"{100 * value:+.1f}" for value in (stopping.mean_difference, stopping.low, stopping.high)]
     assert f"is worth {points[0]} points (95 % interval {points[1]} to {points[2]}) over stopping" in FLAT
-    levels, updates = [f"{100 * mean:.1f}" for mean in curve], [f"{n:,}" for n in curve.index]
-    both = [f"{', '.join(part[:-1])} and {part[-1]}" for part in (levels, updates)]
-    assert curve.index[0] == 750 and f"(RT + SM: {both[0]} % after at most {both[1]} updates)" in FLAT
+    (testing,) = optimism[optimism["step"] == "all but the pair"].itertuples()
+    levels = [f"{100 * mean:.1f} %" for mean in (testing.flattered_mean, testing.fair_mean)]
+    assert f"single networks with UF have {levels[0]} nested and {levels[1]} on {testing.fair_scans} testing" in FLAT
+    assert abs(optimism["mean_difference"].iloc[:2]).max() < 0.0025 and "next to nothing away" in FLAT
+
+
+def test_the_readme_tells_what_longer_training_brings():
+    """Of the study's predictions, as notebook 10 of the demo prints them."""
+    settings = load_settings("study")
+    found = budget.at_half(kept("predictions", STUDY / "behind"), budget.points_of(settings), rng(2018, "at half"))
+    whole = found[found["new"].isin(["rt", "rt_sm"]) & found["old"].str.endswith("_at_750")]
+    rt, mirrored = ([f"{100 * value:+.1f}" for value in (r.mean_difference, r.low, r.high)] for r in whole.itertuples())
+    told = "from 750 to 6,000 updates, at one threshold for all, RT {} points ({} to {}), RT + SM {} ({} to {})"
+    assert told.format(*rt, *mirrored) in FLAT and "Not told: from" in FLAT
+    assert ((whole["low"] < 0) & (whole["high"] > 0)).all() and settings.seed == 2018
 
 
 def test_the_readme_tells_how_often_the_volume_interval_held():
