@@ -6,7 +6,7 @@ RESAMPLES = 10_000
 # Fewer patients than this show how a notebook works and are no evidence: percentile intervals of so few are too short,
 # so that where there is no difference they leave 0 out in 12 % of runs at 7 patients and still in 7 % at 20.
 ENOUGH = 25
-ENOUGH_UPDATES = 750  # of a network: an eighth of the study's most, from which on no rise of its DSC is seen there
+ENOUGH_UPDATES = 750  # of a network: an eighth of the study's most, from which on no rise of DSC is told there
 
 
 def caution(patients: int, updates: int | None = None) -> str:
