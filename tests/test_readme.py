@@ -30,6 +30,11 @@ def kept(name: str, folder=STUDY):
     return pd.read_csv(path) if path.is_file() else None
 
 
+def points_of(row) -> str:
+    """Write a difference of DSC with its interval as the README does: "+1.3 (-0.5 to +3.4)"."""
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in (row.mean_difference, row.low, row.high)))
+
+
 def headline():
     table1, claims, seeds, table2, vote = map(kept, ("table1", "tests_of_significance", "seeds", "table2", "vote"))
     if seeds is None:
@@ -176,19 +181,22 @@ def test_the_readme_tells_which_measure_of_uncertainty_serves():
 
 
 def test_the_readme_tells_which_answer_to_imbalance_works():
-    own = kept("imbalance", BRIEF).query("metric == 'dsc' and mean_difference == mean_difference")
-    told = {}
-    for row in own.itertuples():
-        side = stats.side(row._replace(low=row.difference_low, high=row.difference_high))
-        words = f"{LOSSES[row.loss]}{'' if row.balanced else ' on patches as they come'}"
-        points = [f"{100 * value:+.1f}" for value in (row.mean_difference, row.difference_low, row.difference_high)]
-        told.setdefault(side, []).append(f"{words} {points[0]} ({points[1]} to {points[2]})")
-    assert {*told} == {-1, 0}
+    scores = kept("imbalance_metrics", BRIEF / "behind")
+    losses = kept("imbalance", BRIEF).query("metric == 'dsc' and balanced").set_index("variant")["loss"]
+    pairs = [(name, "rt_sm") for name in scores["variant"].unique() if name != "rt_sm"]
+    tests = stats.paired_tests(scores, "dsc", pairs, "patient", rng(2018, "imbalance", "dsc"))
+    assert [stats.side(row) for row in tests.itertuples()] == [0] * 7
     (answer,) = [line for line in README.splitlines() if "figures/study_750/18_imbalance.ipynb" in line]
-    assert "At 750 updates, on two folds, from GDL + cross-entropy, on balanced patches where not said" in answer
-    worse, _, rest = answer.partition("worse; ")
-    assert all(words in worse for words in told[-1]) and all(words in rest for words in told[0])
-    assert rest.endswith("inconclusive | [18](figures/study_750/18_imbalance.ipynb) |")
+    least, most = (100 * bound for bound in (tests["detectable"].min(), tests["detectable"].max()))
+    told = "no loss is told from GDL + cross-entropy after Holm's correction (detectable: {:.1f} to {:.1f} points)"
+    assert f"At 750 updates, on two folds, one training each, {told.format(least, most)}" in answer
+    for row in tests[tests["new"].isin(losses.index)].itertuples():
+        assert f"{LOSSES[losses[row.new]]} {points_of(row)}" in answer
+    twins = [("loss_cross_entropy", "loss_cross_entropy_unbalanced"), ("rt_sm", "no_balance")]
+    balance = stats.paired_tests(scores, "dsc", twins, "patient", rng(2018, "imbalance", "balance"))
+    assert [stats.side(row) for row in balance.itertuples()] == [1, 0]
+    plain, both = map(points_of, balance.itertuples())
+    assert f"Balanced patches add {plain} to cross-entropy, {both} to GDL + cross-entropy" in answer
 
 
 def test_the_readme_tells_what_more_scans_bring():
