@@ -220,7 +220,7 @@ def test_the_readme_tells_what_was_tried_beyond_the_paper():
     sides = {row.new: stats.side(row) for row in tried.itertuples()}
     assert {name: side for name, side in sides.items() if side} == {"scan_statistics": -1, "windowed": -1}
     best, windows, scan = (told[name] for name in (tried["new"].iloc[-1], "windowed", "scan_statistics"))
-    said = "Of eight, on two folds at 1,500 updates, one training each, six are inconclusive, the best {} ({} to {})"
+    said = "with pairs of the other one, one training each, six are inconclusive, the best {} ({} to {})"
     assert said.format(*best) in FLAT
     harmful = "fixed windows {} ({} to {}) and normalization by the scan {} ({} to {}) harm"
     assert harmful.format(*windows, *scan) in FLAT
