@@ -199,6 +199,20 @@ def test_the_readme_tells_which_answer_to_imbalance_works():
     assert f"Balanced patches add {plain} to cross-entropy, {both} to GDL + cross-entropy" in answer
 
 
+def test_the_readme_tells_what_other_cohorts_say():
+    each, whole = kept("cohorts_claims", BRIEF).query("metric == 'dsc'"), kept("cohorts", BRIEF).set_index("metric")
+    dsc, study = whole.loc["dsc"], kept("table1").query("source == 'this run, nested'").set_index("variant")["dsc_mean"]
+    assert len(each) == dsc["cohorts"] == 4 and each["seed"].nunique() == 1
+    assert (each["verdict"] == "inconclusive").all()
+    least, most = (f"{100 * bound:+.1f}" for bound in (each["mean_difference"].min(), each["mean_difference"].max()))
+    mean = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * dsc[name] for name in ("mean", "low", "high")))
+    told = f"mirrors add {least} to {most} points, on average {mean}, where the study has "
+    assert f"{told}{100 * (study['rt_sm'] - study['rt']):+.1f};" in FLAT and dsc["low"] < 0 < dsc["high"]
+    assert f"an interval should be {dsc['ratio']:.1f} times as wide" in FLAT
+    facts = json.loads((BRIEF / "21_cohorts.manifest.json").read_text())["settings"]
+    assert facts["sensitivity"] | {"updates": 750, "folds": 2} == facts["sensitivity"]
+
+
 def test_the_readme_tells_what_more_scans_bring():
     table, steps = (kept(name, SHORT) for name in ("learning_curve", "learning_curve_steps"))
     dsc = table.query("metric == 'dsc'").set_index("variant")
