@@ -169,6 +169,22 @@ def colors(folder):
     nib.Nifti1Image(rgb, place()).to_filename(folder / "cbf.nii")
 
 
+def picture_anew(folder):
+    """As 8 bits of the brain's range, stored as whole numbers of 16."""
+    image = images()["Tmax"].astype(np.float32)
+    save(folder / "tmax.nii", np.round(255 * image / image.max()).astype(np.int16), place())
+
+
+def copy_of_another(folder):
+    save(folder / "tmax.nii", images()["MTT"], place())
+
+
+def time_to_peak(folder):
+    """What Tmax is called by where it is not: 18 s from the first frame to the artery's peak go before it."""
+    image = images()["Tmax"].astype(np.float32)
+    save(folder / "tmax.nii", np.where(images()["CBV"] == 0, 0, image + 18), place())
+
+
 def unit(folder):
     save(folder / "tmax.nii", images()["Tmax"].astype(np.float32) * 1e5, place())
 
@@ -224,6 +240,9 @@ BAD = {
     twice: r"holds 2 images called MTT: .*MTT.nii, .*mtt.nii|holds 2 images called MTT: mtt.nii, left/MTT.nii",
     picture: r"cbf.nii \(it is 2-D \[256, 256\], a picture; expected a volume",
     colors: r"cbf.nii \(it holds colors, a picture of a map and no map",
+    picture_anew: r"tmax.nii holds whole numbers from 0 to 255, as a picture of a map does, expected values of Tmax",
+    copy_of_another: r"mtt.nii \(MTT\) and .*tmax.nii \(Tmax\) hold the same values, expected two maps; name the right",
+    time_to_peak: r"tmax.nii: a twentieth of the brain lies below .* % of the median .* is it the time to peak\?",
     unit: r"tmax.nii has a median of .* in the brain, .* lies below .*: Tmax in no unit that is known .*in seconds",
     elsewhere: r"tmax.nii lies elsewhere than .*ct.nii by their headers: 0 % of what it shows",
     silent: r"tmax.nii has 128 x 256 x 4 voxels .* the header of Tmax does not say where it lies",
@@ -344,6 +363,25 @@ def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_pa
     files, said = kinds.find_files(tmp_path)
     assert sorted(files) == ["CT", "series"]
     assert said == ["there is no CBV, no MTT, no Tmax: all maps were made of the raw series, CBF not read"]
+
+
+def test_a_spacing_that_looks_lost_is_asked_about(tmp_path):
+    """All is there, but every header says 1 mm: 20 slices of 5 mm are a head of 20 mm."""
+
+    def lost(name, image, affine):
+        return np.repeat(image, 5, axis=2), place((1.0, 1.0, 1.0)), name.lower()
+
+    said = arrival.read_folder(write(tmp_path, lost)).remarks
+    asked = [remark for remark in said if "was the spacing lost" in remark]
+    assert len(asked) == 1 and asked[0].startswith("CT, CBF, CBV, MTT, Tmax: voxels of 1 x 1 x 1 mm in 20 slices")
+
+
+def test_cbv_and_mtt_that_look_exchanged_are_asked_about(tmp_path):
+    assert not any("CBV without its factor" in remark for remark in arrival.read_folder(write(tmp_path / "a")).remarks)
+    exchanged = {"CBV": "MTT", "MTT": "CBV"}
+    said = arrival.read_folder(write(tmp_path / "b", lambda name, image, affine: (
+        images()[exchanged.get(name, name)], affine, name.lower()))).remarks
+    assert any(remark.endswith("are the two exchanged?") and remark.startswith("CBV without") for remark in said)
 
 
 def test_maps_of_eight_bits_without_a_slope_are_pictures(tmp_path):

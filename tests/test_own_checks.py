@@ -82,7 +82,8 @@ def test_maps_that_are_turned_around_are_said():
     (said,) = checks.fit(case, mask[:, ::-1])
     assert "fits that of the CT better with front and back exchanged" in said
     stripped = change(case, "CT", lambda image: np.where(mask, image, 0))
-    assert checks.fit(stripped, mask[:, ::-1]) == ()  # no skull, nothing to compare with
+    (said,) = checks.fit(stripped, mask[:, ::-1])
+    assert said.startswith("the CT shows no brain within a skull: whether the maps lie on it the right way round could")
 
 
 def test_mtt_and_tmax_that_were_exchanged_are_asked_about():
@@ -159,3 +160,25 @@ def test_zeros_here_and_there_are_values():
     case = own_case()
     often = np.random.default_rng(1).random(case.images.shape[1:]) < 0.9
     assert checks.empty_parts(change(case, "Tmax", lambda image: np.where(often, 0, image))) == ()
+
+
+def test_a_cap_of_tmax_is_said():
+    case = own_case()
+    mask = case.image("CBV") != 0
+    assert checks.cut_off(case, mask) == ()
+    (said,) = checks.cut_off(change(case, "Tmax", lambda image: np.minimum(image, 6)), mask)
+    share = 100 * (case.image("Tmax")[mask] >= 6).mean()
+    beyond = change(case, "Tmax", lambda image: np.where(image > 10, 20, image))
+    assert checks.cut_off(beyond, mask) == (), "no delay of that is measured"
+    assert said.startswith(f"Tmax ends at 6 s, which stands in {share:.0f} % of the brain: what is later is cut off")
+
+
+def test_tissue_that_a_map_leaves_out_is_said_by_its_volume():
+    case = own_case()
+    mask = case.image("CBV") != 0
+    assert checks.left_out(case, mask) == ()
+    late = case.image("Tmax") > 8
+    lost = np.count_nonzero(late & mask & (case.image("CBF") != 0) & (case.image("MTT") != 0)) * np.prod(SPACING) / 1000
+    (said,) = checks.left_out(change(case, "CBF", lambda image: np.where(late, 0, image)), mask)
+    assert said.startswith(f"CBF is 0 in {lost:.1f} mL of the brain (") and "could not be fitted" in said
+    assert checks.left_out(change(case, "Tmax", lambda image: np.where(late, 0, image)), mask) == (), "0 is a value"

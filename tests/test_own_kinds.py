@@ -57,3 +57,28 @@ def test_names_are_given_in_any_case_and_once():
     assert kinds.by_kind({"TMAX": "a", "ct": "b"}) == {"Tmax": "a", "CT": "b"} and kinds.by_kind(None) == {}
     with pytest.raises(CaseError, match=r"names holds an image twice \(CT, ct\)"):
         kinds.by_kind({"CT": "a", "ct": "b"})
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([f"{who}_{name.lower()}.nii" for who, name in zip((*3 * ["sub-01"], *2 * ["sub-02"]), ISLES, strict=True)],
+         r"sub-01_ct.nii \(CT\) is called after sub-01, sub-02_mtt.nii \(MTT\) after sub-02, expected one patient"),
+        (["case_1/ct.nii", *(f"case_2/{name.lower()}.nii" for name in ISLES[1:])], "ct.nii .* after case_1, cbf.nii"),
+    ],
+)  # fmt: skip
+def test_files_of_two_patients_are_no_scan(tmp_path, names, words):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(CaseError, match=words):
+        kinds.find_files(tmp_path)
+    given = {kind: str(tmp_path / name) for kind, name in zip(ISLES, names, strict=True)}
+    assert len(kinds.find_files(tmp_path, given)[0]) == len(ISLES), "whoever names the files knows"
+
+
+def test_files_of_one_patient_in_two_folders_are_a_scan(tmp_path):
+    for name in ("anat/sub-7_ct.nii", *(f"perf/sub-7_ses-2_{name.lower()}.nii" for name in ISLES[1:])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(kinds.find_files(tmp_path)[0]) == len(ISLES)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from own_scans import SPACING, phantom, with_vessels
@@ -145,3 +147,17 @@ def test_a_head_that_moves_is_said():
     moved[..., 7] = np.roll(still[..., 7], 2, 0)
     (said,) = series._motion_remarks(moved, (1.8, 1.8, 5.0))
     assert "moves by 3.6 mm in plane in frame 7" in said
+
+
+def test_frames_out_of_order_are_refused_and_a_late_beginning_is_said():
+    """As sorted by parity or by name; and a series that begins at the height of the bolus, or runs backwards."""
+    course = bolus(peak=8, width=5) + 30
+    names = sorted(range(len(course)), key=str)
+    assert series._order_remarks(course) == []
+    for order in ([*range(0, 45, 2), *range(1, 45, 2)], names):
+        with pytest.raises(CaseError, match="the frames are not in the order of time"):
+            series._order_remarks(course[order])
+    (said,) = series._order_remarks(course[int(course.argmax()) + 1 :])
+    assert re.match(r"the first frame has \d+ % of the contrast already", said)
+    rest = np.concatenate([course[:20], np.full(10, 33.0)])  # recirculation, at the end of a series
+    assert series._order_remarks(rest) == [] and len(series._order_remarks(rest[::-1])) == 1

@@ -6,6 +6,7 @@ is checked before anything is computed from it; nothing is written.
 
 import dataclasses
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -25,6 +26,8 @@ FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write 
 LEAST_FILLED = 0.05  # of the voxels
 MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
 NO_TISSUE_HU = -200.0  # in a series: its field ends there, or it was filled
+LEAST_TMAX = 0.85  # 5th percentile by median; 0.56 on the phantom, 0.91 where 18 s go before, as in a time to peak
+FEW_SLICES = 40  # a head of so few millimeters is rarely scanned
 HEAD_MM = (90.0, 300.0)  # between which lies the longer side of what a map shows
 
 
@@ -62,6 +65,11 @@ def read_folder(
             raise CaseError(
                 f"{path} holds 8 bits a voxel and no slope, a picture and no map of values; ask for the map itself"
             )
+        if kind in MAPS and _is_picture(volume.values):
+            raise CaseError(
+                f"{path} holds whole numbers from 0 to 255, as a picture of a map does, expected values of {kind}; ask "
+                "for the map itself"
+            )
         given = kind == SERIES and seconds_per_frame is not None
         for remark in volume.remarks:
             if not (given and remark == NO_TIME_UNIT):
@@ -98,6 +106,8 @@ def assemble(
     """
     said, sha256 = [*said], _sha256(volumes)
     maps = {kind: volumes[kind] for kind in MAPS if kind in volumes}
+    _check_twins(maps)
+    said += _lost_spacing(volumes)
     filled = {kind: _filled(volume) for kind, volume in maps.items()}
     for kind, volume in maps.items():
         said += _holes(kind, maps, filled)
@@ -120,13 +130,13 @@ def assemble(
         images = {
             kind: _in_range(kind, units.convert(image, found.get(kind)), volumes) for kind, image in images.items()
         }
-        said += units.remarks(images, found)
+        said += units.remarks(images, found) + _exchanged_units(found)
     stack = np.stack([np.float32(images[kind]) for kind in ISLES])
     case = Case(stack, None, brought.spacing, NUMBER, name, ISLES, tuple(said))
     try:
         mask = preprocess.check_case(case)
         said = [*plausibility.remarks(case, mask), *checks.fit(case, mask), *checks.exchanged(case, mask)]
-        said += checks.empty_parts(case)
+        said += [*checks.empty_parts(case), *checks.left_out(case, mask), *checks.cut_off(case, mask)]
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))
@@ -149,6 +159,40 @@ def _check_frames(kind: str, volume: Volume) -> None:
         raise CaseError(f"{volume.path} holds one image, expected a series (x, y, slice, frame); name the right file")
     if kind != SERIES and frames > 1:
         raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
+
+
+def _is_picture(values) -> bool:
+    """Tell whether a map is a picture that was stored anew: whole numbers that end at 255, as no map of a head does."""
+    return values.min() == 0 and values.max() == 255 and not np.mod(values, 1).any()
+
+
+def _check_twins(maps: dict[str, Volume]) -> None:
+    """Refuse one image that is there under two names: a file given twice, or a copy that is called otherwise."""
+    for one, other in itertools.combinations(maps, 2):
+        if np.array_equal(maps[one].values, maps[other].values, equal_nan=True):
+            raise CaseError(
+                f"{maps[one].path} ({one}) and {maps[other].path} ({other}) hold the same values, expected two maps; "
+                "name the right files"
+            )
+
+
+def _lost_spacing(volumes: dict[str, Volume]) -> list[str]:
+    """Say which images have voxels of 1 mm on all sides in few slices, as what was written without its header has."""
+    lost = [kind for kind, own in volumes.items() if (own.spacing == 1).all() and own.shape[2] < FEW_SLICES]
+    if not lost:
+        return []
+    return [
+        f"{', '.join(lost)}: voxels of 1 x 1 x 1 mm in {volumes[lost[0]].shape[2]} slices: was the spacing lost when "
+        "the file was written? Every volume depends on it"
+    ]
+
+
+def _exchanged_units(found) -> list[str]:
+    """Ask whether CBV and MTT are exchanged where each looks as if it were stored ten times too large or too small."""
+    cbv, mtt = found.get("CBV"), found.get("MTT")
+    if not (cbv and mtt and cbv.factor == 10 and mtt.factor == 0.1):
+        return []
+    return ["CBV without its factor 10 and MTT in tenths of a second at once: are the two exchanged?"]
 
 
 def _check_filled(series: Volume) -> None:
@@ -265,7 +309,13 @@ def _untold(images, spacing) -> list[str]:
 
 
 def _check_units(images, found, volumes: dict[str, Volume]) -> None:
-    """Refuse times in no unit that is known, which a rule in seconds would take for what they are not."""
+    """Refuse times in no unit that is known, or that begin late: a rule in seconds takes them for what they are not."""
+    late = images["Tmax"][images["Tmax"] > 0]
+    if late.size and (least := np.quantile(late, 0.05) / np.median(late)) > LEAST_TMAX:
+        raise CaseError(
+            f"{volumes['Tmax'].path}: a twentieth of the brain lies below {100 * least:.0f} % of the median and hardly "
+            "anything near 0, expected a Tmax, which most tissue has near 0 s; is it the time to peak? Save Tmax itself"
+        )
     for kind, unit in found.items():
         if unit is None and MODALITIES[kind].unit == "s":
             shown = images[kind][images[kind] > 0]

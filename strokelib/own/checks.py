@@ -13,6 +13,7 @@ import numpy as np
 from strokelib import registration
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
+from strokelib.own.quantities import DELAYS
 from strokelib.own.scan import OwnScan
 from strokelib.own.series import brain_of
 from strokelib.run.runtime import ROOT
@@ -30,6 +31,7 @@ TURNED_BETTER = 0.02
 # at most, and turned round 1.3 or more in 149: healthy tissue takes longer to cross than to reach.
 MOST_TMAX = 1.3
 LEAST_PART, MOST_LEFT = 500, 0.02  # voxels of the brain in a part of a map; their share that is not 0 in an empty one
+MOST_CAPPED, MOST_LEFT_OUT = 0.01, 0.005  # of the brain
 APART = 32  # halves are told apart but for such a part of the image on either side of the middle of the brain
 ENDS = ("left and right", "front and back", "top and bottom")
 
@@ -84,12 +86,15 @@ def fit(case, mask) -> tuple[str, ...]:
 
     Returns
     -------
-    a sentence for the axis that fits best, none where all is in order or the CT shows no skull to compare with.
+    a sentence for the axis that fits best, none where all is in order; or that the CT shows no skull to compare with.
     """
     try:
         brain = brain_of(case.head, case.spacing)
     except CaseError:
-        return ()
+        return (
+            "the CT shows no brain within a skull: whether the maps lie on it the right way round could not be "
+            "checked, and the networks were trained on CTs with skull",
+        )
     overlaps = [_dice(brain, mask), *(_dice(brain, np.flip(mask, axis)) for axis in range(3))]
     best = int(np.argmax(overlaps))
     if overlaps[best] <= overlaps[0] + TURNED_BETTER:
@@ -119,6 +124,57 @@ def exchanged(case, mask) -> tuple[str, ...]:
         f"in the brain the median of Tmax is {_number(tmax)} s and that of MTT {_number(mtt)} s; expected is that "
         "tissue takes longer to cross than to reach: are the two exchanged?",
     )
+
+
+def cut_off(case, mask) -> tuple[str, ...]:
+    """Say whether Tmax ends at a cap: what is later is not told apart, and a volume beyond the cap is none.
+
+    Parameters
+    ----------
+    case : cases.Case
+    mask : (x, y, slice) bool, the brain
+
+    Returns
+    -------
+    a sentence, or none where at most MOST_CAPPED of the brain stands at the largest value, or that is beyond all delays
+    that are measured. Our choice.
+    """
+    tmax = case.image("Tmax")[mask]
+    share = np.count_nonzero(tmax == tmax.max()) / tmax.size
+    cap = float(tmax.max()) / MODALITIES["Tmax"].divisor
+    if share <= MOST_CAPPED or cap > max(DELAYS):
+        return ()
+    return (
+        f"Tmax ends at {_number(cap)} s, which stands in {100 * share:.0f} % of the brain: what is later is cut off, "
+        "and volumes at and beyond that are not to be trusted",
+    )
+
+
+def left_out(case, mask) -> tuple[str, ...]:
+    """Say where CBF, CBV or MTT is 0 in the brain and the other maps are not, as where a program's fit failed.
+
+    Of Tmax, 0 is a value.
+
+    Parameters
+    ----------
+    case : cases.Case
+    mask : (x, y, slice) bool, the brain
+
+    Returns
+    -------
+    a sentence for each such map, where it is over MOST_LEFT_OUT of the brain.
+    """
+    maps = {name: image[mask] != 0 for name, image in case.named.items() if not MODALITIES[name].head}
+    said, voxel_ml = [], float(np.prod(case.spacing)) / 1000
+    for name, there in maps.items():
+        others = np.logical_and.reduce([own for other, own in maps.items() if other != name])
+        lost = np.count_nonzero(others & ~there)
+        if name != "Tmax" and lost > MOST_LEFT_OUT * there.size:
+            said.append(
+                f"{name} is 0 in {lost * voxel_ml:.1f} mL of the brain ({100 * lost / there.size:.1f} %) where the "
+                "other maps are not: was tissue left out that could not be fitted? Volumes by it are not to be trusted"
+            )
+    return tuple(said)
 
 
 def empty_parts(case) -> tuple[str, ...]:

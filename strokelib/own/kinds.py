@@ -1,5 +1,6 @@
 """Which file of a folder, or which series of a scan, is which image: by names alone, before anything is opened."""
 
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from strokelib.run.runtime import ROOT
 HEAD, SERIES = modalities.head(ISLES), "series"
 MAPS = tuple(name for name in ISLES if name != HEAD)
 KINDS = (*ISLES, SERIES)
+PATIENT = r"(?<![a-z0-9])(sub-[a-z0-9]+|(?:case|pat|patient)[_-]?[0-9]+)"  # in a path, in small letters
 # What make segment calls, as one gives it options: by the project's own environment, or by that which is active.
 COMMAND = f"{'.venv/bin/python' if Path(sys.prefix) == ROOT / '.venv' else 'python'} tools/segment.py FOLDER"
 # Words by which a map is known: in a file's name, or in SeriesDescription or ImageType of DICOM, as `spaced`.
@@ -84,7 +86,22 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
             f"and {', '.join(MAPS)}, or a CT and a series: rename the files, or give them in names "
             f"(command: {COMMAND} --files CT=... CBF=...)"
         )
+    _check_patients(folder, {kind: found[kind][0] for kind in wanted if kind not in given})
     return {kind: found[kind][0] for kind in wanted}, unused(found)
+
+
+def _check_patients(folder: Path, files: dict[str, Path]) -> None:
+    """Refuse files that are called after two patients, as where what two exports lack adds up to one scan."""
+    named = {}
+    for kind, path in files.items():
+        if marks := re.findall(PATIENT, path.relative_to(folder).as_posix().casefold()):
+            named[kind] = marks[-1]
+    if len({*named.values()}) > 1:
+        one, other = next(pair for pair in itertools.combinations(named, 2) if named[pair[0]] != named[pair[1]])
+        raise CaseError(
+            f"{folder}: {files[one].name} ({one}) is called after {named[one]}, {files[other].name} ({other}) after "
+            f"{named[other]}, expected one patient; put the files of each scan into a folder of its own"
+        )
 
 
 def whole(found) -> bool:
