@@ -29,6 +29,12 @@ def test_values_spacing_and_place_are_those_of_the_file(tmp_path, suffix):
     assert np.allclose(volume.spacing, (0.9, 0.9, 5)) and np.allclose(volume.affine, place(), atol=1e-5)
 
 
+@pytest.mark.parametrize(("written", "named"), [("ct.nii", "ct.nii.gz"), ("ct.nii.gz", "ct.nii")])
+def test_whether_a_file_is_packed_its_content_tells(tmp_path, written, named):
+    path = save(tmp_path / written, IMAGE, place()).rename(tmp_path / f"renamed_{named}")
+    assert np.array_equal(read_volume(path).values, IMAGE)
+
+
 def test_slope_and_intercept_are_applied(tmp_path):
     image = nib.Nifti1Image(IMAGE, place())
     image.header.set_slope_inter(2, -1024)

@@ -129,10 +129,12 @@ def _decode(path: Path) -> Volume:
 
 
 def _content(path: Path) -> bytes:
-    """Read a file to its end, where gzip keeps the checksum."""
+    """Read a file to its end, where gzip keeps the checksum; its first bytes tell whether it is packed, not its name."""
     if not path.is_file():
         raise OSError("no file, or a link that leads to none")
-    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with (gzip.open if packed else open)(path, "rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise CaseError(
