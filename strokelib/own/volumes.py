@@ -129,7 +129,7 @@ def _decode(path: Path) -> Volume:
 
 
 def _content(path: Path) -> bytes:
-    """Read a file to its end, where gzip keeps the checksum; its first bytes tell whether it is packed, not its name."""
+    """Read a file to its end, where gzip keeps the checksum; first bytes tell whether it is packed, not its name."""
     if not path.is_file():
         raise OSError("no file, or a link that leads to none")
     with open(path, "rb") as file:
