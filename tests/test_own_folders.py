@@ -33,6 +33,17 @@ def test_a_folder_of_images_is_one_scan(tmp_path):
     assert found(folder) == [("Mrs_Ünal_3", folder, False)]
 
 
+def test_folders_without_an_image_are_passed_over_by_name(tmp_path):
+    maps(tmp_path / "all" / "pat1"), maps(tmp_path / "all" / "pat2" / "visit")
+    image(tmp_path / "all" / "pat3" / "scan.zip"), image(tmp_path / "all" / "pat4" / "ct.nrrd")
+    (tmp_path / "all" / "pat5").mkdir()
+    places = folders.find_scans([tmp_path / "all"])
+    assert [place.name for place in places] == ["pat1", "visit"]
+    assert folders.passed_over([tmp_path / "all"], places) == ["pat3", "pat4", "pat5"]
+    alone = [tmp_path / "all" / "pat1"]
+    assert folders.passed_over(alone, folders.find_scans(alone)) == []
+
+
 def test_images_each_in_a_folder_of_its_own_are_one_scan(tmp_path):
     """As the challenge has them."""
     for name in ("CT", "CT_CBF", "CT_CBV", "CT_MTT", "CT_Tmax"):

@@ -50,6 +50,8 @@ def run(given) -> int:
     output.check_folder(out, [place.name for place in names])
     networks = segment.load_networks(Path(given.networks or segment.NETWORKS).expanduser(), given.device)
     print(f"{DISCLAIMER}.\n{networks.words}", flush=True)
+    if left := folders.passed_over(given.folders, names):
+        print(f"passed over, neither NIfTI nor DICOM in it: {', '.join(left)}", flush=True)
     rows, seconds = [], []  # of those that could be used: another is refused in no time
     for done, place in enumerate(names):
         if done:

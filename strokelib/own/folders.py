@@ -78,6 +78,23 @@ def find_scans(folders) -> list[Place]:
     return [dataclasses.replace(place, name=name) for place, name in zip(found, names, strict=True)]
 
 
+def passed_over(given, places: list[Place]) -> list[str]:
+    """Name the folders in folders of scans that hold no image that is read: empty ones, archives, other formats.
+
+    Parameters
+    ----------
+    given : as `find_scans` takes them
+    places : what it found in them
+    """
+    scans = [place.folder.resolve() for place in places]
+    left = []
+    for folder in map(_whole_path, given):
+        if folder.resolve() not in scans:
+            inside = layouts.subfolders(folder)
+            left += [path.name for path in inside if not any(s.is_relative_to(path.resolve()) for s in scans)]
+    return left
+
+
 def _told_apart(places: list[Place]) -> list[str]:
     """Name scans, and those that are called alike by the folders above them, too, as many as it takes."""
     names = [place.name for place in places]
