@@ -169,12 +169,6 @@ def colors(folder):
     nib.Nifti1Image(rgb, place()).to_filename(folder / "cbf.nii")
 
 
-def picture_anew(folder):
-    """As 8 bits of the brain's range, stored as whole numbers of 16."""
-    image = images()["Tmax"].astype(np.float32)
-    save(folder / "tmax.nii", np.round(255 * image / image.max()).astype(np.int16), place())
-
-
 def copy_of_another(folder):
     save(folder / "tmax.nii", images()["MTT"], place())
 
@@ -240,7 +234,6 @@ BAD = {
     twice: r"holds 2 images called MTT: .*MTT.nii, .*mtt.nii|holds 2 images called MTT: mtt.nii, left/MTT.nii",
     picture: r"cbf.nii \(it is 2-D \[256, 256\], a picture; expected a volume",
     colors: r"cbf.nii \(it holds colors, a picture of a map and no map",
-    picture_anew: r"tmax.nii holds whole numbers from 0 to 255, as a picture of a map does, expected values of Tmax",
     copy_of_another: r"mtt.nii \(MTT\) and .*tmax.nii \(Tmax\) hold the same values, expected two maps; name the right",
     time_to_peak: r"tmax.nii: a twentieth of the brain lies below .* % of the median .* is it the time to peak\?",
     unit: r"tmax.nii has a median of .* in the brain, .* lies below .*: Tmax in no unit that is known .*in seconds",
@@ -363,6 +356,14 @@ def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_pa
     files, said = kinds.find_files(tmp_path)
     assert sorted(files) == ["CT", "series"]
     assert said == ["there is no CBV, no MTT, no Tmax: all maps were made of the raw series, CBF not read"]
+
+
+def test_a_map_that_looks_like_a_picture_stored_anew_is_asked_about(tmp_path):
+    scan = write(tmp_path)
+    image = images()["CBF"].astype(np.float32)
+    save(scan / "cbf.nii", np.round(255 * image / image.max()).astype(np.int16), place())
+    (said,) = [remark for remark in arrival.read_folder(scan).remarks if "picture" in remark]
+    assert said.startswith("CBF: whole numbers from 0 to 255, as a picture of a map has; if it is one")
 
 
 def test_a_spacing_that_looks_lost_is_asked_about(tmp_path):

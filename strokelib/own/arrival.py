@@ -65,11 +65,6 @@ def read_folder(
             raise CaseError(
                 f"{path} holds 8 bits a voxel and no slope, a picture and no map of values; ask for the map itself"
             )
-        if kind in MAPS and _is_picture(volume.values):
-            raise CaseError(
-                f"{path} holds whole numbers from 0 to 255, as a picture of a map does, expected values of {kind}; ask "
-                "for the map itself"
-            )
         given = kind == SERIES and seconds_per_frame is not None
         for remark in volume.remarks:
             if not (given and remark == NO_TIME_UNIT):
@@ -107,7 +102,7 @@ def assemble(
     said, sha256 = [*said], _sha256(volumes)
     maps = {kind: volumes[kind] for kind in MAPS if kind in volumes}
     _check_twins(maps)
-    said += _lost_spacing(volumes)
+    said += _pictures(maps) + _lost_spacing(volumes)
     filled = {kind: _filled(volume) for kind, volume in maps.items()}
     for kind, volume in maps.items():
         said += _holes(kind, maps, filled)
@@ -161,9 +156,19 @@ def _check_frames(kind: str, volume: Volume) -> None:
         raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
 
 
-def _is_picture(values) -> bool:
-    """Tell whether a map is a picture that was stored anew: whole numbers that end at 255, as no map of a head does."""
-    return values.min() == 0 and values.max() == 255 and not np.mod(values, 1).any()
+def _pictures(maps: dict[str, Volume]) -> list[str]:
+    """Say which maps look like pictures that were stored anew: whole numbers that end at 255, as few maps do."""
+    found = [
+        kind
+        for kind, own in maps.items()
+        if own.values.min() == 0 and own.values.max() == 255 and not np.mod(own.values, 1).any()
+    ]
+    if not found:
+        return []
+    return [
+        f"{', '.join(found)}: whole numbers from 0 to 255, as a picture of a map has; if it is one, every figure "
+        "made of it is wrong: ask for the map itself"
+    ]
 
 
 def _check_twins(maps: dict[str, Volume]) -> None:
