@@ -235,7 +235,7 @@ rule overview:
     shell: RUN
 
 rule trust:
-    input: reads("10_trust", ROWS), notebook=source("10_trust")
+    input: reads("10_trust", ROWS), published("10_trust"), notebook=source("10_trust")
     output: writes("10_trust")
     log: notebook=f"{OUT}/10_trust.ipynb"
     params: code=code("10_trust")

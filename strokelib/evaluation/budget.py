@@ -1,5 +1,6 @@
 """What training longer brings: scores against updates, how long networks were trained, and a look beyond."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -127,10 +128,10 @@ def at_half(predictions, points, generator) -> pd.DataFrame:
     scores, parts = predictions.rename(columns={"dsc_at_half": "dsc"}), []
     for row, own in points.items():
         names = [point.name for point in own]
-        pairs = [*dict.fromkeys([*zip(names[1:], names[:-1], strict=True), (names[-1], names[0])])]
+        steps = [(late, early) for early, late in itertools.pairwise(names)]
+        pairs = [*dict.fromkeys([*steps, (names[-1], names[0])])]
         tests = stats.paired_tests(scores, "dsc", pairs, "patient", generator)
-        both = [by_case(scores[scores["variant"] == name], "dsc").rename(name) for name in names]
-        table = pd.concat(both, axis=1).reset_index()
+        table = _by_name(scores, names, "dsc").reset_index()
         fold = table["case"].map(scores.drop_duplicates("case").set_index("case")["fold"])
         changed = [int((table[new] != table[old]).groupby(fold).any().sum()) for new, old in pairs]
         parts.append(tests.assign(row=row, changed=changed, folds=fold.nunique()))

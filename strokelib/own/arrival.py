@@ -24,7 +24,6 @@ from strokelib.own.volumes import NO_TIME_UNIT, Volume, from_networks, read_volu
 NUMBER = 0  # of the case; a scan of one's own has a name
 FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write outside the brain
 LEAST_FILLED = 0.05  # of the voxels
-MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
 NO_TISSUE_HU = -200.0  # in a series: its field ends there, or it was filled
 LEAST_TMAX = 0.85  # 5th percentile by median; 0.56 on the phantom, 0.91 where 18 s go before, as in a time to peak
 FEW_SLICES = 40  # a head of so few millimeters is rarely scanned
@@ -246,7 +245,7 @@ def _holes(kind: str, maps: dict[str, Volume], filled) -> list[str]:
     shown = {other: (maps[other].values != 0) & ~filled[other][0] for other in alike}
     brain = np.logical_or.reduce([*shown.values()])
     holes, voxel_ml = np.count_nonzero(empty & brain), float(np.prod(volume.spacing)) / 1000
-    if holes > MOST_HOLES * np.count_nonzero(brain):
+    if holes > checks.MOST_HOLES * np.count_nonzero(brain):
         others = [other for other, values in shown.items() if (values & empty).any()]
         raise CaseError(
             f"{volume.path} is {' and '.join(marks)} in {holes * voxel_ml:.1f} mL of the brain, where "
@@ -305,7 +304,7 @@ def _untold(images, spacing) -> list[str]:
     """Say how much of the CT's brain a series holds nothing of, which the maps made of it leave out."""
     brain = series.brain_of(images[HEAD], spacing)
     nothing = brain & (images[SERIES].min(3) < NO_TISSUE_HU)
-    if np.count_nonzero(nothing) <= MOST_HOLES * np.count_nonzero(brain):
+    if np.count_nonzero(nothing) <= checks.MOST_HOLES * np.count_nonzero(brain):
         return []
     return [
         f"the series holds no tissue in {np.count_nonzero(nothing) * np.prod(spacing) / 1000:.1f} mL of the {HEAD}'s "

@@ -31,7 +31,8 @@ TURNED_BETTER = 0.02
 # at most, and turned round 1.3 or more in 149: healthy tissue takes longer to cross than to reach.
 MOST_TMAX = 1.3
 LEAST_PART, MOST_LEFT = 500, 0.02  # voxels of the brain in a part of a map; their share that is not 0 in an empty one
-MOST_CAPPED, MOST_LEFT_OUT = 0.01, 0.005  # of the brain
+MOST_CAPPED = 0.01  # of the brain, that may stand at the largest value
+MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
 APART = 32  # halves are told apart but for such a part of the image on either side of the middle of the brain
 ENDS = ("left and right", "front and back", "top and bottom")
 
@@ -162,14 +163,14 @@ def left_out(case, mask) -> tuple[str, ...]:
 
     Returns
     -------
-    a sentence for each such map, where it is over MOST_LEFT_OUT of the brain.
+    a sentence for each such map, where it is over MOST_HOLES of the brain.
     """
     maps = {name: image[mask] != 0 for name, image in case.named.items() if not MODALITIES[name].head}
     said, voxel_ml = [], float(np.prod(case.spacing)) / 1000
     for name, there in maps.items():
         others = np.logical_and.reduce([own for other, own in maps.items() if other != name])
         lost = np.count_nonzero(others & ~there)
-        if name != "Tmax" and lost > MOST_LEFT_OUT * there.size:
+        if name != "Tmax" and lost > MOST_HOLES * there.size:
             said.append(
                 f"{name} is 0 in {lost * voxel_ml:.1f} mL of the brain ({100 * lost / there.size:.1f} %) where the "
                 "other maps are not: was tissue left out that could not be fitted? Volumes by it are not to be trusted"

@@ -86,13 +86,11 @@ def passed_over(given, places: list[Place]) -> list[str]:
     given : as `find_scans` takes them
     places : what it found in them
     """
-    scans = [place.folder.resolve() for place in places]
-    left = []
-    for folder in map(_whole_path, given):
-        if folder.resolve() not in scans:
-            inside = layouts.subfolders(folder)
-            left += [path.name for path in inside if not any(s.is_relative_to(path.resolve()) for s in scans)]
-    return left
+    scans = {place.folder.resolve() for place in places}
+    holding = scans.union(*(scan.parents for scan in scans))
+    several = [folder for folder in map(_whole_path, given) if folder.resolve() not in scans]
+    inside = [path for folder in several for path in layouts.subfolders(folder)]
+    return [path.name for path in inside if path.resolve() not in holding]
 
 
 def _told_apart(places: list[Place]) -> list[str]:
