@@ -238,7 +238,8 @@ STAGES = {
             *("seed", "folds.count", "training", "prediction", "postprocess", "sensitivity"),
             *("further.remarks", "variants"),
         ),
-        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "metrics_nested.csv"),
+        reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
+        may_read=("metrics_nested.csv",),
         writes=(
             *("remarks_metrics.csv", *_figures("remarks.csv", "remarks_tests.csv", "remarks_volumes.csv")),
             *_figures("remarks.png", "remarks_rates.png", "remarks_steps.png"),

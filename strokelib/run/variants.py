@@ -341,7 +341,7 @@ def compared(notebook: str, settings) -> tuple[list[str], int]:
         "15": (["rt_sm"], every),
         "17": ([*leakage(settings)], every),
         "18": ([*with_references["18"], "no_balance"], few),
-        "19": ([*VARIANTS, *with_references["19"]], few),
+        "19": (with_references["19"], few),
         "24": (with_references["24"], few),
         "26": ([*asked.finalists, *(reference(row, settings) for row in CURVE)], few),
         "27": ([*(at_budget(row, settings) for row in ("rt_sm_uf", "rt_sm")), *chain_rows(settings)], every),
