@@ -59,6 +59,18 @@ def test_names_are_given_in_any_case_and_once():
         kinds.by_kind({"CT": "a", "ct": "b"})
 
 
+def test_images_of_several_patients_in_one_folder_ask_for_a_folder_each(tmp_path):
+    for who in ("sub-01", "sub-02"):
+        for name in ISLES:
+            (tmp_path / f"{who}_{name.lower()}.nii").touch()
+    words = r"called CT: sub-01_ct\.nii, sub-02_ct\.nii; .* of sub-01, sub-02, expected one .*a folder of its own"
+    with pytest.raises(CaseError, match=words):
+        kinds.find_files(tmp_path)
+    (tmp_path / "sub-02_ct.nii").rename(tmp_path / "sub-01_native_ct.nii")
+    with pytest.raises(CaseError, match=r"2 images called CT: .*; keep one, or name it"):
+        kinds.find_files(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [

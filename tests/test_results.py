@@ -362,13 +362,3 @@ def test_what_is_kept_of_another_run_is_read_or_missed_by_name(project):
     assert run.kept("table1", "study").method.tolist() == ["Baseline"]
     with pytest.raises(ValueError, match=r"00_overview declares no grid\.csv here"):
         run.kept("grid", "study")
-
-
-def test_a_table_of_some_runs_is_asked_for_before_it_is_read(project):
-    run = start("19_remarks", "demo")
-    assert not run.has("metrics_nested")
-    run.settings.results.mkdir(parents=True, exist_ok=True)
-    (run.settings.results / "metrics_nested.csv").write_text("case\n1\n")
-    assert run.has("metrics_nested")
-    with pytest.raises(ValueError, match=r"19_remarks declares no registration\.csv here"):
-        run.has("registration")

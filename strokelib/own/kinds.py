@@ -75,6 +75,11 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
     for kind in wanted:
         if len(found.get(kind, [])) > 1:
             several = ", ".join(str(path.relative_to(folder)) for path in found[kind])
+            if len(patients := [*dict.fromkeys(filter(None, (_patient(folder, path) for path in found[kind])))]) > 1:
+                raise CaseError(
+                    f"{folder} holds {len(found[kind])} images called {kind}: {several}; by their names they are of "
+                    f"{', '.join(patients)}, expected one patient; put the files of each scan into a folder of its own"
+                )
             raise CaseError(
                 f"{folder} holds {len(found[kind])} images called {kind}: {several}; keep one, or name it "
                 f"in names (command: {COMMAND} --files {kind}=...)"
@@ -92,16 +97,19 @@ def find_files(folder, names: dict[str, str] | None = None) -> tuple[dict[str, P
 
 def _check_patients(folder: Path, files: dict[str, Path]) -> None:
     """Refuse files that are called after two patients, as where what two exports lack adds up to one scan."""
-    named = {}
-    for kind, path in files.items():
-        if marks := re.findall(PATIENT, path.relative_to(folder).as_posix().casefold()):
-            named[kind] = marks[-1]
+    named = {kind: patient for kind, path in files.items() if (patient := _patient(folder, path))}
     if len({*named.values()}) > 1:
         one, other = next(pair for pair in itertools.combinations(named, 2) if named[pair[0]] != named[pair[1]])
         raise CaseError(
             f"{folder}: {files[one].name} ({one}) is called after {named[one]}, {files[other].name} ({other}) after "
             f"{named[other]}, expected one patient; put the files of each scan into a folder of its own"
         )
+
+
+def _patient(folder: Path, path: Path) -> str:
+    """Return the patient that a file is called after, by the last such word of its path; "" where none is."""
+    marks = re.findall(PATIENT, path.relative_to(folder).as_posix().casefold())
+    return marks[-1] if marks else ""
 
 
 def whole(found) -> bool:

@@ -116,10 +116,6 @@ class Run:
         pattern = self._named((*stage.reads, *stage.may_read), f"{name}.csv")
         return saved.read(self.file(pattern.format(variant=variant, fold=fold, world=world)))
 
-    def has(self, name: str) -> bool:
-        """Tell whether a table is there that this notebook reads in some runs: one of the whole run, by its name."""
-        return (self.settings.results / self._named(stages.STAGES[self.notebook].may_read, f"{name}.csv")).is_file()
-
     def picture(self, name: str):
         """Return a figure that another notebook saved, to be shown at the end of a cell."""
         return saved.read(self.file(self._named(stages.STAGES[self.notebook].reads, f"{name}.png")))
