@@ -182,3 +182,23 @@ def test_tissue_that_a_map_leaves_out_is_said_by_its_volume():
     (said,) = checks.left_out(change(case, "CBF", lambda image: np.where(late, 0, image)), mask)
     assert said.startswith(f"CBF is 0 in {lost:.1f} mL of the brain (") and "could not be fitted" in said
     assert checks.left_out(change(case, "Tmax", lambda image: np.where(late, 0, image)), mask) == (), "0 is a value"
+
+
+def test_tissue_that_all_maps_leave_out_is_said_and_fluid_is_not():
+    case = own_case()
+    mask = case.image("CBV") != 0
+    assert checks.without_maps(case, mask) == ()
+    x, y = (int(np.median(places)) for places in np.nonzero(mask)[:2])
+    hole = np.zeros_like(mask)
+    hole[x + 20 : x + 50, y - 20 : y + 20, 1:3] = True
+    assert mask[hole].all()
+    (said,) = checks.without_maps(case, mask & ~hole)
+    volume = hole.sum() * np.prod(SPACING) / 1000
+    assert float(said.split()[5]) == pytest.approx(volume, rel=0.05), "but for what lies in its corners"
+    assert said.startswith("all maps are 0 in") and "every volume lacks it" in said
+    fluid = change(case, "CT", lambda image: np.where(hole, 8, image))
+    assert checks.without_maps(fluid, mask & ~hole) == (), "as of ventricles"
+    rim = mask & ~np.roll(mask, 4, axis=0)
+    assert rim.sum() > checks.MOST_HOLES * mask.sum() and checks.without_maps(case, mask & ~rim) == ()
+    skinned = change(case, "CT", lambda image: np.where(mask, image, 0))
+    assert checks.without_maps(skinned, mask & ~hole) == (), "a CT without skull shows no brain"

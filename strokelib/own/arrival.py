@@ -131,6 +131,8 @@ def assemble(
         mask = preprocess.check_case(case)
         said = [*plausibility.remarks(case, mask), *checks.fit(case, mask), *checks.exchanged(case, mask)]
         said += [*checks.empty_parts(case), *checks.left_out(case, mask), *checks.cut_off(case, mask)]
+        if SERIES not in volumes:  # of a series `_untold` says it
+            said += checks.without_maps(case, mask)
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))

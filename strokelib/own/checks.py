@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy import ndimage
 
 from strokelib import registration
 from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own.quantities import DELAYS
 from strokelib.own.scan import OwnScan
-from strokelib.own.series import brain_of
+from strokelib.own.series import brain_of, disk
 from strokelib.run.runtime import ROOT
 
 TABLE = ROOT / "data" / "own_seen.csv"
@@ -33,6 +34,9 @@ MOST_TMAX = 1.3
 LEAST_PART, MOST_LEFT = 500, 0.02  # voxels of the brain in a part of a map; their share that is not 0 in an empty one
 MOST_CAPPED = 0.01  # of the brain, that may stand at the largest value
 MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
+OPENED_MM = 6.0  # what of a CT's brain lies outside of the maps and is as wide as that is more than another outline
+# Fluid is darker: on the study's scans 6 to 15 HU in the median of such a place; a core has 27 to 37.
+TISSUE_HU = (20.0, 60.0)
 APART = 32  # halves are told apart but for such a part of the image on either side of the middle of the brain
 ENDS = ("left and right", "front and back", "top and bottom")
 
@@ -176,6 +180,39 @@ def left_out(case, mask) -> tuple[str, ...]:
                 "other maps are not: was tissue left out that could not be fitted? Volumes by it are not to be trusted"
             )
     return tuple(said)
+
+
+def without_maps(case, mask) -> tuple[str, ...]:
+    """Say where all maps are 0 although the CT shows tissue, as where a program could fit nothing and left it out.
+
+    The brain is where the maps are not all 0 (section 2.1.1): a core without any flow that is 0 in all of them is taken
+    for none of it, and every volume lacks it without a word. Programs leave out ventricles as well, which hold fluid.
+
+    Parameters
+    ----------
+    case : cases.Case
+    mask : (x, y, slice) bool, the brain by the maps
+
+    Returns
+    -------
+    a sentence where it is over MOST_HOLES of the brain, in the slices that the maps have; none for a CT without skull.
+    """
+    try:
+        lost = brain_of(case.head, case.spacing) & ~mask & mask.any((0, 1))
+    except CaseError:  # said by `fit`
+        return ()
+    wide = disk(OPENED_MM / 2 / float(case.spacing[0]))
+    lost = np.stack([ndimage.binary_opening(lost[..., k], wide) for k in range(lost.shape[2])], axis=-1)
+    places, count = ndimage.label(lost)
+    levels = ndimage.median(case.head, places, range(1, count + 1))
+    tissue = 1 + np.flatnonzero((levels >= TISSUE_HU[0]) & (levels <= TISSUE_HU[1]))
+    voxels = np.count_nonzero(np.isin(places, tissue))
+    if voxels <= MOST_HOLES * np.count_nonzero(mask):
+        return ()
+    return (
+        f"all maps are 0 in {voxels * float(np.prod(case.spacing)) / 1000:.1f} mL where the CT shows tissue: was it "
+        "left out because nothing could be fitted? It is taken for none of the brain, and every volume lacks it",
+    )
 
 
 def empty_parts(case) -> tuple[str, ...]:

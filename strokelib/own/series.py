@@ -103,12 +103,12 @@ def brain_of(head, spacing) -> np.ndarray:
     """
     head = np.asarray(head, np.float32)
     inside, pixel = np.zeros(head.shape, bool), float(spacing[0])
-    disk = _disk(CLOSED_MM / 2 / pixel)
-    thin = _disk(OPENED_MM / pixel)
+    closing = disk(CLOSED_MM / 2 / pixel)
+    thin = disk(OPENED_MM / pixel)
     for k in range(head.shape[2]):
         bone = head[..., k] > BONE_HU
-        border = disk.shape[0] // 2
-        closed = ndimage.binary_closing(np.pad(bone, border), disk)[border:-border, border:-border]
+        border = closing.shape[0] // 2
+        closed = ndimage.binary_closing(np.pad(bone, border), closing)[border:-border, border:-border]
         within = ndimage.binary_fill_holes(closed | bone) & ~bone
         tissue = ndimage.gaussian_filter(np.clip(head[..., k], -200, 200), 1.0)
         within &= (tissue > TISSUE_HU[0] - 10) & (tissue < TISSUE_HU[1])
@@ -148,7 +148,7 @@ def find_curves(series, head, brain, spacing, frame_s: float) -> Curves:
     narrower the better: height by width at half height, and half of it for 2 s by which a curve reaches half its height
     later than the earliest. A vein peaks later than it and encloses the largest area.
     """
-    near = ndimage.binary_dilation(brain, _disk(2.0 / spacing[0])[..., None]) & (head < BONE_HU)
+    near = ndimage.binary_dilation(brain, disk(2.0 / spacing[0])[..., None]) & (head < BONE_HU)
     calm = _calm(series, near, CALM_MM / spacing[0])
     rough = np.median(calm, 0)  # over voxels: when contrast comes to the brain
     baseline = max(1, perfusion.bolus_arrival(rough) - int(np.ceil(3 / frame_s)))
@@ -275,7 +275,8 @@ def _motion_remarks(series, spacing) -> list[str]:
     ]
 
 
-def _disk(radius: float) -> np.ndarray:
+def disk(radius: float) -> np.ndarray:
+    """Mark the pixels within a radius in pixels of the middle one, which has neighbors at least."""
     reach = max(1, round(radius))
     x, y = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     return np.hypot(x, y) <= max(radius, 1)
