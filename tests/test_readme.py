@@ -5,6 +5,7 @@ import json
 import re
 
 import pandas as pd
+import pytest
 
 from strokelib import voxelwise
 from strokelib.evaluation import budget, calibration, factors, sentences, stats, tables
@@ -70,7 +71,7 @@ def test_the_overview_says_the_headline():
 
 def test_the_readme_is_short_and_narrow():
     lines = README.splitlines()
-    assert len(lines) <= 156  # a line for each question that was asked besides
+    assert len(lines) <= 158  # a line for each question that was asked besides
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
 
 
@@ -241,6 +242,21 @@ def test_the_readme_tells_what_was_tried_beyond_the_paper():
     assert harmful.format(*windows, *scan) in FLAT
 
 
+def test_the_readme_tells_what_the_other_finalists_reach():
+    own = kept("finalists_tests", BRIEF).query("metric == 'dsc'").set_index(["old", "new"])
+    names = ["liu", "hu", "chen"]
+    sides = {row: [stats.side(each) for each in own.loc[row, :].itertuples()] for row in ("rt", "rt_sm")}
+    assert sides == {"rt": [0, 0, 0], "rt_sm": [0, -1, -1]} and own.loc["rt"].index.tolist() == names
+    (answer,) = [line for line in README.splitlines() if "figures/study_750/26_finalists.ipynb" in line]
+    words = "Liu's weighted classes {}, Hu's two networks on difficult voxels {}, Chen's encoder a modality {};"
+    assert "against RT all are inconclusive, " + words.format(*map(points_of, own.loc["rt"].itertuples())) in answer
+    liu, hu, chen = map(points_of, own.loc["rt_sm"].itertuples())
+    assert f"against RT + SM, {liu}, inconclusive after Holm's correction, {hu} and {chen}." in answer
+    facts = json.loads((BRIEF / "26_finalists.manifest.json").read_text())["settings"]
+    assert facts["training"]["max_updates"] == 750 and facts["sensitivity"]["folds"] == 2
+    assert facts["further"]["finalists"] == names and "Song's was not trained" in answer
+
+
 def test_the_readme_tells_what_folds_leak():
     own = kept("leakage", SHORT).query("metric == 'dsc' and unit == 'patient' and group == 'all patients'")
     by = own.set_index("new").loc[["rt_sm_by_slice", "rt_sm_by_scan"]]
@@ -378,14 +394,20 @@ def test_the_kept_study_was_made_with_these_settings():
 
 
 def check_settings(facts, settings):
-    """Sections and keys that came later decide nothing of what was made before."""
+    """Keys that came later decide nothing of what was made before, nor does what other notebooks are to try."""
+    own = stages.STAGES[facts["notebook"]].depends
     told = stages.flat(facts["settings"])
+    others = ("further.", "sensitivity.apart_folds")
+    told = {key: value for key, value in told.items() if key in own or not key.startswith(others)}
     assert json.loads(json.dumps({key: settings[key] for key in told})) == told
 
 
-def test_the_kept_losses_were_trained_with_these_settings():
-    settings = stages.flat(dataclasses.asdict(load_settings("study_750")))
-    check_settings(json.loads((BRIEF / "18_imbalance.manifest.json").read_text()), settings)
+@pytest.mark.parametrize("folder", [SHORT, INPUTS, BRIEF], ids=lambda folder: folder.name)
+def test_what_is_kept_of_a_shorter_study_was_made_with_its_settings(folder):
+    settings, found = stages.flat(dataclasses.asdict(load_settings(folder.name))), [*folder.glob("*.manifest.json")]
+    assert found
+    for path in found:
+        check_settings(json.loads(path.read_text()), settings)
 
 
 def test_the_kept_ladder_rests_on_the_kept_scores():
