@@ -71,7 +71,7 @@ def test_the_overview_says_the_headline():
 
 def test_the_readme_is_short_and_narrow():
     lines = README.splitlines()
-    assert len(lines) <= 158  # a line for each question that was asked besides
+    assert len(lines) <= 156  # a line for each question that was asked besides
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
 
 
@@ -255,6 +255,28 @@ def test_the_readme_tells_what_the_other_finalists_reach():
     facts = json.loads((BRIEF / "26_finalists.manifest.json").read_text())["settings"]
     assert facts["training"]["max_updates"] == 750 and facts["sensitivity"]["folds"] == 2
     assert facts["further"]["finalists"] == names and "Song's was not trained" in answer
+
+
+def test_the_readme_tells_what_the_papers_remarks_come_to():
+    own = kept("remarks_tests", BRIEF).query("metric == 'dsc'").set_index("new")
+    assert (own["p_holm"] > 0.05).all() and [stats.side(row) for row in own.itertuples()] == [0] * len(own)
+    (answer,) = [line for line in README.splitlines() if "figures/study_750/19_remarks.ipynb" in line]
+    trained = own[own["old"] == "rt_sm"]
+    least, most = (100 * bound for bound in (trained["detectable"].min(), trained["detectable"].max()))
+    told = f"on two folds, one training each, none of {len(trained)} changes is told from the paper's way"
+    assert f"At 750 updates, {told} (detectable: {least:.1f} to {most:.1f} points): " in answer
+    for row in trained.itertuples():
+        assert f"{row.words} {points_of(row)}" in answer
+    places = own[own["old"] == "rt_sm_uf"]
+    assert len(trained) + len(places) == len(own) and len(places) == 2
+    reach = 100 * places[["low", "high"]].abs().max(axis=None)
+    assert f"where dropout lies in UF moves DSC by at most {reach:.1f} points" in answer
+    found = kept("remarks", BRIEF).set_index("remark")
+    cost, verdict = found.loc["uncertainty filtering triples the network's time", ["measured", "verdict"]]
+    assert verdict == "smaller" and f"UF's three {re.search('passes cost [0-9.]+ times one', cost)[0]}" in answer
+    worse = found.loc[found.index.str.contains("worsen"), "measured"]
+    mirrors, filtering = worse.str.extract(r"(\d+ of 94) scans worse")[0]
+    assert f"mirrors make {mirrors} scans worse by more than a point, UF {filtering}" in answer
 
 
 def test_the_readme_tells_what_folds_leak():
