@@ -78,11 +78,11 @@ def test_maps_that_are_turned_around_are_said():
     stack = np.stack([np.float32(images["CT" if name == "CT" else f"CT_{name}"]) for name in ISLES])
     case = Case(stack, None, np.array(SPACING), 0, "Doe")
     mask = case.maps.sum(0) != 0
-    assert checks.fit(case, mask) == ()
-    (said,) = checks.fit(case, mask[:, ::-1])
+    assert checks.fit(checks.brain_by_ct(case), mask) == ()
+    (said,) = checks.fit(checks.brain_by_ct(case), mask[:, ::-1])
     assert "fits that of the CT better with front and back exchanged" in said
     stripped = change(case, "CT", lambda image: np.where(mask, image, 0))
-    (said,) = checks.fit(stripped, mask[:, ::-1])
+    (said,) = checks.fit(checks.brain_by_ct(stripped), mask[:, ::-1])
     assert said.startswith("the CT shows no brain within a skull: whether the maps lie on it the right way round could")
 
 
@@ -185,20 +185,23 @@ def test_tissue_that_a_map_leaves_out_is_said_by_its_volume():
 
 
 def test_tissue_that_all_maps_leave_out_is_said_and_fluid_is_not():
+    def without_maps(case, mask):
+        return checks.without_maps(case, checks.brain_by_ct(case), mask)
+
     case = own_case()
     mask = case.image("CBV") != 0
-    assert checks.without_maps(case, mask) == ()
+    assert without_maps(case, mask) == ()
     x, y = (int(np.median(places)) for places in np.nonzero(mask)[:2])
     hole = np.zeros_like(mask)
     hole[x + 20 : x + 50, y - 20 : y + 20, 1:3] = True
     assert mask[hole].all()
-    (said,) = checks.without_maps(case, mask & ~hole)
+    (said,) = without_maps(case, mask & ~hole)
     volume = hole.sum() * np.prod(SPACING) / 1000
     assert float(said.split()[5]) == pytest.approx(volume, rel=0.05), "but for what lies in its corners"
     assert said.startswith("all maps are 0 in") and "every volume lacks it" in said
     fluid = change(case, "CT", lambda image: np.where(hole, 8, image))
-    assert checks.without_maps(fluid, mask & ~hole) == (), "as of ventricles"
+    assert without_maps(fluid, mask & ~hole) == (), "as of ventricles"
     rim = mask & ~np.roll(mask, 4, axis=0)
-    assert rim.sum() > checks.MOST_HOLES * mask.sum() and checks.without_maps(case, mask & ~rim) == ()
+    assert rim.sum() > checks.MOST_HOLES * mask.sum() and without_maps(case, mask & ~rim) == ()
     skinned = change(case, "CT", lambda image: np.where(mask, image, 0))
-    assert checks.without_maps(skinned, mask & ~hole) == (), "a CT without skull shows no brain"
+    assert without_maps(skinned, mask & ~hole) == (), "a CT without skull shows no brain"

@@ -129,10 +129,11 @@ def assemble(
     case = Case(stack, None, brought.spacing, NUMBER, name, ISLES, tuple(said))
     try:
         mask = preprocess.check_case(case)
-        said = [*plausibility.remarks(case, mask), *checks.fit(case, mask), *checks.exchanged(case, mask)]
+        brain = checks.brain_by_ct(case)
+        said = [*plausibility.remarks(case, mask), *checks.fit(brain, mask), *checks.exchanged(case, mask)]
         said += [*checks.empty_parts(case), *checks.left_out(case, mask), *checks.cut_off(case, mask)]
         if SERIES not in volumes:  # of a series `_untold` says it
-            said += checks.without_maps(case, mask)
+            said += checks.without_maps(case, brain, mask)
     except CaseError as error:
         raise CaseError(re.sub(rf"^case_{NUMBER}\b", lambda _: name, str(error))) from error
     case = dataclasses.replace(case, remarks=tuple(said))

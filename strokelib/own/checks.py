@@ -34,9 +34,9 @@ MOST_TMAX = 1.3
 LEAST_PART, MOST_LEFT = 500, 0.02  # voxels of the brain in a part of a map; their share that is not 0 in an empty one
 MOST_CAPPED = 0.01  # of the brain, that may stand at the largest value
 MOST_HOLES = 0.005  # of the brain, that a map may lack: without its latest tissue, say, every volume is wrong
-OPENED_MM = 6.0  # what of a CT's brain lies outside of the maps and is as wide as that is more than another outline
+LEFT_OUT_MM = 6.0  # what of a CT's brain lies outside of the maps and is as wide as that is more than another outline
 # Fluid is darker: on the study's scans 6 to 15 HU in the median of such a place; a core has 27 to 37.
-TISSUE_HU = (20.0, 60.0)
+LEFT_OUT_HU = (20.0, 60.0)
 APART = 32  # halves are told apart but for such a part of the image on either side of the middle of the brain
 ENDS = ("left and right", "front and back", "top and bottom")
 
@@ -81,21 +81,27 @@ def measure(case, preprocessed) -> dict[tuple[str, str], float]:
     }
 
 
-def fit(case, mask) -> tuple[str, ...]:
+def brain_by_ct(case) -> np.ndarray | None:
+    """Mark the brain within the skull of a scan's CT, (x, y, slice) bool; None where it shows none."""
+    try:
+        return brain_of(case.head, case.spacing)
+    except CaseError:
+        return None
+
+
+def fit(brain, mask) -> tuple[str, ...]:
     """Say whether the maps would fit the CT better if they were turned around, whatever the headers say.
 
     Parameters
     ----------
-    case : cases.Case
+    brain : (x, y, slice) bool, by the CT, as of `brain_by_ct`, or None
     mask : (x, y, slice) bool, the brain by the maps
 
     Returns
     -------
     a sentence for the axis that fits best, none where all is in order; or that the CT shows no skull to compare with.
     """
-    try:
-        brain = brain_of(case.head, case.spacing)
-    except CaseError:
+    if brain is None:
         return (
             "the CT shows no brain within a skull: whether the maps lie on it the right way round could not be "
             "checked, and the networks were trained on CTs with skull",
@@ -182,7 +188,7 @@ def left_out(case, mask) -> tuple[str, ...]:
     return tuple(said)
 
 
-def without_maps(case, mask) -> tuple[str, ...]:
+def without_maps(case, brain, mask) -> tuple[str, ...]:
     """Say where all maps are 0 although the CT shows tissue, as where a program could fit nothing and left it out.
 
     The brain is where the maps are not all 0 (section 2.1.1): a core without any flow that is 0 in all of them is taken
@@ -191,21 +197,20 @@ def without_maps(case, mask) -> tuple[str, ...]:
     Parameters
     ----------
     case : cases.Case
-    mask : (x, y, slice) bool, the brain by the maps
+    brain, mask : as of `fit`
 
     Returns
     -------
     a sentence where it is over MOST_HOLES of the brain, in the slices that the maps have; none for a CT without skull.
     """
-    try:
-        lost = brain_of(case.head, case.spacing) & ~mask & mask.any((0, 1))
-    except CaseError:  # said by `fit`
+    if brain is None:  # said by `fit`
         return ()
-    wide = disk(OPENED_MM / 2 / float(case.spacing[0]))
+    lost = brain & ~mask & mask.any((0, 1))
+    wide = disk(LEFT_OUT_MM / 2 / float(case.spacing[0]))
     lost = np.stack([ndimage.binary_opening(lost[..., k], wide) for k in range(lost.shape[2])], axis=-1)
     places, count = ndimage.label(lost)
     levels = ndimage.median(case.head, places, range(1, count + 1))
-    tissue = 1 + np.flatnonzero((levels >= TISSUE_HU[0]) & (levels <= TISSUE_HU[1]))
+    tissue = 1 + np.flatnonzero((levels >= LEFT_OUT_HU[0]) & (levels <= LEFT_OUT_HU[1]))
     voxels = np.count_nonzero(np.isin(places, tissue))
     if voxels <= MOST_HOLES * np.count_nonzero(mask):
         return ()
