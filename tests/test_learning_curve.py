@@ -10,7 +10,7 @@ from test_cohort import COHORT
 from test_learning import roots, settings  # noqa: F401, fixtures
 
 from strokelib import learning
-from strokelib.evaluation import learning_curve
+from strokelib.evaluation import learning_curve, symmetry
 from strokelib.phantom.cohort import make_cohort
 
 
@@ -52,6 +52,25 @@ def test_the_slope_is_that_of_a_fitted_line():
     expected = pd.Series(fits, table.index).groupby("patient").mean().mean()
     tests = learning_curve.steps(frame, 7)
     assert tests[tests.kind == "slope"].mean_difference.item() == pytest.approx(expected)
+
+
+def test_what_patients_tell_and_four_networks_do_not_is_not_told():
+    """Every patient agrees on each step, so patients are sure; the means of the networks rise, fall and rise."""
+    frame = scores(0.0, noise=1e-3, rows=("rt_sm",))
+    sizes = {10: 0.0, 20: 0.04, 40: 0.02}
+    slope = learning_curve.steps(frame.assign(dsc=frame.dsc + frame.scans.map(sizes)), 7).iloc[-1]
+    assert slope.low > 0 and slope.p_holm < 0.001 and slope.networks == 3
+    assert slope.network_low < 0 < slope.network_high and learning_curve.verdict(slope) == symmetry.ONCE
+    of_two = learning_curve.steps(frame[frame.scans < 40].assign(dsc=frame.dsc + frame.scans.map(sizes)), 7).iloc[-1]
+    assert np.isnan(of_two.network_low) and learning_curve.verdict(of_two) == symmetry.ONCE
+
+
+def test_the_interval_over_networks_is_that_of_their_line():
+    """By hand: means 0, 1, 3 at 0, 1, 2 doublings; slope 1.5, residuals 1/6, -1/3, 1/6, standard error sqrt(1/12)."""
+    frame = scores(0.0, rows=("rt_sm",)).assign(dsc=lambda own: own.scans.map({10: 0.0, 20: 1.0, 40: 3.0}))
+    slope = learning_curve.steps(frame, 7).iloc[-1]
+    half = 12.7062 * np.sqrt(1 / 12)  # Student's t, one degree of freedom
+    assert [slope.network_low, slope.network_high] == pytest.approx([1.5 - half, 1.5 + half], rel=1e-4)
 
 
 def test_noise_without_a_slope_is_inconclusive_and_a_fall_is_told():

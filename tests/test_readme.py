@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from strokelib import voxelwise
-from strokelib.evaluation import budget, calibration, factors, sentences, stats, tables
+from strokelib.evaluation import budget, calibration, factors, learning_curve, sentences, stats, tables
 from strokelib.evaluation.conformal import load_interval
+from strokelib.evaluation.symmetry import ONCE
 from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import INTERVALS, MODES
 from strokelib.run import stages
@@ -121,7 +122,7 @@ def test_the_readme_tells_differences_as_the_tables_do():
     strictly = stats.told(kept("tests_of_significance")).query("unit == 'patient'")["verdict_holm"].value_counts()
     counts = [strictly[verdict] for verdict in ("holds", "opposite", "smaller", "inconclusive")]
     assert "after Holm's correction {}, {}, {} and {}.".format(*counts) in FLAT and sum(counts) == 9
-    assert (table["share"] == 0.5).all() and "*Smaller* is told to be below half of the paper's difference" in FLAT
+    assert (table["share"] == 0.5).all() and "*Smaller* is not told from 0, but told to be below half" in FLAT
 
 
 def test_the_readme_tells_what_the_raw_series_adds():
@@ -221,8 +222,11 @@ def test_the_readme_tells_what_more_scans_bring():
     levels = [f"{100 * row['mean']:.1f} % with {row.training_scans:.0f}" for _, row in own.iloc[[0, -1]].iterrows()]
     assert f"RT + SM has {levels[0]} and {levels[1]}," in FLAT
     gain, low, high = (f"{100 * slope[name]:+.1f}" for name in ("mean_difference", "low", "high"))
-    assert f"{gain} points a doubling ({low} to {high})" in FLAT
-    assert "As far as four networks can tell, one training each" in FLAT and len(own) == 4 and stats.side(slope) == 1
+    over = learning_curve.steps(kept("learning_curve_metrics", SHORT / "behind"), 2018).iloc[-1]
+    assert over["mean_difference"] == pytest.approx(slope["mean_difference"], abs=1e-4)
+    assert learning_curve.verdict(over) == ONCE and "Not told: of four networks, one training each" in FLAT
+    networks = f"{100 * over['network_low']:+.1f} to {100 * over['network_high']:+.1f} over the networks"
+    assert f"{gain} points a doubling ({low} to {high} over patients, {networks})" in FLAT and len(own) == 4
 
 
 def test_the_readme_tells_what_was_tried_beyond_the_paper():
@@ -289,7 +293,10 @@ def test_the_readme_tells_what_folds_leak():
     assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]}): inconclusive" in FLAT
     control = kept("leakage", SHORT).query("metric == 'sensitivity' and unit == 'patient' and group == 'with one scan'")
     chance = 100 * control.set_index("new").loc["rt_sm_by_scan", "mean_difference"]
-    assert f"whom folds by scan cannot leak, sensitivity differs by {chance:+.1f}" in FLAT
+    alike = kept("leakage", SHORT).query("metric == 'dsc' and unit == 'patient' and group == 'with one scan'")
+    alike = alike.set_index("new").loc["rt_sm_by_scan", ["mean_difference", "low", "high"]]
+    told = "whom folds by scan cannot leak, DSC differs by {:+.1f} ({:+.1f} to {:+.1f}), sensitivity by {:+.1f}"
+    assert told.format(*(100 * alike), chance) in FLAT
 
 
 def test_the_readme_tells_what_carries_rt():
@@ -299,6 +306,9 @@ def test_the_readme_tells_what_carries_rt():
     (told,) = [part for part, row in means.iterrows() if stats.side(row)]
     points = [f"{100 * means.loc[told, name]:+.1f}" for name in ("mean_difference", "low", "high")]
     assert told == "patch_size" and f"side 64 for 48 costs points, {points[0]} ({points[1]} to {points[2]})" in FLAT
+    ends = own[(own["part"] == told) & own["end"].isin(["baseline", "rt"])]
+    assert [stats.side(row) for row in ends.itertuples()] == [0, 0]
+    assert "as the mean of both ends, told at neither alone" in FLAT
     shown = (SHORT / "12_rt_apart.ipynb").read_text()
     (same,) = re.findall(r"side 64 +stopping on L1 \+ error rate +as the mean of both ends +(\S+) points", shown)
     assert f"but {same} where all cells stop on L1 + error rate" in FLAT
@@ -327,7 +337,7 @@ def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
 def test_the_readme_tells_what_trust_and_testing_scans_say():
     table2, vote = kept("table2"), kept("vote").query("unit == 'scan'").iloc[0]
     own = table2[table2["rank"].isna()].iloc[0]
-    assert f"{own['n']:.0f} testing scans, where the five networks together reach {100 * own['dsc_mean']:.1f}" in FLAT
+    assert f"where the five networks together reach {100 * own['dsc_mean']:.1f}" in FLAT
     assert f"{100 * vote['mean_difference']:+.1f} points from" in FLAT
     optimism = kept("optimism")
     (stopping,) = optimism[optimism["step"].str.startswith("stopping")].itertuples()
@@ -335,7 +345,11 @@ def test_the_readme_tells_what_trust_and_testing_scans_say():
     assert f"is worth {points[0]} points (95 % interval {points[1]} to {points[2]}) over stopping" in FLAT
     (testing,) = optimism[optimism["step"] == "all but the pair"].itertuples()
     levels = [f"{100 * mean:.1f} %" for mean in (testing.flattered_mean, testing.fair_mean)]
+    points = [100 * value for value in (testing.mean_difference, testing.low, testing.high)]
+    apart = "{:+.1f}, {:+.1f} to {:+.1f}".format(*points)
     assert f"single networks with UF have {levels[0]} nested and {levels[1]} on {testing.fair_scans} testing" in FLAT
+    assert not testing.paired and testing.fair_scans == own["n"]
+    assert f"{testing.fair_scans} testing scans (other patients: {apart})" in FLAT
     assert abs(optimism["mean_difference"].iloc[:2]).max() < 0.0025 and "next to nothing away" in FLAT
 
 

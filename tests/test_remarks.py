@@ -78,8 +78,8 @@ def test_r2_by_step():
 
 def test_p_of_draws_by_hand():
     """Of 99 draws 3 lie below 0, so p = 2 (3 + 1) / (99 + 1) = .08; of draws at 0 alone it is 1."""
-    assert remarks._p_of_draws(np.r_[-np.ones(3), np.ones(96)]) == pytest.approx(0.08)
-    assert remarks._p_of_draws(np.zeros(99)) == 1 and np.isnan(remarks._p_of_draws(np.zeros(0)))
+    assert remarks.p_of_draws(np.r_[-np.ones(3), np.ones(96)]) == pytest.approx(0.08)
+    assert remarks.p_of_draws(np.zeros(99)) == 1 and np.isnan(remarks.p_of_draws(np.zeros(0)))
 
 
 def test_share_of_copies_by_hand():

@@ -175,6 +175,19 @@ def test_who_knows_the_score_gains_all_and_who_knows_nothing_none():
     assert (table["low"] <= table["area"]).all() and (table["area"] <= table["high"]).all()
     assert table["chance"].eq(scores.mean()).all()
     assert table.loc[["doubt", "smallness"], "verdict"].tolist() == ["better", "the reference"]
+    assert np.isnan(table.loc["smallness", "p"]) and table.loc["doubt", "p_holm"] < 0.05
+
+
+def test_one_of_four_measures_needs_more_than_its_own_interval():
+    """Holm asks the best of four for p below 0.0125; its interval alone leaves 0 out below 0.05."""
+    scores = np.linspace(0.1, 0.9, 60)
+    draw = rng(1, "faint")
+    noise = {name: draw.permutation(60) for name in ("passes", "networks", "disagreement")}
+    faint = ranked(scores).assign(doubt=-scores + draw.normal(0, 0.5, 60), **noise)
+    table = uncertainty.selective_areas(faint, "dsc", rng(0, "faint")).set_index("measure")
+    doubt = table.loc["doubt"]
+    assert doubt["over_low"] > 0 and 0.0125 < doubt["p"] < 0.05
+    assert doubt["p_holm"] == pytest.approx(min(4 * doubt["p"], 1)) and doubt["verdict"] == "inconclusive"
 
 
 def test_patients_are_drawn_and_not_scans():

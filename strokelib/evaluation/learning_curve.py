@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from strokelib import cases, inference, learning
 from strokelib.evaluation import beyond, gridsearch, ladder, stats, summary, tables
+from strokelib.evaluation.symmetry import ONCE
 from strokelib.phantom.truth import truth_of
 from strokelib.run import saved
 from strokelib.run.checks import require_columns
@@ -133,11 +135,13 @@ def steps(scores, seed: int) -> pd.DataFrame:
     Returns
     -------
     frame : kind ("step" or "slope"), variant, before and after (numbers of scans; of a slope the first and the last),
-    the columns of `stats.paired_tests`. Holm's correction is over all steps of a metric, and over the slopes of all
-    rows.
+    the columns of `stats.paired_tests`; of a slope networks, network_low and network_high: how many lie on its line and
+    its 95 % interval over them, by the t distribution; undefined of two. Holm's correction is over all steps of a
+    metric, and over the slopes of all rows.
 
     Our choice: the slope is that of a line through a scan's own DSC at all sizes, over log2 of the scans that each set
-    truly has. A curve that levels off has one, too; look at its steps.
+    truly has. A curve that levels off has one, too; look at its steps. Patients say how surely these networks differ;
+    that each was trained once, on one draw of scans, only the scatter of the networks about the line can say.
     """
     points, found = _points(scores), []
     rows = points.groupby("row", sort=False)["scans"]
@@ -149,13 +153,26 @@ def steps(scores, seed: int) -> pd.DataFrame:
     lines = pd.concat([_slopes(points, row) for row in sizes])
     pairs, generator = [(f"{row} slope", f"{row} flat") for row in sizes], rng(seed, "learning curve", "slope")
     tests = stats.paired_tests(lines, "dsc", pairs, "patient", generator)
-    found.append(_labelled(tests, "slope", [(row, all_of[0], all_of[-1]) for row, all_of in sizes.items()]))
+    ends = [(row, all_of[0], all_of[-1]) for row, all_of in sizes.items()]
+    over = pd.DataFrame([_over_networks(points[points["row"] == row]) for row in sizes])
+    found.append(pd.concat([_labelled(tests, "slope", ends), over], axis=1))
     return pd.concat(found, ignore_index=True)
 
 
 def _labelled(tests, kind: str, of) -> pd.DataFrame:
     named_as = pd.DataFrame(of, columns=["variant", "before", "after"])
     return pd.concat([named_as.assign(kind=kind), tests.reset_index(drop=True)], axis=1)
+
+
+def _over_networks(own) -> dict:
+    """Bound the slope of the networks' mean DSC per doubling, with patients as the unit, each network one point."""
+    each = own.groupby(["training_scans", "patient"])["dsc"].mean().groupby("training_scans").mean()
+    low = high = float("nan")
+    if len(each) > 2:
+        line = scipy.stats.linregress(np.log2(each.index.to_numpy(float)), each.to_numpy())
+        half = scipy.stats.t.ppf(0.975, len(each) - 2) * line.stderr
+        low, high = line.slope - half, line.slope + half
+    return {"networks": len(each), "network_low": low, "network_high": high}
 
 
 def _slopes(points, row: str) -> pd.DataFrame:
@@ -173,7 +190,14 @@ def _slopes(points, row: str) -> pd.DataFrame:
 
 
 def verdict(slope) -> str:
-    """Say what a slope shows by interval and p after Holm: "more scans help", "more scans hurt", "inconclusive"."""
+    """Say what a slope of `steps` shows: "more scans help", "more scans hurt", "inconclusive", or `symmetry.ONCE`.
+
+    By patient, interval and p after Holm decide; what they tell holds where the interval over networks tells it, too.
+    Our choice: patients alone would take the luck of a training for what its scans brought.
+    """
+    told = stats.side(slope)
+    if told and not (slope.network_low > 0 if told > 0 else slope.network_high < 0):
+        return ONCE
     return stats.side_in_words(slope, "more scans help", "more scans hurt")
 
 
@@ -192,7 +216,8 @@ def in_words(row: str, table, tests) -> str:
     return (
         f"{named(row)}: {100 * first['mean']:.1f} % with {first.training_scans:.0f} scans, "
         f"{100 * last['mean']:.1f} % with {last.training_scans:.0f}; "
-        f"{tables.difference(slope.mean_difference, 'dsc')} a doubling, 95 % interval {tables.interval(slope)}: "
-        f"**{verdict(slope)}** (smallest detectable {100 * slope.detectable:.1f}). The true core scores "
+        f"{tables.difference(slope.mean_difference, 'dsc')} a doubling, 95 % interval {tables.interval(slope)} over "
+        f"patients, {100 * slope.network_low:+.1f} to {100 * slope.network_high:+.1f} over {slope.networks:.0f} "
+        f"networks: **{verdict(slope)}** (smallest detectable {100 * slope.detectable:.1f}). The true core scores "
         f"{100 * core['mean']:.1f} % against the label: {100 * (core['mean'] - last['mean']):+.1f} points to go"
     )

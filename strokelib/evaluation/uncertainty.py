@@ -14,8 +14,9 @@ from scipy import stats
 
 from strokelib import metrics, postprocess
 from strokelib.evaluation import agreement, power
+from strokelib.evaluation.remarks import p_of_draws
 from strokelib.evaluation.resampling import RESAMPLES, interval
-from strokelib.evaluation.stats import paired_tests, side_in_words
+from strokelib.evaluation.stats import holm, paired_tests, side_in_words
 from strokelib.run.checks import require_columns
 
 DOUBTED = 0.05  # probability above which there is something to doubt
@@ -243,8 +244,9 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
     frame, a row a measure: measure, scans, patients; area with low and high (95 %); chance (the mean score: scans kept
     at random) and best (kept by the score itself); gain (area - chance), gain_low, gain_high; over_reference (area -
     that of REFERENCE), with over_low and over_high; share_of_best, gain / (best - chance); detectable, the smallest
-    over_reference that this many patients show four times in five, by the spread of the resamples; verdict: "better" or
-    "worse" than the reference by the interval alone, for an area has no t-test, or "inconclusive"
+    over_reference that this many patients show four times in five, by the spread of the resamples; p of the bootstrap,
+    for an area has no t-test, and p_holm, over all measures but the reference; verdict: "better" or "worse" than the
+    reference by the interval and p_holm, or "inconclusive"
 
     Raises
     ------
@@ -268,7 +270,10 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
         beyond = drawn[name] - drawn[REFERENCE]
         for word, resampled in (("", drawn[name]), ("gain_", drawn[name] - by_chance), ("over_", beyond)):
             row[f"{word}low"], row[f"{word}high"] = interval(resampled)
-        told = "better" if row["over_low"] > 0 else "worse" if row["over_high"] < 0 else "inconclusive"
-        row["verdict"] = "the reference" if name == REFERENCE else told
+        row["p"] = np.nan if name == REFERENCE else p_of_draws(beyond)
         rows.append(row | {"detectable": power.factor(len(names) - 1) * beyond.std(ddof=1)})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"])
+    told = np.where(table["over_low"] > 0, "better", np.where(table["over_high"] < 0, "worse", "inconclusive"))
+    told = np.where(table["p_holm"] < 0.05, told, "inconclusive")
+    return table.assign(verdict=np.where(table["measure"] == REFERENCE, "the reference", told))
