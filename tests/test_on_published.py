@@ -86,6 +86,25 @@ def test_what_is_there_is_not_predicted_again(made, monkeypatch):
     on_published.lay_out(*made)
 
 
+def test_the_overview_takes_the_kept_tables_and_leaves_what_a_run_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    settings = load_settings("study")
+    on_published.lay_out_overview(settings, settings.kept)
+    read = [name for names in on_published.OVERVIEW.values() for name in names]
+    assert {*read} == {*stages.STAGES["00_overview"].reads}
+    for name in read:
+        provenance.verify(settings, name)
+        kept = [*settings.kept.glob(name.split("/")[-1]), *(settings.kept / "behind").glob(name)]
+        assert (settings.results / name).read_bytes() == kept[0].read_bytes()
+    own = settings.results / "cohort.csv"
+    own.write_text(own.read_text() + "\n")
+    on_published.write_manifest(settings, "01_data_exploration", ["cohort.csv"], COMMIT)
+    on_published.lay_out_overview(settings, settings.kept)
+    assert own.read_text().endswith("\n\n"), "a table of one's own is not written over"
+    with pytest.raises(FileNotFoundError, match=r"figures/none: nothing is published of study"):
+        on_published.lay_out_overview(settings, ROOT / "figures" / "none")
+
+
 def test_other_scans_networks_and_runs_are_refused(made, tmp_path):
     settings, kept = made
     with pytest.raises(FileNotFoundError, match=r"metrics_nested\.csv is missing; nothing is published of study"):
@@ -113,5 +132,5 @@ def test_other_scans_networks_and_runs_are_refused(made, tmp_path):
 @pytest.mark.parametrize("words", [[], ["study"], ["study", "06_ablations"], ["study", "13_ladder", "14_x"]])
 def test_another_notebook_is_not_run(words, monkeypatch):
     monkeypatch.setattr("sys.argv", ["on_published.py", *words])
-    with pytest.raises(SystemExit, match=r"usage: .*on_published\.py SETTINGS NOTEBOOK .*13_ladder, 15_uncertainty"):
+    with pytest.raises(SystemExit, match=r"usage: .*on_published\.py SETTINGS NOTEBOOK .*: 00_overview, 13_ladder, 15"):
         on_published.main()

@@ -1,10 +1,11 @@
 """Run notebooks on what is published of a run, without its trainings: python tools/on_published.py study 15_uncertainty
 
-For 13 and 15, which train nothing, figures/SETTINGS and networks/ are enough. Both are laid out in results/published/,
-so that a run of one's own stays as it is; then the notebooks named are run there. Scans are made and preprocessed
-anew, by notebooks 01 and 02, and refused unless their sha256 are those of the run. Networks are those that ship, whose
-convolutions are stored in float16: they predict the training scans again, each by the network that did not see it, and
-that is held against the DSC which is kept. All the rest is copied.
+For 00, 13 and 15, which train nothing, figures/SETTINGS and networks/ are enough. Both are laid out in
+results/published/, so that a run of one's own stays as it is; then the notebooks named are run there. The overview
+takes tables alone. For the others scans are made and preprocessed anew, by notebooks 01 and 02, and refused unless
+their sha256 are those of the run. Networks are those that ship, whose convolutions are stored in float16: they predict
+the training scans again, each by the network that did not see it, and that is held against the DSC which is kept. All
+the rest is copied.
 
 What is laid out so has manifests by which notebooks take it for made by the code of today. They name the commit that it
 was made by.
@@ -32,9 +33,14 @@ from strokelib.run.runtime import ROOT, prepare_torch, write_whole
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS
 
-NOTEBOOKS = ("13_ladder", "15_uncertainty")
+NOTEBOOKS = ("00_overview", "13_ladder", "15_uncertainty")
 BEFORE = ("01_data_exploration", "02_preprocessing")
 TABLES = ("metrics_nested.csv", "choice.csv")  # of notebook 06
+OVERVIEW = {  # what notebook 00 reads, by who made it
+    "01_data_exploration": ["cohort.csv"],
+    "06_ablations": ["figures/table1.csv", "figures/tests_of_significance.csv", "figures/fig4.png"],
+    "07_leaderboard_submission": ["figures/table2.csv"],
+}
 OF_FOLDS = {"history": "histories", "predictions": "predictions"}  # as notebook 05 and as figures/ call them
 MOST = 0.01  # by which the DSC of a map at 0.5 may differ for weights in float16; 0.0033 was seen
 
@@ -56,6 +62,29 @@ def execute(notebook: str, settings: Settings, name: str) -> None:
     words = [sys.executable, "tools/execute.py", f"notebooks/{notebook}.ipynb", str(copy), "--cwd", "notebooks"]
     words += ["-k", "python3", "--no-progress-bar", "--no-log-output", "-r", "settings", name]
     subprocess.run(words, cwd=ROOT, env=os.environ | surroundings(settings), check=True)
+
+
+def lay_out_overview(settings: Settings, kept: Path) -> None:
+    """Lay out what the overview reads of a run; what is there already stays.
+
+    Parameters
+    ----------
+    kept : figures/SETTINGS
+
+    Raises
+    ------
+    FileNotFoundError : nothing is published of this run.
+    """
+    if not (kept / "table1.csv").is_file():
+        raise FileNotFoundError(f"{provenance.short(kept)}: nothing is published of {settings.name}")
+    for notebook, names in OVERVIEW.items():
+        names = [name for name in names if not is_there(settings, name)]
+        for name in names:
+            source = kept / (name.removeprefix("figures/") if name.startswith("figures/") else f"behind/{name}")
+            write_whole(settings.results / name, partial(shutil.copyfile, source))
+        if names:
+            commit = json.loads((kept / f"{notebook}.manifest.json").read_text())["commit"]
+            write_manifest(settings, notebook, names, commit)
 
 
 def check_scans(settings: Settings, kept: Path) -> None:
@@ -146,10 +175,14 @@ def main() -> None:
     try:
         settings = load_settings(name)
         os.environ["STROKELIB_RESULTS"] = str(settings.results.parent / "published")  # where settings.results is now
-        for notebook in BEFORE:
-            if not is_there(settings, stages.STAGES[notebook].writes[0]):
-                execute(notebook, settings, name)
-        lay_out(settings, settings.kept)
+        if "00_overview" in notebooks:
+            lay_out_overview(settings, settings.kept)
+        if {*notebooks} - {"00_overview"}:
+            for notebook in BEFORE:
+                ends = (stages.STAGES[notebook].writes[at] for at in (0, -1))  # tables, and figures
+                if not all(is_there(settings, path) for path in ends):
+                    execute(notebook, settings, name)
+            lay_out(settings, settings.kept)
         for notebook in notebooks:
             execute(notebook, settings, name)
     except (ValueError, OSError) as error:
