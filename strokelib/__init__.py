@@ -15,12 +15,12 @@ A room imports only from rooms named before it:
     evaluation.factors, evaluation.calibration, evaluation.ladder, evaluation.conformal, evaluation.imbalance,
     evaluation.uncertainty, submission, evaluation.published, evaluation.entries, evaluation.leakage,
     evaluation.remarks, evaluation.cohorts, evaluation.symmetry, own.scan, own.quantities, own.registry, own.volumes,
-    own.series, own.slices, own.field, own.grid, own.checks, own.kinds, own.arrival, own.dicom_files, own.dicom_volume,
-    own.dicom, own.segmentation_object, own.folders, own.segment, raw_series, elsewhere, evaluation.information,
-    evaluation.beyond, evaluation.finalists, evaluation.learning_curve, evaluation.chain, figures.style,
-    figures.reliability, figures.cohort, figures.cohorts, figures.symmetry, figures.comparisons, figures.imbalance,
-    figures.ladder, figures.mosaic, figures.network, figures.published, figures.raw_series, figures.beyond,
-    figures.learning_curve, figures.finalists, figures.chain, figures.remarks, figures.report, figures.scans,
-    figures.scores, figures.training, figures.trust, figures.viewer, own.viewer, figures.uncertainty, own.output,
-    figures.leakage
+    own.series, own.slices, own.field, own.grid, own.checks, own.kinds, own.stored, own.arrival, own.dicom_files,
+    own.dicom_volume, own.dicom, own.segmentation_object, own.folders, own.segment, raw_series, elsewhere,
+    evaluation.information, evaluation.beyond, evaluation.finalists, evaluation.learning_curve, evaluation.chain,
+    figures.style, figures.reliability, figures.cohort, figures.cohorts, figures.symmetry, figures.comparisons,
+    figures.imbalance, figures.ladder, figures.mosaic, figures.network, figures.published, figures.raw_series,
+    figures.beyond, figures.learning_curve, figures.finalists, figures.chain, figures.remarks, figures.report,
+    figures.scans, figures.scores, figures.training, figures.trust, figures.viewer, own.viewer, figures.uncertainty,
+    own.output, figures.leakage
 """

@@ -86,7 +86,7 @@ OTHERS = {
 REMARKS = {
     "other axes": "the CT has its axes to RPI", "coronal": "axes to RSP", "512 x 512": "in milliseconds",
     "128 x 128": "resampled to 0.89 mm", "two sizes": "another grid than the CT",
-    "other units": "without the factor 10", "filled": "CBF is NaN or padding in",
+    "other units": "without the factor 10", "filled": "CBF, Tmax are NaN or padding in",
     "narrow": "2 of 4 slices are left out", "oblong": "1.8 x 0.9 mm in plane",
     "tilted": "axes to LPS", "thin": "20 slices of 1 mm: averaged into 4 slabs of 5 mm",
 }  # fmt: skip
@@ -224,6 +224,11 @@ def many(folder):
     save(folder / "cbf.nii", np.stack([images()["CBF"]] * 3, -1), place())
 
 
+def constant(folder):
+    """A mask in place of Tmax: one value in the brain, and the rest of the times nowhere."""
+    save(folder / "tmax.nii", np.where(images()["CBV"] > 0, np.float32(1.5), 0), place())
+
+
 def flipped(folder):
     """By its header like the others, in truth upside down in plane."""
     save(folder / "ct.nii", np.roll(images()["CT"], (0, 120, 0), (0, 1, 2)), place())
@@ -236,6 +241,7 @@ BAD = {
     colors: r"cbf.nii \(it holds colors, a picture of a map and no map",
     copy_of_another: r"mtt.nii \(MTT\) and .*tmax.nii \(Tmax\) hold the same values, expected two maps; name the right",
     time_to_peak: r"tmax.nii: a twentieth of the brain lies below .* % of the median .* is it the time to peak\?",
+    constant: r"tmax.nii is 1.5 in most of its voxels, expected 0 outside the brain and times within",
     unit: r"tmax.nii has a median of .* in the brain, .* lies below .*: Tmax in no unit that is known .*in seconds",
     elsewhere: r"tmax.nii lies elsewhere than .*ct.nii by their headers: 0 % of what it shows",
     silent: r"tmax.nii has 128 x 256 x 4 voxels .* the header of Tmax does not say where it lies",
@@ -358,25 +364,6 @@ def test_fewer_maps_than_four_beside_a_series_are_not_read_and_it_is_said(tmp_pa
     assert said == ["there is no CBV, no MTT, no Tmax: all maps were made of the raw series, CBF not read"]
 
 
-def test_a_map_that_looks_like_a_picture_stored_anew_is_asked_about(tmp_path):
-    scan = write(tmp_path)
-    image = images()["CBF"].astype(np.float32)
-    save(scan / "cbf.nii", np.round(255 * image / image.max()).astype(np.int16), place())
-    (said,) = [remark for remark in arrival.read_folder(scan).remarks if "picture" in remark]
-    assert said.startswith("CBF: whole numbers from 0 to 255, as a picture of a map has; if it is one")
-
-
-def test_a_spacing_that_looks_lost_is_asked_about(tmp_path):
-    """All is there, but every header says 1 mm: 20 slices of 5 mm are a head of 20 mm."""
-
-    def lost(name, image, affine):
-        return np.repeat(image, 5, axis=2), place((1.0, 1.0, 1.0)), name.lower()
-
-    said = arrival.read_folder(write(tmp_path, lost)).remarks
-    asked = [remark for remark in said if "was the spacing lost" in remark]
-    assert len(asked) == 1 and asked[0].startswith("CT, CBF, CBV, MTT, Tmax: voxels of 1 x 1 x 1 mm in 20 slices")
-
-
 def test_cbv_and_mtt_that_look_exchanged_are_asked_about(tmp_path):
     assert not any("CBV without its factor" in remark for remark in arrival.read_folder(write(tmp_path / "a")).remarks)
     exchanged = {"CBV": "MTT", "MTT": "CBV"}
@@ -420,58 +407,6 @@ def test_what_was_read_can_be_preprocessed(tmp_path):
     assert dataclasses.replace(scan.case, number=3).remarks == scan.remarks
 
 
-def late(folder, mark, limit=10, names=("MTT", "Tmax")):
-    """Write maps in which a program left out what is later than a limit, and the background with it."""
-
-    def change(name, image, affine):
-        gone = (images()["Tmax"] > limit) | (images()["CBV"] == 0) & (images()["CBF"] == 0)
-        return np.where(gone & (name in names), np.float32(mark), image.astype(np.float32)), affine, name
-
-    return write(folder, change)
-
-
-@pytest.mark.parametrize("mark", [np.nan, -1])
-def test_a_map_without_its_latest_tissue_is_refused_with_how_much_is_missing(tmp_path, mark):
-    """It was taken for the outside of the brain, and the core became a third of what it is."""
-    missing = np.count_nonzero((images()["Tmax"] > 10) & (images()["CBF"] > 0)) * 0.9 * 0.9 * 5 / 1000
-    assert missing > 5
-    what = "NaN or padding" if np.isnan(mark) else "-1"
-    with pytest.raises(CaseError, match=rf"(mtt|MTT)\.nii is {what} in .* fill it in the perfusion program") as caught:
-        arrival.read_folder(late(tmp_path / "Doe", mark))
-    told = float(str(caught.value).partition(" mL of the brain, where CBF, CBV have values")[0].split()[-1])
-    assert told == pytest.approx(missing, rel=0.05), "in mL"
-
-
-def test_a_few_voxels_without_a_value_are_told_apart_from_the_outside(tmp_path):
-    x, y, k = np.argwhere((images()["CBF"] > 0) & (images()["CBV"] > 0))[1000]
-    outside = images()["CBV"] + images()["CBF"] == 0
-
-    def change(name, image, affine):
-        image = image.astype(np.float32)
-        if name == "Tmax":
-            image = np.where(outside, np.float32(np.nan), image)
-            image[x, y, k] = np.nan
-        return image, affine, name
-
-    scan = arrival.read_folder(write(tmp_path / "few", change))
-    (said,) = [remark for remark in scan.remarks if "taken for 0" in remark]
-    assert said.endswith("% of its voxels, outside the brain but for 0.004 mL: taken for 0"), "one voxel"
-    assert scan.case.image("Tmax")[x, y, k] == 0
-
-
-def test_a_filled_map_on_a_grid_of_its_own_is_not_said_to_be_filled_outside_the_brain(tmp_path):
-    def change(name, image, affine):
-        image = image.astype(np.float32)
-        if name == "Tmax":
-            image, affine = part(np.where(images()["CBV"] == 0, np.float32(np.nan), image), affine, (8, 8, 0),
-                                 (248, 248, 4))  # fmt: skip
-        return image, affine, name
-
-    scan = arrival.read_folder(write(tmp_path, change))
-    (said,) = [remark for remark in scan.remarks if "taken for 0" in remark]
-    assert "no other map on its grid tells whether some of these lie in the brain" in said
-
-
 def test_a_series_that_holds_nothing_of_some_brain_says_so(tmp_path):
     with_series(tmp_path)
     assert not any("holds no tissue" in said for said in arrival.read_folder(tmp_path).remarks)
@@ -481,6 +416,31 @@ def test_a_series_that_holds_nothing_of_some_brain_says_so(tmp_path):
     said = [said for said in arrival.read_folder(tmp_path).remarks if "the series holds no tissue in" in said]
     told = float(said[0].partition("no tissue in ")[2].split()[0])
     assert told == pytest.approx(20 * 20 * 4 * 0.9 * 0.9 * 5 / 1000, rel=0.1), "in mL of the CT's brain"
+    save(tmp_path / "ctp.nii", np.where(series == -1024, 0, series), place(), frame_s=1.0)
+    again = [said for said in arrival.read_folder(tmp_path).remarks if "the series holds no tissue in" in said]
+    assert again == said, "0 in all frames is a filling as well"
+
+
+def test_a_series_cut_at_its_begin_or_turned_round_is_told_or_refused(tmp_path):
+    with_series(tmp_path)
+    series = own_scans.with_vessels()[0].astype(np.int16)
+    save(tmp_path / "ctp.nii", series[..., 12:], place(), frame_s=1.0)
+    said = arrival.read_folder(tmp_path).remarks
+    assert len([remark for remark in said if "there is no baseline" in remark]) == 1
+    assert not any("it has no baseline" in remark for remark in said), "once"
+    save(tmp_path / "ctp.nii", series[..., ::-1], place(), frame_s=1.0)
+    with pytest.raises(CaseError, match=r"ctp.nii: contrast is at .*in the last: time runs backwards, or the series"):
+        arrival.read_folder(tmp_path)
+
+
+def test_a_map_that_is_mirrored_against_the_others_is_named(tmp_path):
+    def change(name, image, affine):
+        return (image[::-1] if name == "Tmax" else image), affine, name
+
+    assert not any("fits the other maps" in said for said in arrival.read_folder(write(tmp_path / "as it is")).remarks)
+    said = arrival.read_folder(write(tmp_path / "mirrored", change)).remarks
+    (named,) = [remark for remark in said if "fits the other maps" in remark]
+    assert named.startswith("Tmax fits the other maps better with left and right exchanged (Dice ")
 
 
 @pytest.mark.parametrize("kind", ["maps", "series"])

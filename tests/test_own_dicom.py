@@ -698,7 +698,11 @@ def test_a_file_that_is_cut_short_is_named(tmp_path):
     path = small(tmp_path) / "CT"
     path = sorted(path.iterdir())[0]
     path.write_bytes(path.read_bytes()[:-200])
+    whole = path.read_bytes()
     refused(tmp_path, path.name, "cannot be decoded", "cut short")
+    for kept, why in ((400, "it ends before the size of its image"), (0, "it is empty")):
+        path.write_bytes(whole[:kept])
+        refused(tmp_path, path.name, f"its header cannot be read ({why}); copy the file again, or remove it")
 
 
 def test_what_lacks_is_told_with_what_is_there(tmp_path):

@@ -44,6 +44,22 @@ def test_folders_without_an_image_are_passed_over_by_name(tmp_path):
     assert folders.passed_over(alone, folders.find_scans(alone)) == []
 
 
+def test_a_stray_image_beside_several_scans_is_passed_over_by_name(tmp_path):
+    for name in ("A", "B"):
+        maps(tmp_path / "cohort" / name)
+    image(tmp_path / "cohort" / "brainmask.nii.gz")
+    places = folders.find_scans([tmp_path / "cohort"])
+    assert [place.name for place in places] == ["A", "B"]
+    assert folders.passed_over([tmp_path / "cohort"], places) == ["brainmask.nii.gz"]
+    image(tmp_path / "cohort" / "CT.nii")  # a scan of its own, as far as names tell
+    assert [place.name for place in folders.find_scans([tmp_path / "cohort"])] == ["cohort"]
+
+
+def test_a_name_is_the_same_whatever_form_its_letters_have(tmp_path):
+    """macOS writes an umlaut as a letter and its dots."""
+    assert folders.plain("Mu\u0308ller") == folders.plain("M\u00fcller") == "M\u00fcller"
+
+
 def test_images_each_in_a_folder_of_its_own_are_one_scan(tmp_path):
     """As the challenge has them."""
     for name in ("CT", "CT_CBF", "CT_CBV", "CT_MTT", "CT_Tmax"):
@@ -278,6 +294,8 @@ def test_what_lies_beside_in_the_other_form_is_told(tmp_path, monkeypatch):
     maps(tmp_path, ("CT", "CBF"))
     monkeypatch.undo()
     with pytest.raises(CaseError, match=r"without 2 NIfTI files beside it \(CBF.nii.gz, CT.nii.gz\); if these are the"):
+        read(tmp_path)
+    with pytest.raises(CaseError, match=r"from one form alone: .* convert the DICOM to NIfTI \(dcm2niix\) and put all"):
         read(tmp_path)
     with pytest.raises(CaseError, match=r"read as NIfTI, without 10 DICOM files beside it \(.*, \.\.\.\)"):
         read(tmp_path, {"CT": "CT.nii.gz"})

@@ -46,6 +46,14 @@ def test_every_quantity_has_unit_definition_and_source_and_comes_once_in_order()
     assert len({row.label for row in TABLE.values()}) == len(TABLE)
 
 
+def test_a_threshold_is_not_passed_by_the_rounding_of_a_file():
+    """A scale of 20 s / 65535 stores 6 s as 6.0000001 s, and as a volume that was never over 6 s."""
+    images, *others = scan()
+    images["Tmax"] = np.where(images["Tmax"] == 7, np.float32(6.0001), images["Tmax"])
+    told = {quantity.name: quantity.value for quantity in measure(images, *others, SPACING, None)}
+    assert told["tmax_6_ml"] == told["rcbf_38_ml"] == 0 and told["tmax_4_ml"] == pytest.approx(8.0)
+
+
 def test_a_scan_worked_by_hand():
     found = values()
     told = {name: quantity.value for name, quantity in found.items()}

@@ -150,14 +150,17 @@ def test_a_head_that_moves_is_said():
 
 
 def test_frames_out_of_order_are_refused_and_a_late_beginning_is_said():
-    """As sorted by parity or by name; and a series that begins at the height of the bolus, or runs backwards."""
+    """As sorted by parity or by name; a series that runs backwards, or begins behind the bolus, or with it."""
     course = bolus(peak=8, width=5) + 30
     names = sorted(range(len(course)), key=str)
-    assert series._order_remarks(course) == []
+    assert series._order_remarks(course, 1.0) == []
     for order in ([*range(0, 45, 2), *range(1, 45, 2)], names):
         with pytest.raises(CaseError, match="the frames are not in the order of time"):
-            series._order_remarks(course[order])
-    (said,) = series._order_remarks(course[int(course.argmax()) + 1 :])
-    assert re.match(r"the first frame has \d+ % of the contrast already", said)
-    rest = np.concatenate([course[:20], np.full(10, 33.0)])  # recirculation, at the end of a series
-    assert series._order_remarks(rest) == [] and len(series._order_remarks(rest[::-1])) == 1
+            series._order_remarks(course[order], 1.0)
+    rest = np.maximum(course, np.where(np.arange(len(course)) > course.argmax(), 33.0, 0))  # contrast comes round again
+    assert series._order_remarks(rest, 1.0) == []
+    for wrong in (rest[::-1], rest[int(rest.argmax()) :]):
+        with pytest.raises(CaseError, match="time runs backwards, or the series begins after contrast has come"):
+            series._order_remarks(wrong, 1.0)
+    (said,) = series._order_remarks(rest[int(np.argmax(rest > rest[0])) - 1 :], 1.0)
+    assert re.match(r"contrast rises from the first frame on, by \d+ % of its height in 2 s, so that there is no", said)

@@ -6,7 +6,6 @@ is checked before anything is computed from it; nothing is written.
 
 import dataclasses
 import hashlib
-import itertools
 import re
 from pathlib import Path
 
@@ -16,18 +15,14 @@ from strokelib import plausibility, preprocess, units
 from strokelib.cases import Case
 from strokelib.modalities import ISLES, MODALITIES
 from strokelib.nifti import CaseError
-from strokelib.own import checks, grid, series
+from strokelib.own import checks, grid, series, stored
 from strokelib.own.kinds import COMMAND, HEAD, MAPS, SERIES, find_files
 from strokelib.own.scan import Curves, OwnScan
-from strokelib.own.volumes import NO_TIME_UNIT, Volume, from_networks, read_volume
+from strokelib.own.volumes import NO_TIME_UNIT, Volume, read_volume
 
 NUMBER = 0  # of the case; a scan of one's own has a name
-FILLED = (-1, -1000, -1024, -2000, -2048, -3024, -32768)  # what programs write outside the brain
-LEAST_FILLED = 0.05  # of the voxels
 NO_TISSUE_HU = -200.0  # in a series: its field ends there, or it was filled
 LEAST_TMAX = 0.85  # 5th percentile by median; 0.56 on the phantom, 0.91 where 18 s go before, as in a time to peak
-FEW_SLICES = 40  # a head of so few millimeters is rarely scanned
-HEAD_MM = (90.0, 300.0)  # between which lies the longer side of what a map shows
 
 
 def read_folder(
@@ -100,19 +95,21 @@ def assemble(
     """
     said, sha256 = [*said], _sha256(volumes)
     maps = {kind: volumes[kind] for kind in MAPS if kind in volumes}
-    _check_twins(maps)
-    said += _pictures(maps) + _lost_spacing(volumes)
-    filled = {kind: _filled(volume) for kind, volume in maps.items()}
+    stored.check_twins(maps)
+    lost = stored.lost_spacing(volumes)
+    maps, doubts = stored.emptied(maps)
+    said, volumes = [*said, *stored.pictures(maps), *lost, *doubts], volumes | maps
     for kind, volume in maps.items():
-        said += _holes(kind, maps, filled)
-        volumes = volumes | {kind: _emptied(kind, volume, filled[kind][0])}
-        _check_size(kind, volumes[kind])
+        stored.check_size(kind, volume)
     for kind in (HEAD, SERIES):
         if kind in volumes and np.isnan(volumes[kind].values).any():
             raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
     if SERIES in volumes:
-        _check_filled(volumes[SERIES])
-    brought = grid.to_networks(HEAD, volumes)
+        stored.check_frames(volumes[SERIES])
+    try:
+        brought = grid.to_networks(HEAD, volumes)
+    except CaseError as error:  # that images lie apart may come of it
+        raise CaseError("; ".join([str(error), *lost])) from error
     said += brought.remarks
     images, curves = brought.images, None
     if SERIES in images:
@@ -130,7 +127,8 @@ def assemble(
     try:
         mask = preprocess.check_case(case)
         brain = checks.brain_by_ct(case)
-        said = [*plausibility.remarks(case, mask), *checks.fit(brain, mask), *checks.exchanged(case, mask)]
+        said = [*plausibility.remarks(case, mask), *checks.fit(brain, mask), *checks.mirrored(case)]
+        said += checks.exchanged(case, mask)
         said += [*checks.empty_parts(case), *checks.left_out(case, mask), *checks.cut_off(case, mask)]
         if SERIES not in volumes:  # of a series `_untold` says it
             said += checks.without_maps(case, brain, mask)
@@ -158,122 +156,12 @@ def _check_frames(kind: str, volume: Volume) -> None:
         raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
 
 
-def _pictures(maps: dict[str, Volume]) -> list[str]:
-    """Say which maps look like pictures that were stored anew: whole numbers that end at 255, as few maps do."""
-    found = [
-        kind
-        for kind, own in maps.items()
-        if own.values.min() == 0 and own.values.max() == 255 and not np.mod(own.values, 1).any()
-    ]
-    if not found:
-        return []
-    return [
-        f"{', '.join(found)}: whole numbers from 0 to 255, as a picture of a map has; if it is one, every figure "
-        "made of it is wrong: ask for the map itself"
-    ]
-
-
-def _check_twins(maps: dict[str, Volume]) -> None:
-    """Refuse one image that is there under two names: a file given twice, or a copy that is called otherwise."""
-    for one, other in itertools.combinations(maps, 2):
-        if np.array_equal(maps[one].values, maps[other].values, equal_nan=True):
-            raise CaseError(
-                f"{maps[one].path} ({one}) and {maps[other].path} ({other}) hold the same values, expected two maps; "
-                "name the right files"
-            )
-
-
-def _lost_spacing(volumes: dict[str, Volume]) -> list[str]:
-    """Say which images have voxels of 1 mm on all sides in few slices, as what was written without its header has."""
-    lost = [kind for kind, own in volumes.items() if (own.spacing == 1).all() and own.shape[2] < FEW_SLICES]
-    if not lost:
-        return []
-    return [
-        f"{', '.join(lost)}: voxels of 1 x 1 x 1 mm in {volumes[lost[0]].shape[2]} slices: was the spacing lost when "
-        "the file was written? Every volume depends on it"
-    ]
-
-
 def _exchanged_units(found) -> list[str]:
     """Ask whether CBV and MTT are exchanged where each looks as if it were stored ten times too large or too small."""
     cbv, mtt = found.get("CBV"), found.get("MTT")
     if not (cbv and mtt and cbv.factor == 10 and mtt.factor == 0.1):
         return []
     return ["CBV without its factor 10 and MTT in tenths of a second at once: are the two exchanged?"]
-
-
-def _check_filled(series: Volume) -> None:
-    """Refuse a series with an empty frame: taken for a fall of all curves, it would make other maps without a word.
-
-    So would one slice that is empty in some frames; one that is in all of them is none of the head. Looked for in the
-    file's own values, since on the grid of a larger CT there is air around.
-    """
-    values, frames = series.values, series.values.shape[3]
-    flat = values.min((0, 1)) == values.max((0, 1))  # (slice, frame)
-    if (whole := np.flatnonzero(flat.all(0))).size:
-        raise CaseError(
-            f"{series.path}: frame {whole[0] + 1} of {frames} is {values[..., whole[0]].flat[0]:g} everywhere "
-            f"({len(whole)} such in all), expected an image; export the series anew, or end it before the first empty "
-            "one"
-        )
-    if (some := np.argwhere(flat & ~flat.all(1, keepdims=True))).size:
-        k, frame = some[0]
-        raise CaseError(
-            f"{series.path}: slice {k + 1} of frame {frame + 1} is {values[0, 0, k, frame]:g} everywhere ({len(some)} "
-            "such in all), and not so in all other frames, expected an image; export the series anew, or leave that "
-            "slice out of all frames"
-        )
-
-
-def _filled(volume: Volume) -> tuple[np.ndarray, list[str]]:
-    """Return where NaN, or a known mark of the background, stands in a map, and what stands there."""
-    filled = np.isnan(volume.values)
-    marks = ["NaN or padding"] if filled.any() else []
-    for mark in FILLED:
-        marked = volume.values == mark
-        if marked.mean() >= LEAST_FILLED:
-            filled, marks = filled | marked, [*marks, f"{mark}"]
-    return filled, marks
-
-
-def _holes(kind: str, maps: dict[str, Volume], filled) -> list[str]:
-    """Say where a map is filled, and refuse it where that is in the brain: where another map on its grid has values.
-
-    A program that writes nothing where its fit failed, or beyond what it measures, leaves out the latest tissue.
-    """
-    volume, (empty, marks) = maps[kind], filled[kind]
-    if not marks:
-        return []
-    alike = [other for other in maps if _on_one_grid(volume, maps[other])]
-    shown = {other: (maps[other].values != 0) & ~filled[other][0] for other in alike}
-    brain = np.logical_or.reduce([*shown.values()])
-    holes, voxel_ml = np.count_nonzero(empty & brain), float(np.prod(volume.spacing)) / 1000
-    if holes > checks.MOST_HOLES * np.count_nonzero(brain):
-        others = [other for other, values in shown.items() if (values & empty).any()]
-        raise CaseError(
-            f"{volume.path} is {' and '.join(marks)} in {holes * voxel_ml:.1f} mL of the brain, where "
-            f"{', '.join(others)} {'has' if len(others) == 1 else 'have'} values "
-            f"({100 * holes / np.count_nonzero(brain):.1f} % of it), expected {kind} there; fill it in the perfusion "
-            "program, or export the map without a limit"
-        )
-    words = f"{kind} is {' and '.join(marks)} in {100 * empty.mean():.0f} % of its voxels"
-    if len(shown) == 1:
-        return [f"{words}: taken for 0; no other map on its grid tells whether some of these lie in the brain"]
-    return [f"{words}, outside the brain{f' but for {holes * voxel_ml:.1g} mL' if holes else ''}: taken for 0"]
-
-
-def _on_one_grid(one: Volume, other: Volume) -> bool:
-    """Tell whether voxels of two maps lie on each other; a header that does not say is taken to mean so."""
-    silent = one.affine is None or other.affine is None
-    return one.shape == other.shape and (silent or np.allclose(one.place, other.place, atol=grid.SNAP))
-
-
-def _emptied(kind: str, volume: Volume, filled) -> Volume:
-    """Return a map with 0 where it is filled."""
-    values = np.where(filled, volume.values.dtype.type(0), volume.values) if filled.any() else volume.values
-    if values.min() == values.max():
-        raise CaseError(f"{volume.path} is {values.min():g} everywhere, expected a {kind} map; replace the file")
-    return dataclasses.replace(volume, values=values)
 
 
 def _from_series(
@@ -306,19 +194,27 @@ def _from_series(
 def _untold(images, spacing) -> list[str]:
     """Say how much of the CT's brain a series holds nothing of, which the maps made of it leave out."""
     brain = series.brain_of(images[HEAD], spacing)
-    nothing = brain & (images[SERIES].min(3) < NO_TISSUE_HU)
+    least = images[SERIES].min(3)
+    nothing = brain & ((least < NO_TISSUE_HU) | (least == images[SERIES].max(3)))
     if np.count_nonzero(nothing) <= checks.MOST_HOLES * np.count_nonzero(brain):
         return []
     return [
         f"the series holds no tissue in {np.count_nonzero(nothing) * np.prod(spacing) / 1000:.1f} mL of the {HEAD}'s "
-        f"brain (less than {NO_TISSUE_HU:g} HU in some frame): the maps leave it out, and so does every volume"
+        f"brain (less than {NO_TISSUE_HU:g} HU in some frame, or one value in all): the maps leave it out, and so does "
+        "every volume"
     ]
 
 
 def _check_units(images, found, volumes: dict[str, Volume]) -> None:
     """Refuse times in no unit that is known, or that begin late: a rule in seconds takes them for what they are not."""
     late = images["Tmax"][images["Tmax"] > 0]
-    if late.size and (least := np.quantile(late, 0.05) / np.median(late)) > LEAST_TMAX:
+    least = np.quantile(late, 0.05) / np.median(late) if late.size else 0
+    if least == 1:
+        raise CaseError(
+            f"{volumes['Tmax'].path} is {np.median(late):g} in most of its voxels, expected 0 outside the brain and "
+            "times within; set the background to 0, or replace the file"
+        )
+    if least > LEAST_TMAX:
         raise CaseError(
             f"{volumes['Tmax'].path}: a twentieth of the brain lies below {100 * least:.0f} % of the median and hardly "
             "anything near 0, expected a Tmax, which most tissue has near 0 s; is it the time to peak? Save Tmax itself"
@@ -347,17 +243,3 @@ def _in_range(kind: str, image, volumes: dict[str, Volume]) -> np.ndarray:
             "the file, or check its header"
         )
     return image
-
-
-def _check_size(kind: str, volume: Volume) -> None:
-    """Refuse a map of something much smaller or larger than a head."""
-    order = np.abs(from_networks(volume)[:3, :3]).argmax(0)
-    shown = volume.values != 0
-    sides = [
-        (np.ptp(np.flatnonzero(shown.any(tuple({0, 1, 2} - {axis})))) + 1) * volume.spacing[axis] for axis in order[:2]
-    ]
-    if not HEAD_MM[0] <= max(sides) <= HEAD_MM[1]:
-        raise CaseError(
-            f"{volume.path} is not of a head: what the {kind} shows is {sides[0]:.0f} x {sides[1]:.0f} mm, expected "
-            f"{HEAD_MM[0]:.0f} to {HEAD_MM[1]:.0f} mm; check the file, its spacing, and that it is 0 outside the brain"
-        )

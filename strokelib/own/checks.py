@@ -28,6 +28,7 @@ BEYOND = 0.25
 # How much better (Dice) the brain of the maps may fit that of the CT when it is turned around. Of a scan in order it
 # never fits better; headers that lie are found by their front and back, which differ most.
 TURNED_BETTER = 0.02
+LEAST_ALIKE = 0.9  # Dice of a map with the others; below, it leaves out too much to say which way round it lies
 # The most that the median of Tmax may be over that of MTT, in the brain. In the study's 156 synthetic scans it is 1.21
 # at most, and turned round 1.3 or more in 149: healthy tissue takes longer to cross than to reach.
 MOST_TMAX = 1.3
@@ -114,6 +115,30 @@ def fit(brain, mask) -> tuple[str, ...]:
         f"the brain of the maps fits that of the CT better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} "
         f"instead of {overlaps[0]:.2f}): is the header of one of them wrong?",
     )
+
+
+def mirrored(case) -> tuple[str, ...]:
+    """Say which map would fit the other maps better if it were turned around, whatever the headers say.
+
+    Parameters
+    ----------
+    case : cases.Case
+
+    Returns
+    -------
+    a sentence for each such map. Top and bottom are too alike to be told apart so.
+    """
+    shown, said = {name: image != 0 for name, image in case.named.items() if not MODALITIES[name].head}, []
+    for name, own in shown.items():
+        others = np.logical_or.reduce([other for key, other in shown.items() if key != name])
+        overlaps = [_dice(others, own), *(_dice(others, np.flip(own, axis)) for axis in (0, 1))]
+        best = int(np.argmax(overlaps))
+        if overlaps[best] > max(overlaps[0] + TURNED_BETTER, LEAST_ALIKE):
+            said.append(
+                f"{name} fits the other maps better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} instead "
+                f"of {overlaps[0]:.2f}): is its header wrong, or was it mirrored?"
+            )
+    return tuple(said)
 
 
 def exchanged(case, mask) -> tuple[str, ...]:

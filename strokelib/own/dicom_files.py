@@ -34,6 +34,8 @@ _NEEDED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "Bit
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # transfer syntaxes, little endian
 _FIRST = ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22))  # tags
 _DAY_S = 86400
+_IMAGES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "2.2", "7"))  # CT, enhanced CT, secondary capture
+_SUFFIXES = ("", ".dcm", ".ima")  # that images have
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,7 @@ def read_headers(folder) -> tuple[Header, ...]:
     for path in kinds.files_below(folder):
         try:
             if not is_dicom(path):
+                _check_whole(path)
                 continue
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
             header = _header(path, dataset)
@@ -173,10 +176,19 @@ def is_dicom(path: Path) -> bool:
     return start[128:] == b"DICM" or start[:4] in {bytes((group, 0, n, 0)) for group, n in _FIRST}
 
 
+def _check_whole(path: Path) -> None:
+    """Refuse an empty file that is named as images are: a slice that was not copied would be missed by nobody."""
+    if path.is_file() and path.stat().st_size == 0 and path.suffix.lower() in _SUFFIXES:
+        raise ValueError("it is empty")
+
+
 def _header(path: Path, dataset) -> Header | None:
     """Return what counts of a file, None for one that shows no slice."""
     kind = tuple(str(word).upper() for word in _several(dataset.get("ImageType")))
     modality, shape = str(dataset.get("Modality", "")), (dataset.get("Columns"), dataset.get("Rows"))
+    image = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) in _IMAGES and modality in ("", *LINES)
+    if image and not all(shape):
+        raise ValueError("it ends before the size of its image")
     if modality not in LINES or not all(shape) or "LOCALIZER" in kind:
         return None
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import shlex
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def find_scans(folders) -> list[Place]:
     """Find the scans in folders: each is one scan, or holds one scan in each of its folders.
 
     A folder is one scan if it directly holds images, or if none of its folders is a scan by itself: the challenge's
-    own layout and most exports keep each image of a scan in a folder of its own.
+    own layout and most exports keep each image of a scan in a folder of its own. Beside several scans in folders of
+    their own, images that hold no CT by their names, such as a mask for all, are passed over.
 
     Parameters
     ----------
@@ -81,6 +83,8 @@ def find_scans(folders) -> list[Place]:
 def passed_over(given, places: list[Place]) -> list[str]:
     """Name the folders in folders of scans that hold no image that is read: empty ones, archives, other formats.
 
+    So are images beside them that belong to none of the scans.
+
     Parameters
     ----------
     given : as `find_scans` takes them
@@ -90,7 +94,8 @@ def passed_over(given, places: list[Place]) -> list[str]:
     holding = scans.union(*(scan.parents for scan in scans))
     several = [folder for folder in map(_whole_path, given) if folder.resolve() not in scans]
     inside = [path for folder in several for path in layouts.subfolders(folder)]
-    return [path.name for path in inside if path.resolve() not in holding]
+    stray = [path for folder in several for path in _images(folder) if path.parent == folder]
+    return [path.name for path in [*inside, *stray] if path.resolve() not in holding]
 
 
 def _told_apart(places: list[Place]) -> list[str]:
@@ -189,13 +194,14 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
     except CaseError as error:
         if not beside:
             raise
-        raise CaseError(f"{error}; {beside}") from error
+        mixed = "a scan is read from one form alone: where its images are of both, convert the DICOM to NIfTI"
+        raise CaseError(f"{error}; {beside}; {mixed} (dcm2niix) and put all into one folder") from error
     return dataclasses.replace(scan, remarks=(*scan.remarks, beside)) if beside else scan
 
 
 def plain(name: str) -> str:
     """Make a name that every file system takes: letters, digits, point, dash and underscore, and not too many."""
-    made = re.sub(r"[^\w.-]+", "_", name).strip("._-")[:_LETTERS].strip("._-") or "scan"
+    made = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._-")[:_LETTERS].strip("._-") or "scan"
     return f"{made}_" if made.partition(".")[0].upper() in _DEVICES else made
 
 
@@ -206,9 +212,18 @@ def _scans(folder: Path) -> list[Place]:
     slices = [] if images and _is_nifti(folder) else _slices(folder)
     direct = any(path.parent == folder for path in slices or images)
     whole = _whole_by_study if slices else _whole_by_name
-    if not direct and any(whole(path) for path in inner):
+    scans = [path for path in inner if whole(path)]
+    if scans and (not direct or (len(scans) > 1 and not slices and not _direct_scan(folder))):
         return [scan for path in inner for scan in _scans(path)]
     return [Place(plain(folder.name), folder, dicom=bool(slices))] if slices or images else []
+
+
+def _direct_scan(folder: Path) -> bool:
+    """Tell whether NIfTI files that lie directly in a folder hold an image of a scan by their names, and no stray mask.
+
+    Beside several scans in folders of their own a file whose name does not tell, or one map alone, is none of them.
+    """
+    return "CT" in {kinds.kind_of(path.name) for path in _images(folder) if path.parent == folder}
 
 
 def _is_nifti(folder: Path) -> bool:

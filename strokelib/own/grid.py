@@ -196,8 +196,8 @@ def _changes(volume: Volume, grid: Grid, spacing, name: str) -> list[str]:
         )
     if own[2] < spacing[2] * (1 - SQUARE):
         said.append(
-            f"the {name} has {shape[2]} slices of {own[2]:.3g} mm: averaged into {grid.inner[2]} slabs of "
-            f"{spacing[2]:.3g} mm"
+            f"the {name} has {shape[2]} slices of {own[2]:.3g} mm: averaged into {grid.inner[2]} "
+            f"{'slab' if grid.inner[2] == 1 else 'slabs'} of {spacing[2]:.3g} mm"
         )
     return said
 

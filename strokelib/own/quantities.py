@@ -15,6 +15,7 @@ from strokelib.own.scan import Grid
 
 SHARES, DELAYS = (20, 30, 34, 38), (4, 6, 8, 10)  # % of the healthy hemisphere's CBF; s of Tmax
 LATE = postprocess.PUBLISHED.tmax_s
+TIE_S = 0.005  # a stored 6 s reads as 6.0000001 s where its file has a scale, and is not over 6
 _CORE = "networks of this repository, after Clèrigues et al. 2019"
 _CONFORMAL = "split conformal prediction, strokelib/evaluation/conformal.py"
 _TRIAL = "Albers et al. 2018 (DEFUSE 3)"
@@ -135,7 +136,7 @@ def measure(images, brain, line, core, spacing, interval=None) -> tuple[Quantity
     low, high = _ends(interval)
     volumes = {"core_ml": metrics.volume_ml(core, spacing), "brain_ml": metrics.volume_ml(brain, spacing)}
     for delay in DELAYS:
-        volumes[f"tmax_{delay}_ml"] = metrics.volume_ml(brain & (images["Tmax"] > delay), spacing)
+        volumes[f"tmax_{delay}_ml"] = metrics.volume_ml(brain & (images["Tmax"] > delay + TIE_S), spacing)
     volumes |= _relative(images, brain, line, spacing)
     values, reasons = volumes | {"core_low_ml": low, "core_high_ml": high}, {}
     late = volumes["tmax_6_ml"]
@@ -184,7 +185,7 @@ def _relative(images, brain, line, spacing) -> dict:
     sides = [(brain & (sign * np.asarray(line) > 0)[..., None]).any() for sign in (-1, 1)]
     volumes = {}
     for share in SHARES:
-        rule = replace(postprocess.PUBLISHED, relative_cbf=share / 100)
+        rule = replace(postprocess.PUBLISHED, relative_cbf=share / 100, tmax_s=LATE + TIE_S)
         found = postprocess.conventional_rule(images["CBF"], images["Tmax"], brain, line, rule) if all(sides) else None
         volumes[f"rcbf_{share}_ml"] = None if found is None else metrics.volume_ml(found, spacing)
     return volumes

@@ -25,7 +25,8 @@ LEAST_PEAK_HU = 20.0  # no artery has less
 FULL_PEAK_HU = 60.0  # less is seen where a voxel is only in part an artery; ISLES 2018 has a median of 101
 MOVED_MM = 1.5
 MOST_WAY = 1.4  # of the mean curve, by twice its height: 0.65 to 0.87 on the phantom, 1.84 with every other frame first
-LEAST_BASELINE = 0.3  # of the height of the mean curve, in the first frame
+MOST_FALL = 0.1  # of the height of the mean curve, from the first frame to the last; it rises by 0.3 on the phantom
+EARLY_S, MOST_RISE = 2.0, 0.1  # of that height, in so many seconds: 0.03 on the phantom less 8 s, 0.18 less 10 s
 NOT_DOWN = 0.5  # of the peak, at the end of the series
 HOW = perfusion.Deconvolution()
 VARIES = (
@@ -65,8 +66,8 @@ def maps_of_series(series, head, spacing, frame_s: float, how: perfusion.Deconvo
         said.append(f"the series has {frames} frames, those of ISLES 2018 {USUAL_FRAMES[0]} to {USUAL_FRAMES[1]}")
     brain = brain_of(head, spacing)
     curves = find_curves(series, head, brain, spacing, frame_s)
-    said += _order_remarks(series[brain].mean(0, dtype=np.float64))
-    said += _curve_remarks(curves, frame_s) + _motion_remarks(series, spacing)
+    late = _order_remarks(series[brain].mean(0, dtype=np.float64), frame_s)
+    said += late + _curve_remarks(curves, frame_s, baseline=not late) + _motion_remarks(series, spacing)
     artery, share = curves.artery, _area(curves.vein) / _area(curves.artery)
     if share > 1:
         artery = artery * share
@@ -213,11 +214,12 @@ def _area(curve) -> float:
     return float(np.clip(curve, 0, None).sum())
 
 
-def _curve_remarks(curves: Curves, frame_s: float) -> list[str]:
+def _curve_remarks(curves: Curves, frame_s: float, baseline: bool = True) -> list[str]:
+    """Say what is odd about the curves; that there is no baseline only where the brain as a whole has not told it."""
     said, calm = [], ndimage.convolve1d(curves.artery, [0.25, 0.5, 0.25], mode="nearest")
     if curves.artery_place == curves.vein_place:
         said.append("no vein was found that peaks later than the artery: blood volume and flow may be too high")
-    if (arrival := perfusion.bolus_arrival(calm)) <= 1:
+    if baseline and (arrival := perfusion.bolus_arrival(calm)) <= 1:
         said.append(
             f"contrast is there {arrival * frame_s:g} s after the series begins, so that it has no baseline: "
             "blood volume and flow are too low"
@@ -238,11 +240,12 @@ def _curve_remarks(curves: Curves, frame_s: float) -> list[str]:
     return said
 
 
-def _order_remarks(course) -> list[str]:
-    """Refuse frames that are not in the order of time, and say where the first one has contrast already.
+def _order_remarks(course, frame_s: float) -> list[str]:
+    """Refuse frames that are not in the order of time, and say where contrast comes from the first one on.
 
     A brain's mean rises once and falls: its way up and down is little more than twice its height. Of frames that were
-    sorted by name (1, 10, 11, 2) or by parity it is several times that.
+    sorted by name (1, 10, 11, 2) or by parity it is several times that. And it ends higher than it began, since what
+    has passed once comes round again: in a series that runs backwards, or begins on the way down, it is lower.
     """
     height = float(np.ptp(course))
     if np.abs(np.diff(course)).sum() > MOST_WAY * 2 * height:
@@ -250,12 +253,20 @@ def _order_remarks(course) -> list[str]:
             "the frames are not in the order of time: the mean of the brain goes up and down again and again, expected "
             "one rise and fall; sort them by acquisition time and export the series anew"
         )
-    if (begins := (course[0] - course.min()) / height) > LEAST_BASELINE:
-        return [
-            f"the first frame has {100 * begins:.0f} % of the contrast already, so that there is no baseline, or time "
-            "runs backwards: times, flow and volume are wrong"
-        ]
-    return []
+    begins, ends = (course[0] - course.min()) / height, (course[-1] - course.min()) / height
+    if begins > ends + MOST_FALL:
+        raise CaseError(
+            f"contrast is at {100 * begins:.0f} % of its height in the first frame and at {100 * ends:.0f} % in the "
+            "last: time runs backwards, or the series begins after contrast has come, expected a baseline before "
+            "that; sort the frames by acquisition time, or export the series from its first frame on"
+        )
+    rise = (course[min(round(EARLY_S / frame_s), len(course) - 1)] - course[0]) / height
+    if rise <= MOST_RISE:
+        return []
+    return [
+        f"contrast rises from the first frame on, by {100 * rise:.0f} % of its height in {EARLY_S:g} s, so that there "
+        "is no baseline: times, flow and volume are wrong"
+    ]
 
 
 def _motion_remarks(series, spacing) -> list[str]:
