@@ -24,6 +24,7 @@ WORDS = {  # of candidates, as figures and tables name them
     "patch_96": "patches of 96 voxels",
     "adamw_3e-3": "AdamW, constant rate",
     "one_cycle": "AdamW, one cycle of rates",
+    "turned": "patches turned in prediction",
     "flips": "patches turned in training",
     "flips_twice": "patches turned in training and prediction",
     "group_norm": "group normalization",

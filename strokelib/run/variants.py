@@ -112,6 +112,7 @@ REMARKS |= {f"sgd_1e-{n}": Change("sgd", "training.learning_rate", 10.0**-n) for
 BEYOND = {
     "adamw_3e-3": Change("adamw", "training.learning_rate", 3e-3),
     "one_cycle": Change("adamw_3e-3", "training.schedule", "one_cycle"),
+    "turned": Change("rt_sm", "prediction.flips", True),
     "flips": Change("rt_sm", "sampling.flips", True),
     "flips_twice": Change("flips", "prediction.flips", True),
     "group_norm": Change("rt_sm", "network", "group_norm"),
