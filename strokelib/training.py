@@ -126,7 +126,8 @@ def training_steps(job: Job, stack: Resident, sets: Sets, device="cpu") -> Itera
     RuntimeError : the GPU's memory is too small.
 
     Source: Clèrigues et al. 2019, sec. 3.3 (Adadelta, batches of 64, early stopping with a patience of ten epochs,
-    weights of the best epoch). Differs: batch normalization is measured before each validation (see
+    weights of the best epoch). Differs: a validation comes every training.validate_every updates, which may be less
+    than an epoch, and patience counts validations; batch normalization is measured before each (see
     `measure_statistics`), and the stopping set may be a fixed part of all its patches. Our choice: elastic fields are
     drawn anew for every pass; the last, smaller batch of a pass is left out; validation DSC is taken on whole slices
     at a threshold of 0.5.
