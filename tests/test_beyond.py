@@ -43,6 +43,22 @@ def test_a_gain_is_the_paired_difference_with_patients_as_the_unit():
     assert plain.mean_difference == pytest.approx(dsc.mean_difference["flips"])
 
 
+def test_what_is_told_is_told_with_the_references_pairs_too():
+    """A gain of 3 points that is one of 3, of none and of -3 points where pairs are those of the reference."""
+    own = beyond.gains(scores(flips=0.03, fitted=0.0), {"flips": "rt_sm", "fitted": "rt_sm"}, 0)
+    said = []
+    for gain in (0.03, 0.0, -0.03):
+        lent = beyond.gains(scores(flips=gain, fitted=0.0), {"flips": "rt_sm", "fitted": "rt_sm"}, 0)
+        both = beyond.beside(own, lent)
+        assert both[own.columns].equals(own.reset_index(drop=True)) and len(both) == len(own)
+        row = both[(both.metric == "dsc") & (both.new == "flips")].iloc[0]
+        assert row.mean_difference_lent == pytest.approx(gain, abs=0.003)
+        assert beyond.lent_in_words(row).startswith(f"{100 * row.mean_difference_lent:+.1f} (")
+        said.append(beyond.verdict(row))
+        assert beyond.verdict(both[(both.metric == "dsc") & (both.new == "fitted")].iloc[0]) != "helps"
+    assert said == ["helps", "hangs on the choice of pair", "hangs on the choice of pair"]
+
+
 def held(**gains):
     """DSC alone, and an HD that is longer for `longer` alone; for `perhaps` by the bootstrap and not by the t-test."""
     rows = [{"metric": "dsc", "new": name, "mean_difference": gain, "low": gain - 0.02} for name, gain in gains.items()]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from strokelib.evaluation import stats
+from strokelib.evaluation import information, stats
 from strokelib.evaluation.remarks import multiplications, passes_cost
 from strokelib.evaluation.summary import with_volume_error
 from strokelib.extra_inputs import given
@@ -11,6 +11,7 @@ from strokelib.network import layer_table, make_network
 from strokelib.run.checks import require_columns
 from strokelib.run.runtime import rng
 from strokelib.run.variants import TRIED
+from strokelib.vocabulary import METRICS
 
 MARGIN = 0.01  # of DSC, named before any run: what a candidate must add on average to be gone on with
 GOAL = 0.08  # of DSC, over rt_sm_uf: what all of them together were hoped to add
@@ -98,6 +99,42 @@ def gains(scores, references: dict[str, str], seed: int) -> pd.DataFrame:
         stats.paired_tests(scores, metric, list(references.items()), "patient", rng(seed, "beyond", metric))
         for metric in METRICS_TOLD
     )
+
+
+def beside(tests, lent) -> pd.DataFrame:
+    """Put beside each difference what it is where all rows take the pairs of the reference.
+
+    Parameters
+    ----------
+    tests, lent : frames of `gains`, with pairs of each row's own and with those of the reference
+
+    Returns
+    -------
+    tests with mean_difference_lent, low_lent and high_lent.
+    """
+    columns = ["metric", "new", "old"]
+    values = lent[[*columns, "mean_difference", "low", "high"]]
+    return tests.merge(values, on=columns, suffixes=("", "_lent"), validate="one_to_one")
+
+
+def lent_in_words(row) -> str:
+    """Write the difference with the reference's pairs and its interval, of a row of `beside`: "+0.3 (-0.6 to +1.3)"."""
+    scale = METRICS[row.metric].scale
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(
+        *(scale * value for value in (row.mean_difference_lent, row.low_lent, row.high_lent))
+    )
+
+
+def verdict(row) -> str:
+    """Say what became of a gain in DSC, of a row of `beside`: as `information.verdict`, or that it hangs on the pair.
+
+    Our choice: with few scans the chosen pair jumps, and moves a mean by points. So what is told is told with the
+    reference's pairs, too, whose interval lies on the same side of 0.
+    """
+    side = stats.side(row)
+    if side and not (row.low_lent > 0 if side > 0 else row.high_lent < 0):
+        return "hangs on the choice of pair"
+    return information.verdict(row, MARGIN)
 
 
 def survivors(tests, costs: dict[str, float]) -> list[str]:
