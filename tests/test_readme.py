@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from strokelib import voxelwise
-from strokelib.evaluation import budget, calibration, factors, learning_curve, sentences, stats, tables
+from strokelib.evaluation import beyond, budget, calibration, factors, learning_curve, sentences, stats, tables
 from strokelib.evaluation.conformal import load_interval
 from strokelib.evaluation.symmetry import ONCE
 from strokelib.own.scan import DISCLAIMER
 from strokelib.own.segment import INTERVALS, MODES
+from strokelib.phantom.patient import KNOBS
 from strokelib.run import stages
 from strokelib.run.provenance import sha256
 from strokelib.run.runtime import ROOT, rng
@@ -160,8 +161,15 @@ def test_the_readme_tells_what_mirrors_gain_by_symmetry():
     off = own.query("misfit_mm == 10 and misfit_deg == 0")["mean_difference"]
     slope = kept("symmetry_slopes", SHORT).set_index(["metric", "new"]).loc[("dsc", "logistic_sm")]
     numbers = (*ends, *slope[["slope", "low", "high"]], off.min(), off.max())
-    assert (told + "gains {} to {} |").format(*(f"{100 * value:+.1f}" for value in numbers)) in FLAT
+    assert (told + "gains {} to {}. The network").format(*(f"{100 * value:+.1f}" for value in numbers)) in FLAT
     assert stats.side(slope) == 0 and slope["worlds"] == 6
+    own = kept("symmetry", BRIEF).query("metric == 'dsc' and registration == 'rigid' and new == 'rt_sm'")
+    gains = [points_of(row) for row in own.sort_values("symmetry").itertuples()]
+    told = "gains {} where nothing is common, {} where half is, {} at the cohort's 0.92: a slope of {}"
+    slope = kept("symmetry_slopes", BRIEF).set_index(["metric", "new"]).loc[("dsc", "rt_sm")]
+    line = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * slope[["slope", "low", "high"]]))
+    assert f"{told.format(*gains, line)}, not told by one training each" in FLAT and slope["trainings"] == 1
+    assert own["symmetry"].tolist() == [0.0, 0.5, 0.92] and stats.side(slope) == 1, "which other trainings may move"
 
 
 def test_the_readme_tells_which_measure_of_uncertainty_serves():
@@ -203,13 +211,15 @@ def test_the_readme_tells_which_answer_to_imbalance_works():
 
 def test_the_readme_tells_what_other_cohorts_say():
     each, whole = kept("cohorts_claims", BRIEF).query("metric == 'dsc'"), kept("cohorts", BRIEF).set_index("metric")
-    dsc, study = whole.loc["dsc"], kept("table1").query("source == 'this run, nested'").set_index("variant")["dsc_mean"]
+    dsc = whole.loc["dsc"]
     assert len(each) == dsc["cohorts"] == 4 and each["seed"].nunique() == 1
     assert (each["verdict"] == "inconclusive").all()
     least, most = (f"{100 * bound:+.1f}" for bound in (each["mean_difference"].min(), each["mean_difference"].max()))
     mean = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * dsc[name] for name in ("mean", "low", "high")))
-    told = f"mirrors add {least} to {most} points, on average {mean}, where the study has "
-    assert f"{told}{100 * (study['rt_sm'] - study['rt']):+.1f};" in FLAT and dsc["low"] < 0 < dsc["high"]
+    own = kept("symmetry", BRIEF).query("metric == 'dsc' and registration == 'rigid' and new == 'rt_sm'")
+    (alike,) = [points_of(row) for row in own[own["symmetry"] == KNOBS["real"].symmetry].itertuples()]
+    told = f"mirrors add {least} to {most} points, on average {mean}, where the study's own, trained alike (22), has "
+    assert f"{told}{alike};" in FLAT and dsc["low"] < 0 < dsc["high"]
     assert f"an interval should be {dsc['ratio']:.1f} times as wide" in FLAT
     facts = json.loads((BRIEF / "21_cohorts.manifest.json").read_text())["settings"]
     assert facts["sensitivity"] | {"updates": 750, "folds": 2} == facts["sensitivity"]
@@ -244,6 +254,9 @@ def test_the_readme_tells_what_was_tried_beyond_the_paper():
     assert said.format(*best) in FLAT
     harmful = "fixed windows {} ({} to {}) and normalization by the scan {} ({} to {}) are lower"
     assert harmful.format(*windows, *scan) in FLAT
+    (turned,) = kept("beyond", BRIEF).query("metric == 'dsc' and cost.notna()").itertuples()
+    assert turned.new == "turned" and beyond.verdict(turned) == "inconclusive"
+    assert f"patches turned in prediction alone: {points_of(turned)}, inconclusive" in FLAT
 
 
 def test_the_readme_tells_what_the_other_finalists_reach():
