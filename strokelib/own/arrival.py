@@ -36,7 +36,8 @@ def read_folder(
     names : file names by CT, CBF, CBV, MTT, Tmax and series, as far as they are to be given; paths count from the
         folder. What is not given is told from the file names: their last word, such as cbf, ncct or ctp.
     name : of the scan; that of the folder by default
-    seconds_per_frame : of a series, where its header is wrong
+    seconds_per_frame : of a series, where its header is wrong; NIfTI says nothing of single frames, so all are taken to
+        lie as far apart
 
     Returns
     -------
