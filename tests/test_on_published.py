@@ -40,13 +40,13 @@ def made(tmp_path_factory):
             p = inference.predict([network], scan.inputs(True), scan.mask, how).probability
             dsc = metrics.case_metrics(p > 0.5, scan.lesion, scan.spacing)["dsc"]
             own = {"variant": "rt_sm", "fold": fold, "case": file.number, "patient": file.patient, "dsc_at_half": dsc}
-            rows.append(own | {"split": "TRAINING", "sha256": sha256})
+            rows.append(own | {"split": "TRAINING", "sha256": sha256, "score": float(scan.score)})
         table = pd.DataFrame(rows)
-        saved.write_table(settings.results / "registration.csv", table[["split", "case", "sha256"]])
+        saved.write_table(settings.results / "registration.csv", table[["split", "case", "sha256", "score"]])
         (kept / "behind").mkdir(parents=True)
-        saved.write_table(kept / "behind" / "registration.csv", table[["split", "case", "sha256"]])
+        saved.write_table(kept / "behind" / "registration.csv", table[["split", "case", "sha256", "score"]])
         other = table.assign(variant="rt", dsc_at_half=0.0)
-        saved.write_table(kept / "behind" / "predictions.csv", pd.concat([other, table]).drop(columns="sha256"))
+        saved.write_table(kept / "behind" / "predictions.csv", pd.concat([other, table]).drop(columns=["sha256", "score"]))
         history = pd.DataFrame({"variant": "rt_sm", "fold": range(5), "updates": 250, "loss": 0.5})
         saved.write_table(kept / "behind" / "histories.csv", history)
         for name in on_published.TABLES:
@@ -105,7 +105,7 @@ def test_the_overview_takes_the_kept_tables_and_leaves_what_a_run_made(tmp_path,
         on_published.lay_out_overview(settings, ROOT / "figures" / "none")
 
 
-def test_other_scans_networks_and_runs_are_refused(made, tmp_path):
+def test_other_scans_networks_and_runs_are_refused(made, tmp_path, capsys):
     settings, kept = made
     with pytest.raises(FileNotFoundError, match=r"metrics_nested\.csv is missing; nothing is published of study"):
         on_published.lay_out(settings, tmp_path)
@@ -113,10 +113,14 @@ def test_other_scans_networks_and_runs_are_refused(made, tmp_path):
     with pytest.raises(ValueError, match="networks/ holds networks of study, none of phantom"):
         on_published.lay_out(other, kept)
     path = settings.results / "registration.csv"
-    before = path.read_text()
-    path.write_text(before.replace(saved.read(path)["sha256"].iloc[-1], "0" * 64))
-    with pytest.raises(ValueError, match=r"1 of 10 scans are not those that .*kept was made from, such as TRAINING"):
-        on_published.lay_out(settings, kept)
+    before, whole = path.read_text(), saved.read(path)
+    for other in (whole.assign(score=whole["score"].where(whole.index > 0, 0.2), sha256="0"), whole.iloc[1:]):
+        saved.write_table(path, other)
+        with pytest.raises(ValueError, match=r"1 of 10 scans are not those that .*kept was made from, such as TRAIN"):
+            on_published.lay_out(settings, kept)
+    saved.write_table(path, whole.assign(score=whole["score"] + 2e-5, sha256="0"))
+    on_published.check_scans(settings, kept)
+    assert "by rounding alone, as on another processor" in capsys.readouterr().out
     path.write_text(before)
     scan = saved.read(settings.results / "rt_sm" / "fold0" / "predictions.csv")["case"].iloc[0]
     (settings.results / "rt_sm" / "fold0" / "05_crossvalidation.manifest.json").unlink()
