@@ -45,8 +45,8 @@ def made(tmp_path_factory):
         saved.write_table(settings.results / "registration.csv", table[["split", "case", "sha256", "score"]])
         (kept / "behind").mkdir(parents=True)
         saved.write_table(kept / "behind" / "registration.csv", table[["split", "case", "sha256", "score"]])
-        other = table.assign(variant="rt", dsc_at_half=0.0)
-        saved.write_table(kept / "behind" / "predictions.csv", pd.concat([other, table]).drop(columns=["sha256", "score"]))
+        both = pd.concat([table.assign(variant="rt", dsc_at_half=0.0), table])
+        saved.write_table(kept / "behind" / "predictions.csv", both.drop(columns=["sha256", "score"]))
         history = pd.DataFrame({"variant": "rt_sm", "fold": range(5), "updates": 250, "loss": 0.5})
         saved.write_table(kept / "behind" / "histories.csv", history)
         for name in on_published.TABLES:
