@@ -108,6 +108,10 @@ def test_a_row_is_told_in_words_with_what_is_left():
     words = learning_curve.in_words("rt_sm", table, tests)
     assert words.startswith("Single + RT + SM: ") and "**inconclusive**" in words and "with 40" in words
     assert "The true core scores 80.0 % against the label" in words
+    assert "over patients, " in words and "over 3 networks: **" in words
+    two = scores(0.0, noise=0.05).query("scans < 40")
+    words = learning_curve.in_words("rt_sm", learning_curve.means(two, core(), 7), learning_curve.steps(two, 7))
+    assert "over patients, none over two networks: **inconclusive**" in words and "nan" not in words
     assert learning_curve.in_words("one_cycle", table, tests).startswith("AdamW, one cycle of rates: ")
 
 

@@ -213,11 +213,12 @@ def in_words(row: str, table, tests) -> str:
     own, core = dsc[dsc["variant"] == row].sort_values("scans"), dsc[dsc["variant"] == CORE].iloc[0]
     first, last = own.iloc[0], own.iloc[-1]
     slope = tests[(tests["kind"] == "slope") & (tests["variant"] == row)].iloc[0]
+    over = f", {100 * slope.network_low:+.1f} to {100 * slope.network_high:+.1f} over {slope.networks:.0f} networks"
     return (
         f"{named(row)}: {100 * first['mean']:.1f} % with {first.training_scans:.0f} scans, "
         f"{100 * last['mean']:.1f} % with {last.training_scans:.0f}; "
         f"{tables.difference(slope.mean_difference, 'dsc')} a doubling, 95 % interval {tables.interval(slope)} over "
-        f"patients, {100 * slope.network_low:+.1f} to {100 * slope.network_high:+.1f} over {slope.networks:.0f} "
-        f"networks: **{verdict(slope)}** (smallest detectable {100 * slope.detectable:.1f}). The true core scores "
-        f"{100 * core['mean']:.1f} % against the label: {100 * (core['mean'] - last['mean']):+.1f} points to go"
+        f"patients{over if slope.networks > 2 else ', none over two networks'}: **{verdict(slope)}** (smallest "
+        f"detectable {100 * slope.detectable:.1f}). The true core scores {100 * core['mean']:.1f} % against the label: "
+        f"{100 * (core['mean'] - last['mean']):+.1f} points to go"
     )
