@@ -40,13 +40,16 @@ def made(tmp_path_factory):
             p = inference.predict([network], scan.inputs(True), scan.mask, how).probability
             dsc = metrics.case_metrics(p > 0.5, scan.lesion, scan.spacing)["dsc"]
             own = {"variant": "rt_sm", "fold": fold, "case": file.number, "patient": file.patient, "dsc_at_half": dsc}
-            rows.append(own | {"split": "TRAINING", "sha256": sha256, "score": float(scan.score)})
+            volume = float(metrics.volume_ml(scan.lesion, scan.spacing))
+            told = {"split": "TRAINING", "sha256": sha256, "score": float(scan.score), "volume_ml": volume}
+            rows.append(own | told)
         table = pd.DataFrame(rows)
-        saved.write_table(settings.results / "registration.csv", table[["split", "case", "sha256", "score"]])
         (kept / "behind").mkdir(parents=True)
-        saved.write_table(kept / "behind" / "registration.csv", table[["split", "case", "sha256", "score"]])
+        for folder in (settings.results, kept / "behind"):
+            saved.write_table(folder / "registration.csv", table[["split", "case", "sha256", "score"]])
+            saved.write_table(folder / "cohort.csv", table[["split", "case", "volume_ml"]])
         both = pd.concat([table.assign(variant="rt", dsc_at_half=0.0), table])
-        saved.write_table(kept / "behind" / "predictions.csv", both.drop(columns=["sha256", "score"]))
+        saved.write_table(kept / "behind" / "predictions.csv", both.drop(columns=["sha256", "score", "volume_ml"]))
         history = pd.DataFrame({"variant": "rt_sm", "fold": range(5), "updates": 250, "loss": 0.5})
         saved.write_table(kept / "behind" / "histories.csv", history)
         for name in on_published.TABLES:

@@ -37,6 +37,7 @@ from strokelib.run.variants import VARIANTS
 NOTEBOOKS = ("00_overview", "13_ladder", "15_uncertainty")
 BEFORE = ("01_data_exploration", "02_preprocessing")
 TABLES = ("metrics_nested.csv", "choice.csv")  # of notebook 06
+SCANS = ("registration.csv", "cohort.csv")  # of notebooks 02 and 01: what each scan is told by
 OVERVIEW = {  # what notebook 00 reads, by who made it
     "01_data_exploration": ["cohort.csv"],
     "06_ablations": ["figures/table1.csv", "figures/tests_of_significance.csv", "figures/fig4.png"],
@@ -96,35 +97,19 @@ def check_scans(settings: Settings, kept: Path) -> None:
     alike: another processor rounds otherwise, and moves these by less than NEAR.
     """
     now, then = (
-        saved.read(path).set_index(["split", "case"]).sort_index()
-        for path in (settings.results / "registration.csv", kept / "behind" / "registration.csv")
+        pd.concat([saved.read(path).set_index(["split", "case"]) for path in paths], axis=1)
+        for paths in ([settings.results / name for name in SCANS], [kept / "behind" / name for name in SCANS])
     )
-    alike = now.index.equals(then.index)
-    other = now.index[now["sha256"] != then["sha256"]] if alike else then.index.symmetric_difference(now.index)
-    if not len(other):
-        return
-    if alike:
-        pairs = [(now, then)]
-        cohorts = (settings.results / "cohort.csv", kept / "behind" / "cohort.csv")
-        if all(path.is_file() for path in cohorts):
-            pairs.append(tuple(saved.read(path).set_index(["split", "case"]).sort_index() for path in cohorts))
-        far = pd.concat([_far(*pair) for pair in pairs], axis=1).any(axis=1)
-        other = far.index[far]
-    if len(other):
+    now, numbers = now.reindex(then.index), then.select_dtypes("number").columns
+    same = now["sha256"] == then["sha256"]
+    near = np.isclose(now[numbers].astype(float), then[numbers], rtol=NEAR, atol=NEAR, equal_nan=True).all(axis=1)
+    if odd := [f"{split} {case}" for split, case in then.index[~(same | near)]]:
         raise ValueError(
-            f"{len(other)} of {len(then)} scans are not those that {provenance.short(kept)} was made from, such as "
-            f"{' '.join(map(str, other[0]))}: the code that makes or preprocesses them has changed; run "
-            f"{settings.name} anew"
+            f"{len(odd)} of {len(then)} scans are not those that {provenance.short(kept)} was made from, such as "
+            f"{odd[0]}: the code that makes or preprocesses them has changed; run {settings.name} anew"
         )
-    print("the scans differ from those of the run by rounding alone, as on another processor", flush=True)
-
-
-def _far(now, then) -> pd.DataFrame:
-    """Tell for each scan and number of two tables whether they are further apart than by rounding."""
-    numbers = then.select_dtypes("number").columns
-    lacking = pd.DataFrame(True, then.index, ["numbers"])  # nothing to tell scans by
-    apart = (now.reindex(then.index)[numbers] - then[numbers]).abs() > NEAR * (1 + then[numbers].abs())
-    return apart if len(numbers) else lacking
+    if not same.all():
+        print("the scans differ from those of the run by rounding alone, as on another processor", flush=True)
 
 
 def lay_out(settings: Settings, kept: Path, networks: Path = NETWORKS) -> None:

@@ -125,6 +125,11 @@ def lent_in_words(row) -> str:
     )
 
 
+def agrees(side: int, low: float, high: float) -> bool:
+    """Tell whether another interval lies wholly on a side of 0, as `stats.side` names it; an undefined one does not."""
+    return low > 0 if side > 0 else high < 0
+
+
 def verdict(row) -> str:
     """Say what became of a gain in DSC, of a row of `beside`: as `information.verdict`, or that it hangs on the pair.
 
@@ -132,7 +137,7 @@ def verdict(row) -> str:
     reference's pairs, too, whose interval lies on the same side of 0.
     """
     side = stats.side(row)
-    if side and not (row.low_lent > 0 if side > 0 else row.high_lent < 0):
+    if side and not agrees(side, row.low_lent, row.high_lent):
         return "hangs on the choice of pair"
     return information.verdict(row, MARGIN)
 

@@ -196,7 +196,7 @@ def verdict(slope) -> str:
     Our choice: patients alone would take the luck of a training for what its scans brought.
     """
     told = stats.side(slope)
-    if told and not (slope.network_low > 0 if told > 0 else slope.network_high < 0):
+    if told and not beyond.agrees(told, slope.network_low, slope.network_high):
         return ONCE
     return stats.side_in_words(slope, "more scans help", "more scans hurt")
 

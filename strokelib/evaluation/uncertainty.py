@@ -274,6 +274,6 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
         rows.append(row | {"detectable": power.factor(len(names) - 1) * beyond.std(ddof=1)})
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"])
-    told = np.where(table["over_low"] > 0, "better", np.where(table["over_high"] < 0, "worse", "inconclusive"))
-    told = np.where(table["p_holm"] < 0.05, told, "inconclusive")
+    over = table[["over_low", "over_high", "p_holm"]].set_axis(["low", "high", "p_holm"], axis=1)
+    told = [side_in_words(row, "better", "worse") for row in over.itertuples()]
     return table.assign(verdict=np.where(table["measure"] == REFERENCE, "the reference", told))

@@ -106,7 +106,7 @@ def assemble(
         if kind in volumes and np.isnan(volumes[kind].values).any():
             raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
     if SERIES in volumes:
-        stored.check_frames(volumes[SERIES])
+        stored.check_empty_frames(volumes[SERIES])
     try:
         brought = grid.to_networks(HEAD, volumes)
     except CaseError as error:  # that images lie apart may come of it

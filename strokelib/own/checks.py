@@ -107,14 +107,9 @@ def fit(brain, mask) -> tuple[str, ...]:
             "the CT shows no brain within a skull: whether the maps lie on it the right way round could not be "
             "checked, and the networks were trained on CTs with skull",
         )
-    overlaps = [_dice(brain, mask), *(_dice(brain, np.flip(mask, axis)) for axis in range(3))]
-    best = int(np.argmax(overlaps))
-    if overlaps[best] <= overlaps[0] + TURNED_BETTER:
+    if not (better := _better_turned(brain, mask, axes=3)):
         return ()
-    return (
-        f"the brain of the maps fits that of the CT better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} "
-        f"instead of {overlaps[0]:.2f}): is the header of one of them wrong?",
-    )
+    return (f"the brain of the maps fits that of the CT {better}: is the header of one of them wrong?",)
 
 
 def mirrored(case) -> tuple[str, ...]:
@@ -131,13 +126,8 @@ def mirrored(case) -> tuple[str, ...]:
     shown, said = {name: image != 0 for name, image in case.named.items() if not MODALITIES[name].head}, []
     for name, own in shown.items():
         others = np.logical_or.reduce([other for key, other in shown.items() if key != name])
-        overlaps = [_dice(others, own), *(_dice(others, np.flip(own, axis)) for axis in (0, 1))]
-        best = int(np.argmax(overlaps))
-        if overlaps[best] > max(overlaps[0] + TURNED_BETTER, LEAST_ALIKE):
-            said.append(
-                f"{name} fits the other maps better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} instead "
-                f"of {overlaps[0]:.2f}): is its header wrong, or was it mirrored?"
-            )
+        if better := _better_turned(others, own, axes=2, least=LEAST_ALIKE):
+            said.append(f"{name} fits the other maps {better}: is its header wrong, or was it mirrored?")
     return tuple(said)
 
 
@@ -283,6 +273,18 @@ def _is_empty(image, brain) -> bool:
     """Tell whether an image is 0 nearly everywhere in a brain that has some size."""
     size = np.count_nonzero(brain)
     return size >= LEAST_PART and np.count_nonzero(image[brain]) <= MOST_LEFT * size
+
+
+def _better_turned(still, turned, axes: int, least: float = 0.0) -> str:
+    """Say in which way one mask fits another better turned around, along one of its first axes; "" for none.
+
+    Better is by more than TURNED_BETTER, to a Dice above `least`.
+    """
+    overlaps = [_dice(still, turned), *(_dice(still, np.flip(turned, axis)) for axis in range(axes))]
+    best = int(np.argmax(overlaps))
+    if overlaps[best] <= max(overlaps[0] + TURNED_BETTER, least):
+        return ""
+    return f"better with {ENDS[best - 1]} exchanged (Dice {overlaps[best]:.2f} instead of {overlaps[0]:.2f})"
 
 
 def _dice(one, other) -> float:

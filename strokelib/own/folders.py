@@ -94,8 +94,8 @@ def passed_over(given, places: list[Place]) -> list[str]:
     holding = scans.union(*(scan.parents for scan in scans))
     several = [folder for folder in map(_whole_path, given) if folder.resolve() not in scans]
     inside = [path for folder in several for path in layouts.subfolders(folder)]
-    stray = [path for folder in several for path in _images(folder) if path.parent == folder]
-    return [path.name for path in [*inside, *stray] if path.resolve() not in holding]
+    stray = [path.name for folder in several for path in _images(folder) if path.parent == folder]
+    return [path.name for path in inside if path.resolve() not in holding] + stray
 
 
 def _told_apart(places: list[Place]) -> list[str]:
@@ -212,18 +212,11 @@ def _scans(folder: Path) -> list[Place]:
     slices = [] if images and _is_nifti(folder) else _slices(folder)
     direct = any(path.parent == folder for path in slices or images)
     whole = _whole_by_study if slices else _whole_by_name
-    scans = [path for path in inner if whole(path)]
-    if scans and (not direct or (len(scans) > 1 and not slices and not _direct_scan(folder))):
+    # Beside several scans in folders of their own a NIfTI file that is no CT by its name, such as a mask, is none.
+    stray = direct and not slices and "CT" not in {kinds.kind_of(path.name) for path in images if path.parent == folder}
+    if (not direct and any(map(whole, inner))) or (stray and sum(map(whole, inner)) > 1):
         return [scan for path in inner for scan in _scans(path)]
     return [Place(plain(folder.name), folder, dicom=bool(slices))] if slices or images else []
-
-
-def _direct_scan(folder: Path) -> bool:
-    """Tell whether NIfTI files that lie directly in a folder hold an image of a scan by their names, and no stray mask.
-
-    Beside several scans in folders of their own a file whose name does not tell, or one map alone, is none of them.
-    """
-    return "CT" in {kinds.kind_of(path.name) for path in _images(folder) if path.parent == folder}
 
 
 def _is_nifti(folder: Path) -> bool:

@@ -63,7 +63,7 @@ def lost_spacing(volumes: dict[str, Volume]) -> list[str]:
     ]
 
 
-def check_frames(series: Volume) -> None:
+def check_empty_frames(series: Volume) -> None:
     """Refuse a series with an empty frame: taken for a fall of all curves, it would make other maps without a word.
 
     So would one slice that is empty in some frames; one that is in all of them is none of the head. Looked for in the
