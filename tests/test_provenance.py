@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from strokelib import hardware
 from strokelib.run import digest as digests
 from strokelib.run import provenance, runtime
 from strokelib.run.digest import digest
@@ -19,8 +20,8 @@ from strokelib.run.settings import load_settings
 
 NAME = "05_crossvalidation"
 FACTS = ["notebook", "settings", "digest", "seed", "commit", "edited", "code", "depends", "python", "versions"]
-FACTS += ["device", "threads", "pinned", "processor", "vector_instructions", "cores", "platform", "folder", "read"]
-FACTS += ["files"]
+FACTS += ["device", "threads", "pinned", "processor", "vector_instructions", "multiplies_bf16", "cores"]
+FACTS += ["platform", "folder", "read", "files"]
 
 
 @pytest.fixture
@@ -86,9 +87,10 @@ def test_a_manifest_names_every_file_and_what_made_it(settings):
     assert facts["depends"]["training.rho"] == settings.training.rho and facts["depends"]["variant.patch_size"] == 64
     assert facts["seed"] == settings.seed
     assert all(facts["versions"].values()) and facts["python"] and facts["platform"] and facts["processor"]
-    here = {name: facts[name] for name in ("processor", "vector_instructions", "cores")}
+    here = {name: facts[name] for name in ("processor", "vector_instructions", "multiplies_bf16", "cores")}
     assert here == provenance.machine() and here["cores"] <= os.cpu_count()
     assert here["vector_instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert here["multiplies_bf16"] == hardware.multiplies_bf16()
     assert facts["commit"] is facts["edited"] is None, "the copy is no repository"
     assert facts["files"].keys() == {p.name for p in folder.iterdir()} - {f"{NAME}.manifest.json"}
     for name, digits in facts["files"].items():

@@ -145,13 +145,19 @@ def git(*words: str) -> str | None:
 
 
 def machine() -> dict:
-    """Describe what computes: the processor, the vector instructions that torch takes of it, cores that may be used."""
+    """Describe what computes: the processor, the vector instructions that torch takes of it, cores that may be used.
+
+    multiplies_bf16 says what precision = "bf16" came to on a CPU: float32 where it is false; see `steps.means`.
+    """
     import torch
+
+    from strokelib.hardware import multiplies_bf16
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": processor(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "multiplies_bf16": multiplies_bf16(),
         "cores": cores,
     }
 
