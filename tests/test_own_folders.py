@@ -106,7 +106,7 @@ def test_names_by_many_folders_keep_their_ends(tmp_path):
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(FileNotFoundError, match=r"no image in .*unpack archives first"):
+    with pytest.raises(FileNotFoundError, match=r"no image in .*unpack archives first, .*\.nrrd, .*as NIfTI"):
         folders.find_scans([tmp_path])
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         folders.find_scans([tmp_path / "nowhere"])

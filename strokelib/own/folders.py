@@ -60,8 +60,8 @@ def find_scans(folders) -> list[Place]:
         inside = _scans(folder)
         if not inside:
             raise FileNotFoundError(
-                f"no image in {folder}: neither NIfTI (.nii, .nii.gz) nor DICOM; unpack archives first, and name the "
-                "folder that holds the images of a scan"
+                f"no image in {folder}: neither NIfTI (.nii, .nii.gz) nor DICOM; unpack archives first, save other "
+                "formats (.nrrd, .mha, .hdr with .img) as NIfTI, and name the folder that holds the images of a scan"
             )
         found += inside
     first = {}
