@@ -1,4 +1,4 @@
-"""The README says what the committed tables say, and so does the overview."""
+"""The README and docs/findings.md say what the committed tables say, and so does the overview."""
 
 import dataclasses
 import json
@@ -23,6 +23,10 @@ from strokelib.vocabulary import LOSSES, NAMES
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
+FINDINGS = {
+    part.partition("\n")[0]: " ".join(part.split())
+    for part in (ROOT / "docs" / "findings.md").read_text().split("\n## ")[1:]
+}  # by question
 RUNS = ("study", "study_1500", "study_1500_inputs", "study_750")
 TWICE = ("learning_curve_metrics", "learning_curve_metrics_elsewhere")  # in bf16, and on a processor without it
 STUDY, SHORT, INPUTS, BRIEF = (ROOT / "figures" / name for name in RUNS)
@@ -74,8 +78,19 @@ def test_the_overview_says_the_headline():
 
 def test_the_readme_is_short_and_narrow():
     lines = README.splitlines()
-    assert len(lines) <= 156  # a line for each question that was asked besides
+    assert len(lines) <= 160  # a line for each question that was asked besides
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
+def test_the_short_answers_say_no_number_that_the_long_ones_do_not():
+    lines = README.partition("| asked | answer | notebook |\n|---|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    asked = [line.strip("| ").split(" | ") for line in lines]
+    assert [question for question, _, _ in asked] == [*FINDINGS]
+    numbers = re.compile(r"[-+]?\d[\d.,]*\d|[-+]?\d")
+    for question, answer, links in asked:
+        assert {*numbers.findall(answer)} <= {*numbers.findall(FINDINGS[question])}, question
+        assert {*re.findall(r"\((.+?)\)", links)} == {*re.findall(r"\(\.\./(.+?)\)", FINDINGS[question])}, question
+        assert ("inconclusive" in answer) <= ("inconclusive" in FINDINGS[question]), question
 
 
 def test_the_readme_tells_what_a_gpu_does_as_measured():
@@ -120,41 +135,47 @@ def test_the_readme_tells_differences_as_the_tables_do():
     assert f"lowers sensitivity ({pair[0]} points; paper: {pair[1]})" in FLAT
     hd = filtered.loc["hd_voxels"]
     assert f"({hd['mean_difference']:+.2f} voxels, {tables.p_both(hd)})" in FLAT
-    assert f"the paper's nine claims {sentences.verdicts(table)}" in FLAT
+    answer = FINDINGS["Do the paper's claims hold?"]
+    assert f"the paper's nine claims {sentences.verdicts(table)}" in answer
     strictly = stats.told(kept("tests_of_significance")).query("unit == 'patient'")["verdict_holm"].value_counts()
     counts = [strictly[verdict] for verdict in ("holds", "opposite", "smaller", "inconclusive")]
-    assert "after Holm's correction {}, {}, {} and {}.".format(*counts) in FLAT and sum(counts) == 9
+    assert "after Holm's correction {}, {}, {} and {}.".format(*counts) in answer and sum(counts) == 9
     told = "*Smaller* is not told from 0, but told to be below half of the paper's difference, on either side of 0"
-    assert (table["share"] == 0.5).all() and told in FLAT
+    assert (table["share"] == 0.5).all() and told in answer
 
 
-def test_the_readme_tells_what_the_raw_series_adds():
+def test_the_findings_tell_what_the_raw_series_adds():
+    answer = FINDINGS["What do raw series still know?"]
     areas, steps = kept("raw_series_areas").set_index("map"), kept("raw_series_steps").query("metric == 'dsc'")
     told = {name: [f"{area:.2f}" for area in (row.provided_auc, row.fitted_auc)] for name, row in areas.iterrows()}
     better, worse = (areas.index[side].tolist() for side in (areas["low"] > 0, areas["high"] < 0))
     assert {*better} == {"MTT", "CBF"} and worse == ["CBV"]
-    assert "MTT tells the core better (area under the ROC curve {} as provided, {} fitted)".format(*told["MTT"]) in FLAT
-    assert "and CBF ({}, {}), CBV worse ({}, {});".format(*told["CBF"], *told["CBV"]) in FLAT
+    both = "MTT tells the core better (area under the ROC curve {} as provided, {} fitted)"
+    assert both.format(*told["MTT"]) in answer
+    assert "and CBF ({}, {}), CBV worse ({}, {});".format(*told["CBF"], *told["CBV"]) in answer
     gains = steps.set_index("new")[["mean_difference", "low", "high"]]
     logistic, trees = gains.loc["logistic_both"], gains.loc["trees_both"]
     points = [f"{100 * value:+.1f}" for value in (*logistic, *trees)]
     told = "add {} points of DSC ({} to {}) by logistic regression and {} ({} to {}) by boosted"
-    assert told.format(*points) in FLAT
-    assert all(row.low < 0 < row.high for row in (logistic, trees)) and "trees: inconclusive" in FLAT
+    assert told.format(*points) in answer
+    assert all(row.low < 0 < row.high for row in (logistic, trees)) and "trees: inconclusive" in answer
 
 
-def test_the_readme_climbs_the_ladder():
+def test_the_findings_climb_the_ladder():
+    answer = FINDINGS["What does context add?"]
     means = {name: f"{100 * mean:.1f}" for name, mean in kept("ladder").set_index("variant")["dsc_mean"].items()}
     told = "logistic regression {logistic} %, boosted trees {trees} %, with mirrors {logistic_sm} and {trees_sm} %. "
-    assert told.format(**means) in FLAT
-    assert "The true flow under one threshold has {flow_one} %, the true core {core} %".format(**means) in FLAT
+    assert told.format(**means) in answer
+    assert "The true flow under one threshold has {flow_one} %, the true core {core} %".format(**means) in answer
     steps = kept("ladder_steps").query("metric == 'dsc'").set_index(["new", "old"])[["mean_difference", "low", "high"]]
     plain, mirrored = (100 * steps.loc[pair] for pair in (("rt", "trees"), ("rt_sm", "trees_sm")))
     told = "adds {:+.1f} ({:+.1f} to {:+.1f}) to the trees, {:+.1f} ({:+.1f} to {:+.1f}) where both have mirrors"
-    assert told.format(*plain, *mirrored) in FLAT and f"means of {max(voxelwise.SMOOTHING_MM):g} mm around it" in FLAT
+    assert told.format(*plain, *mirrored) in answer
+    assert f"means of {max(voxelwise.SMOOTHING_MM):g} mm around it" in answer
 
 
-def test_the_readme_tells_what_mirrors_gain_by_symmetry():
+def test_the_findings_tell_what_mirrors_gain_by_symmetry():
+    answer = FINDINGS["Do mirrors need symmetric heads?"]
     own = kept("symmetry", SHORT).query("metric == 'dsc' and registration == 'rigid' and new == 'logistic_sm'")
     still = own.query("misfit_mm == 0 and misfit_deg == 0").set_index("symmetry")
     ends = still.loc[[0.0, 1.0], ["mean_difference", "low", "high"]].to_numpy().flatten()
@@ -163,23 +184,24 @@ def test_the_readme_tells_what_mirrors_gain_by_symmetry():
     off = own.query("misfit_mm == 10 and misfit_deg == 0")["mean_difference"]
     slope = kept("symmetry_slopes", SHORT).set_index(["metric", "new"]).loc[("dsc", "logistic_sm")]
     numbers = (*ends, *slope[["slope", "low", "high"]], off.min(), off.max())
-    assert (told + "gains {} to {}. The network").format(*(f"{100 * value:+.1f}" for value in numbers)) in FLAT
+    assert (told + "gains {} to {}. - The network,").format(*(f"{100 * value:+.1f}" for value in numbers)) in answer
     assert stats.side(slope) == 0 and slope["worlds"] == 6
     own = kept("symmetry", BRIEF).query("metric == 'dsc' and registration == 'rigid' and new == 'rt_sm'")
     gains = [points_of(row) for row in own.sort_values("symmetry").itertuples()]
     told = "gains {} where nothing is common, {} where half is, {} at the cohort's 0.92: a slope of {}"
     slope = kept("symmetry_slopes", BRIEF).set_index(["metric", "new"]).loc[("dsc", "rt_sm")]
     line = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * slope[["slope", "low", "high"]]))
-    assert f"{told.format(*gains, line)}, not told by one training each" in FLAT and slope["trainings"] == 1
+    assert f"{told.format(*gains, line)}, not told by one training each" in answer and slope["trainings"] == 1
     assert own["symmetry"].tolist() == [0.0, 0.5, 0.92] and stats.side(slope) == 1, "which other trainings may move"
 
 
-def test_the_readme_tells_which_measure_of_uncertainty_serves():
+def test_the_findings_tell_which_measure_of_uncertainty_serves():
+    answer = FINDINGS["Which measure of uncertainty serves?"]
     scans = kept("uncertainty_detection", STUDY / "behind").query("zone == 'p > 0.05'")
     auc = scans.groupby("measure")["auc"].mean()
-    assert auc.idxmax() == "doubt" and f"On {scans['case'].nunique()} testing scans" in FLAT
+    assert auc.idxmax() == "doubt" and f"On {scans['case'].nunique()} testing scans" in answer
     told = "of the vote (area under the ROC curve {doubt:.3f}), before the spread of passes ({passes:.3f}), which UF "
-    assert (told + "has, and that of networks ({networks:.3f})").format(**auc) in FLAT
+    assert (told + "has, and that of networks ({networks:.3f})").format(**auc) in answer
     verdicts = kept("detection").query("zone == 'p > 0.05' and metric == 'auc'")["verdict"]
     assert verdicts.tolist() == ["doubt", "doubt", "passes"]
     areas = kept("selective").set_index("measure")
@@ -190,16 +212,16 @@ def test_the_readme_tells_which_measure_of_uncertainty_serves():
     assert len(areas) == 5, "four measures beside the volume"
     holm = f"{tables.p_text(areas.loc['disagreement', 'p_holm'])} after Holm's correction: inconclusive"
     corrected = f"({over[0]}, {over[1]} to {over[2]}; one of four measures, {holm})"
-    assert f"{told} {corrected}, at random {100 * chance:.1f} %" in FLAT
+    assert f"{told} {corrected}, at random {100 * chance:.1f} %" in answer
 
 
-def test_the_readme_tells_which_answer_to_imbalance_works():
+def test_the_findings_tell_which_answer_to_imbalance_works():
+    answer = FINDINGS["Which answer to imbalance works?"]
     scores = kept("imbalance_metrics", BRIEF / "behind")
     losses = kept("imbalance", BRIEF).query("metric == 'dsc' and balanced").set_index("variant")["loss"]
     pairs = [(name, "rt_sm") for name in scores["variant"].unique() if name != "rt_sm"]
     tests = stats.paired_tests(scores, "dsc", pairs, "patient", rng(2018, "imbalance", "dsc"))
     assert [stats.side(row) for row in tests.itertuples()] == [0] * 7
-    (answer,) = [line for line in README.splitlines() if "figures/study_750/18_imbalance.ipynb" in line]
     least, most = (100 * bound for bound in (tests["detectable"].min(), tests["detectable"].max()))
     told = "no loss is told from GDL + cross-entropy after Holm's correction (detectable: {:.1f} to {:.1f} points)"
     assert f"At 750 updates, on two folds, one training each, {told.format(least, most)}" in answer
@@ -212,7 +234,8 @@ def test_the_readme_tells_which_answer_to_imbalance_works():
     assert f"Balanced patches add {plain} to cross-entropy, {both} to GDL + cross-entropy" in answer
 
 
-def test_the_readme_tells_what_other_cohorts_say():
+def test_the_findings_tell_what_other_cohorts_say():
+    answer = FINDINGS["Is one cohort enough?"]
     each, whole = kept("cohorts_claims", BRIEF).query("metric == 'dsc'"), kept("cohorts", BRIEF).set_index("metric")
     dsc = whole.loc["dsc"]
     assert len(each) == dsc["cohorts"] == 4 and each["seed"].nunique() == 1
@@ -223,33 +246,35 @@ def test_the_readme_tells_what_other_cohorts_say():
     (alike,) = [points_of(row) for row in own[own["symmetry"] == KNOBS["real"].symmetry].itertuples()]
     told = f"mirrors add {least} to {most} points, on average {mean}, where the study's own, at this budget "
     told += "but in bf16 (22), has "
-    assert f"{told}{alike};" in FLAT and dsc["low"] < 0 < dsc["high"]
-    assert f"an interval should be {dsc['ratio']:.1f} times as wide" in FLAT
+    assert f"{told}{alike};" in answer and dsc["low"] < 0 < dsc["high"]
+    assert f"an interval should be {dsc['ratio']:.1f} times as wide" in answer
     facts = json.loads((BRIEF / "21_cohorts.manifest.json").read_text())["settings"]
     assert facts["sensitivity"] | {"updates": 750, "folds": 2} == facts["sensitivity"]
 
 
-def test_the_readme_tells_what_more_scans_bring():
+def test_the_findings_tell_what_more_scans_bring():
+    answer = FINDINGS["Do more scans help?"]
     table, steps = (kept(name, SHORT) for name in ("learning_curve", "learning_curve_steps"))
     dsc = table.query("metric == 'dsc'").set_index("variant")
     own, slope = dsc.loc["rt_sm"].sort_values("scans"), steps.query("kind == 'slope' and variant == 'rt_sm'").iloc[0]
     levels = [f"{100 * row['mean']:.1f} % with {row.training_scans:.0f}" for _, row in own.iloc[[0, -1]].iterrows()]
-    assert f"RT + SM has {levels[0]} and {levels[1]}," in FLAT
+    assert f"RT + SM has {levels[0]} and {levels[1]}," in answer
     own_way, elsewhere = (learning_curve.steps(kept(name, SHORT / "behind"), 2018).iloc[-1] for name in TWICE)
     assert own_way["mean_difference"] == pytest.approx(slope["mean_difference"], abs=1e-4)
     assert learning_curve.verdict(slope) == "more scans help" and learning_curve.verdict(elsewhere) == ONCE
     names = ("mean_difference", "low", "high", "network_low", "network_high")
     here, there = ([f"{100 * row[name]:+.1f}" for name in names] for row in (slope, elsewhere))
     told = "{} points a doubling ({} to {} over patients, {} to {} over the networks)"
-    assert told.format(*here) in FLAT and "Of four networks, one training each" in FLAT and len(own) == 4
-    assert "gave {} ({} to {}, {} to {}): not told there".format(*there) in FLAT
+    assert told.format(*here) in answer and "Of four networks, one training each" in answer and len(own) == 4
+    assert "gave {} ({} to {}, {} to {}): not told there".format(*there) in answer
 
 
-def test_the_readme_tells_what_was_tried_beyond_the_paper():
+def test_the_findings_tell_what_was_tried_beyond_the_paper():
+    answer = FINDINGS["Do later changes help?"]
     runs = [kept("beyond", folder).query("metric == 'dsc' and cost.notna()") for folder in (SHORT, INPUTS)]
     tried = pd.concat(runs).sort_values("mean_difference")
     assert [len(run) for run in runs] == [5, 3] and tried["new"].is_unique and set(tried["old"]) == {"rt_sm"}
-    assert (tried["mean_difference"] < 0.01).all() and "where +1 was wanted" in FLAT, "the margin that was named before"
+    assert (tried["mean_difference"] < 0.01).all() and "where +1 was wanted" in answer, "the margin named before"
     told = {name: [f"{100 * value:+.1f}" for value in own] for name, *own in
             tried[["new", "mean_difference", "low", "high"]].itertuples(index=False)}
     sides = {row.new: stats.side(row) for row in tried.itertuples()}
@@ -257,20 +282,20 @@ def test_the_readme_tells_what_was_tried_beyond_the_paper():
     best, windows, scan = (told[name] for name in (tried["new"].iloc[-1], "windowed", "scan_statistics"))
     said = "Of eight, at 1,500 updates, on two folds with pairs of the other one, which fit one of them badly, one "
     said += "training each, six are inconclusive, the best {} ({} to {})"
-    assert said.format(*best) in FLAT
+    assert said.format(*best) in answer
     harmful = "fixed windows {} ({} to {}) and normalization by the scan {} ({} to {}) are lower"
-    assert harmful.format(*windows, *scan) in FLAT
+    assert harmful.format(*windows, *scan) in answer
     (turned,) = kept("beyond", BRIEF).query("metric == 'dsc' and cost.notna()").itertuples()
     assert turned.new == "turned" and beyond.verdict(turned) == "inconclusive"
-    assert f"patches turned in prediction alone: {points_of(turned)}, inconclusive" in FLAT
+    assert f"patches turned in prediction alone: {points_of(turned)}, inconclusive" in answer
 
 
-def test_the_readme_tells_what_the_other_finalists_reach():
+def test_the_findings_tell_what_the_other_finalists_reach():
+    answer = FINDINGS["Would the other finalists' ideas do more?"]
     own = kept("finalists_tests", BRIEF).query("metric == 'dsc'").set_index(["old", "new"])
     names = ["liu", "hu", "chen"]
     sides = {row: [stats.side(each) for each in own.loc[row, :].itertuples()] for row in ("rt", "rt_sm")}
     assert sides == {"rt": [0, 0, 0], "rt_sm": [0, -1, -1]} and own.loc["rt"].index.tolist() == names
-    (answer,) = [line for line in README.splitlines() if "figures/study_750/26_finalists.ipynb" in line]
     words = "Liu's weighted classes {}, Hu's two networks on difficult voxels {}, Chen's encoder a modality {};"
     assert "against RT all are inconclusive, " + words.format(*map(points_of, own.loc["rt"].itertuples())) in answer
     liu, hu, chen = map(points_of, own.loc["rt_sm"].itertuples())
@@ -280,20 +305,20 @@ def test_the_readme_tells_what_the_other_finalists_reach():
     assert facts["further"]["finalists"] == names and "Song's was not trained" in answer
 
 
-def test_the_readme_tells_what_the_papers_remarks_come_to():
+def test_the_findings_tell_what_the_papers_remarks_come_to():
+    answer = FINDINGS["Do remarks in passing hold?"]
     own = kept("remarks_tests", BRIEF).query("metric == 'dsc'").set_index("new")
     assert (own["p_holm"] > 0.05).all() and [stats.side(row) for row in own.itertuples()] == [0] * len(own)
-    (answer,) = [line for line in README.splitlines() if "figures/study_750/19_remarks.ipynb" in line]
     trained = own[own["old"] == "rt_sm"]
     least, most = (100 * bound for bound in (trained["detectable"].min(), trained["detectable"].max()))
     told = f"on two folds, one training each, none of {len(trained)} changes is told from the paper's way"
     assert f"At 750 updates, {told} (detectable: {least:.1f} to {most:.1f} points): " in answer
     for row in trained.itertuples():
-        assert f"{row.words} {points_of(row)}" in answer
+        assert f"| {row.words} | {points_of(row)} |" in answer
     places = own[own["old"] == "rt_sm_uf"]
     assert len(trained) + len(places) == len(own) and len(places) == 2
     reach = 100 * places[["low", "high"]].abs().max(axis=None)
-    assert f"where dropout lies in UF moves DSC by at most {reach:.1f} points" in answer
+    assert f"Where dropout lies in UF moves DSC by at most {reach:.1f} points" in answer
     found = kept("remarks", BRIEF).set_index("remark")
     cost, verdict = found.loc["uncertainty filtering triples the network's time", ["measured", "verdict"]]
     assert verdict == "smaller" and f"UF's three {re.search('passes cost [0-9.]+ times one', cost)[0]}" in answer
@@ -302,35 +327,37 @@ def test_the_readme_tells_what_the_papers_remarks_come_to():
     assert f"mirrors make {mirrors} scans worse by more than a point, UF {filtering}" in answer
 
 
-def test_the_readme_tells_what_folds_leak():
+def test_the_findings_tell_what_folds_leak():
+    answer = FINDINGS["What do folds leak?"]
     own = kept("leakage", SHORT).query("metric == 'dsc' and unit == 'patient' and group == 'all patients'")
     by = own.set_index("new").loc[["rt_sm_by_slice", "rt_sm_by_scan"]]
     assert [stats.side(row) for row in by.itertuples()] == [1, 0]
     told = 100 * by[["mean_difference", "low", "high"]]
     slices, scans = ([f"{value:+.1f}" for value in row] for row in told.to_numpy())
-    assert f"folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]})" in FLAT
-    assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]}): inconclusive" in FLAT
+    assert f"folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]})" in answer
+    assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]}): inconclusive" in answer
     control = kept("leakage", SHORT).query("metric == 'sensitivity' and unit == 'patient' and group == 'with one scan'")
     chance = 100 * control.set_index("new").loc["rt_sm_by_scan", "mean_difference"]
     alike = kept("leakage", SHORT).query("metric == 'dsc' and unit == 'patient' and group == 'with one scan'")
     alike = alike.set_index("new").loc["rt_sm_by_scan", ["mean_difference", "low", "high"]]
     told = "whom folds by scan cannot leak, DSC differs by {:+.1f} ({:+.1f} to {:+.1f}), sensitivity by {:+.1f}"
-    assert told.format(*(100 * alike), chance) in FLAT
+    assert told.format(*(100 * alike), chance) in answer
 
 
-def test_the_readme_tells_what_carries_rt():
+def test_the_findings_tell_what_carries_rt():
+    answer = FINDINGS["What carries RT?"]
     own = kept("rt_apart", SHORT).query("metric == 'dsc' and unit == 'patient'")
-    assert factors.carriers(own) == [] and "no part of it is told to add DSC at both ends" in FLAT
+    assert factors.carriers(own) == [] and "no part of it is told to add DSC at both ends" in answer
     means = own[own["end"] == "mean"].set_index("part")
     (told,) = [part for part, row in means.iterrows() if stats.side(row)]
     points = [f"{100 * means.loc[told, name]:+.1f}" for name in ("mean_difference", "low", "high")]
-    assert told == "patch_size" and f"side 64 for 48 costs points, {points[0]} ({points[1]} to {points[2]})" in FLAT
+    assert told == "patch_size" and f"side 64 for 48 costs points, {points[0]} ({points[1]} to {points[2]})" in answer
     ends = own[(own["part"] == told) & own["end"].isin(["baseline", "rt"])]
     assert [stats.side(row) for row in ends.itertuples()] == [0, 0]
-    assert "as the mean of both ends, told at neither alone" in FLAT
+    assert "as the mean of both ends, told at neither alone" in answer
     shown = (SHORT / "12_rt_apart.ipynb").read_text()
     (same,) = re.findall(r"side 64 +stopping on L1 \+ error rate +as the mean of both ends +(\S+) points", shown)
-    assert f"but {same} where all cells stop on L1 + error rate" in FLAT
+    assert f"but {same} where all cells stop on L1 + error rate" in answer
 
 
 def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
@@ -353,33 +380,35 @@ def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
             assert f"({one}, {two} and {three}" in FLAT
 
 
-def test_the_readme_tells_what_trust_and_testing_scans_say():
+def test_the_findings_tell_what_trust_and_testing_scans_say():
+    answer = FINDINGS["Do the scores flatter?"]
     table2, vote = kept("table2"), kept("vote").query("unit == 'scan'").iloc[0]
     own = table2[table2["rank"].isna()].iloc[0]
-    assert f"where the five networks together reach {100 * own['dsc_mean']:.1f}" in FLAT
-    assert f"{100 * vote['mean_difference']:+.1f} points from" in FLAT
+    assert f"where the five networks together reach {100 * own['dsc_mean']:.1f}" in answer
+    assert f"{100 * vote['mean_difference']:+.1f} points from" in answer
     optimism = kept("optimism")
     (stopping,) = optimism[optimism["step"].str.startswith("stopping")].itertuples()
     points = [f"{100 * value:+.1f}" for value in (stopping.mean_difference, stopping.low, stopping.high)]
-    assert f"is worth {points[0]} points (95 % interval {points[1]} to {points[2]}) over stopping" in FLAT
+    assert f"is worth {points[0]} points (95 % interval {points[1]} to {points[2]}) over stopping" in answer
     (testing,) = optimism[optimism["step"] == "all but the pair"].itertuples()
     levels = [f"{100 * mean:.1f} %" for mean in (testing.flattered_mean, testing.fair_mean)]
     points = [100 * value for value in (testing.mean_difference, testing.low, testing.high)]
     apart = "{:+.1f}, {:+.1f} to {:+.1f}".format(*points)
-    assert f"single networks with UF have {levels[0]} nested and {levels[1]} on {testing.fair_scans} testing" in FLAT
+    assert f"Single networks with UF have {levels[0]} nested and {levels[1]} on {testing.fair_scans} testing" in answer
     assert not testing.paired and testing.fair_scans == own["n"]
-    assert f"{testing.fair_scans} testing scans (other patients: {apart})" in FLAT
-    assert abs(optimism["mean_difference"].iloc[:2]).max() < 0.0025 and "next to nothing away" in FLAT
+    assert f"{testing.fair_scans} testing scans (other patients: {apart})" in answer
+    assert abs(optimism["mean_difference"].iloc[:2]).max() < 0.0025 and "next to nothing away" in answer
 
 
-def test_the_readme_tells_what_longer_training_brings():
+def test_the_findings_tell_what_longer_training_brings():
     """Of the study's predictions, as notebook 10 of the demo prints them."""
+    answer = FINDINGS["Would longer training help?"]
     settings = load_settings("study")
     found = budget.at_half(kept("predictions", STUDY / "behind"), budget.points_of(settings), rng(2018, "at half"))
     whole = found[found["new"].isin(["rt", "rt_sm"]) & found["old"].str.endswith("_at_750")]
     rt, mirrored = ([f"{100 * value:+.1f}" for value in (r.mean_difference, r.low, r.high)] for r in whole.itertuples())
     told = "from 750 to 6,000 updates, at one threshold for all, RT {} points ({} to {}), RT + SM {} ({} to {})"
-    assert told.format(*rt, *mirrored) in FLAT and "Not told: from" in FLAT
+    assert told.format(*rt, *mirrored) in answer and "Not told: from" in answer
     assert ((whole["low"] < 0) & (whole["high"] > 0)).all() and settings.seed == 2018
 
 
