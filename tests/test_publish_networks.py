@@ -178,7 +178,7 @@ def test_the_card_says_what_the_facts_and_tables_do(facts):
     assert "| Single + RT + SM | this run | 4 | 51.2 ± 25.0 | 7.0 ± 1.0 |" in text, "and not the paper's row"
     assert "| Single + RT + SM + UF | this run, nested | 4 | 60.0 ± 25.0 |" in text
     assert "| 5–20 | 3 | 25.0 ± 10.0 |" in text and "≤ 2" not in text
-    assert "of the 2 < 5 mL 1 is missed wholly" in text
+    assert "of 2 of < 5 mL 1 is missed wholly" in text
     assert "13 testing scans" in text and "45.7 ± 30.0 %" in text
     assert all(row["sha256"] in text for row in facts["networks"])
     assert "Not for clinical use" in text and "Trained on synthetic scans alone" in text

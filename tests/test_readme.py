@@ -19,7 +19,7 @@ from strokelib.run.provenance import sha256
 from strokelib.run.runtime import ROOT, rng
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import ASKED
-from strokelib.vocabulary import LOSSES, NAMES
+from strokelib.vocabulary import LOSSES, METRICS, NAMES
 
 README = (ROOT / "README.md").read_text()
 FLAT = " ".join(README.split())  # sentences are broken into lines there
@@ -113,7 +113,7 @@ def test_the_readme_tells_what_a_gpu_does_as_measured():
     (scan,) = plan[plan.index.str.contains("8 slices.*passes 3")]
     assert f"with three passes takes {scan:.2f} s" in FLAT
     minutes = f"{plan['minutes of Table 1 at 20 epochs, extrapolated']:.0f} minutes"
-    assert f"Table 1 at 20 epochs, five folds together, {minutes}" in FLAT
+    assert f"Table 1 at 20 epochs, five folds together in bf16, {minutes}" in FLAT
 
 
 def test_the_readme_tells_differences_as_the_tables_do():
@@ -128,9 +128,11 @@ def test_the_readme_tells_differences_as_the_tables_do():
     without = shown["hd_mm_undefined"].astype(int)
     assert without[without > 0].index.tolist() == ["conventional", "conventional_tuned", "rt"]
     undefined = without[without > 0]
-    assert "PPV and HD leave out scans without: {} of the rule, {} of it tuned, {} of RT.".format(*undefined) in FLAT
+    told = "PPV and HD leave out scans in which nothing is found: {} by the rule, {} by it tuned, {} by RT."
+    assert told.format(*undefined) in FLAT
     for metric in ("ppv", "sensitivity"):
-        assert f"({100 * claims.loc[('rt_sm', 'rt', metric), 'mean_difference']:+.1f} points)" in FLAT
+        ours, theirs = 100 * claims.loc[("rt_sm", "rt", metric), ["mean_difference", "paper_difference"]]
+        assert f"{ours:+.1f} of {METRICS[metric].name} (paper: {theirs:+.1f})" in FLAT
     pair = [f"{100 * filtered.loc['sensitivity', name]:+.1f}" for name in ("mean_difference", "paper_difference")]
     assert f"lowers sensitivity ({pair[0]} points; paper: {pair[1]})" in FLAT
     hd = filtered.loc["hd_voxels"]
@@ -142,6 +144,9 @@ def test_the_readme_tells_differences_as_the_tables_do():
     assert "after Holm's correction {}, {}, {} and {}.".format(*counts) in answer and sum(counts) == 9
     told = "*Smaller* is not told from 0, but told to be below half of the paper's difference, on either side of 0"
     assert (table["share"] == 0.5).all() and told in answer
+    least = filtered.loc["sensitivity"]
+    assert (least["verdict"], least["verdict_holm"]) == ("holds", "holds") and least["p_smaller"] < 0.001
+    assert f"UF's sensitivity, {pair[0]} points in place of {pair[1]}." in answer
 
 
 def test_the_findings_tell_what_the_raw_series_adds():
@@ -150,13 +155,14 @@ def test_the_findings_tell_what_the_raw_series_adds():
     told = {name: [f"{area:.2f}" for area in (row.provided_auc, row.fitted_auc)] for name, row in areas.iterrows()}
     better, worse = (areas.index[side].tolist() for side in (areas["low"] > 0, areas["high"] < 0))
     assert {*better} == {"MTT", "CBF"} and worse == ["CBV"]
-    both = "MTT tells the core better (area under the ROC curve {} as provided, {} fitted)"
+    both = "MTT fitted to them tells the core better (area under the ROC curve {} as provided, {} fitted)"
     assert both.format(*told["MTT"]) in answer
     assert "and CBF ({}, {}), CBV worse ({}, {});".format(*told["CBF"], *told["CBV"]) in answer
     gains = steps.set_index("new")[["mean_difference", "low", "high"]]
     logistic, trees = gains.loc["logistic_both"], gains.loc["trees_both"]
     points = [f"{100 * value:+.1f}" for value in (*logistic, *trees)]
-    told = "add {} points of DSC ({} to {}) by logistic regression and {} ({} to {}) by boosted"
+    told = "added to the provided maps the fitted ones bring {} points of DSC ({} to {}) by logistic regression and {} "
+    told += "({} to {}) by boosted"
     assert told.format(*points) in answer
     assert all(row.low < 0 < row.high for row in (logistic, trees)) and "trees: inconclusive" in answer
 
@@ -180,7 +186,7 @@ def test_the_findings_tell_what_mirrors_gain_by_symmetry():
     still = own.query("misfit_mm == 0 and misfit_deg == 0").set_index("symmetry")
     ends = still.loc[[0.0, 1.0], ["mean_difference", "low", "high"]].to_numpy().flatten()
     told = "gains {} points ({} to {}) where no random anatomy is common to both sides, {} ({} to {}) where all is, "
-    told += "both under one symmetric template; a slope of {} ({} to {}). With the line between them 10 mm off it "
+    told += "both under one symmetric template; a slope of {} ({} to {}). With the midline 10 mm off it "
     off = own.query("misfit_mm == 10 and misfit_deg == 0")["mean_difference"]
     slope = kept("symmetry_slopes", SHORT).set_index(["metric", "new"]).loc[("dsc", "logistic_sm")]
     numbers = (*ends, *slope[["slope", "low", "high"]], off.min(), off.max())
@@ -207,7 +213,8 @@ def test_the_findings_tell_which_measure_of_uncertainty_serves():
     areas = kept("selective").set_index("measure")
     assert areas["area"].idxmax() == "disagreement" and areas.loc["disagreement", "verdict"] == "inconclusive"
     own, size, chance = areas.loc["disagreement", "area"], areas.loc["smallness", "area"], areas["chance"].iloc[0]
-    told = f"mean DSC {100 * own:.1f} % over all shares kept, by predicted volume alone {100 * size:.1f} %"
+    told = f"mean DSC {100 * own:.1f} % over all shares kept (of the scans kept, averaged from all scans to "
+    told += f"the surest one), by predicted volume alone {100 * size:.1f} %"
     over = [f"{100 * areas.loc['disagreement', name]:+.1f}" for name in ("over_reference", "over_low", "over_high")]
     assert len(areas) == 5, "four measures beside the volume"
     holm = f"{tables.p_text(areas.loc['disagreement', 'p_holm'])} after Holm's correction: inconclusive"
@@ -244,9 +251,9 @@ def test_the_findings_tell_what_other_cohorts_say():
     mean = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * dsc[name] for name in ("mean", "low", "high")))
     own = kept("symmetry", BRIEF).query("metric == 'dsc' and registration == 'rigid' and new == 'rt_sm'")
     (alike,) = [points_of(row) for row in own[own["symmetry"] == KNOBS["real"].symmetry].itertuples()]
-    told = f"mirrors add {least} to {most} points, on average {mean}, where the study's own, at this budget "
-    told += "but in bf16 (22), has "
-    assert f"{told}{alike};" in answer and dsc["low"] < 0 < dsc["high"]
+    told = f"mirrors add {least} to {most} points, over the cohorts {mean}; a reader of any one of them calls it "
+    told += "inconclusive. The study's own, at this budget but in bf16 (notebook 22), has "
+    assert f"{told}{alike}." in answer and dsc["low"] < 0 < dsc["high"]
     assert f"an interval should be {dsc['ratio']:.1f} times as wide" in answer
     facts = json.loads((BRIEF / "21_cohorts.manifest.json").read_text())["settings"]
     assert facts["sensitivity"] | {"updates": 750, "folds": 2} == facts["sensitivity"]
@@ -258,7 +265,7 @@ def test_the_findings_tell_what_more_scans_bring():
     dsc = table.query("metric == 'dsc'").set_index("variant")
     own, slope = dsc.loc["rt_sm"].sort_values("scans"), steps.query("kind == 'slope' and variant == 'rt_sm'").iloc[0]
     levels = [f"{100 * row['mean']:.1f} % with {row.training_scans:.0f}" for _, row in own.iloc[[0, -1]].iterrows()]
-    assert f"RT + SM has {levels[0]} and {levels[1]}," in answer
+    assert f"RT + SM has {levels[0]} and {levels[1]} training scans," in answer
     own_way, elsewhere = (learning_curve.steps(kept(name, SHORT / "behind"), 2018).iloc[-1] for name in TWICE)
     assert own_way["mean_difference"] == pytest.approx(slope["mean_difference"], abs=1e-4)
     assert learning_curve.verdict(slope) == "more scans help" and learning_curve.verdict(elsewhere) == ONCE
@@ -283,11 +290,12 @@ def test_the_findings_tell_what_was_tried_beyond_the_paper():
     said = "Of eight, at 1,500 updates, on two folds with pairs of the other one, which fit one of them badly, one "
     said += "training each, six are inconclusive, the best {} ({} to {})"
     assert said.format(*best) in answer
-    harmful = "fixed windows {} ({} to {}) and normalization by the scan {} ({} to {}) are lower"
+    harmful = "fixed windows before the z-scores {} ({} to {}) and batch normalization by the scan's own "
+    harmful += "statistics {} ({} to {}) are lower"
     assert harmful.format(*windows, *scan) in answer
     (turned,) = kept("beyond", BRIEF).query("metric == 'dsc' and cost.notna()").itertuples()
     assert turned.new == "turned" and beyond.verdict(turned) == "inconclusive"
-    assert f"patches turned in prediction alone: {points_of(turned)}, inconclusive" in answer
+    assert f"patches turned left to right in prediction alone: {points_of(turned)}, inconclusive" in answer
 
 
 def test_the_findings_tell_what_the_other_finalists_reach():
@@ -299,7 +307,8 @@ def test_the_findings_tell_what_the_other_finalists_reach():
     words = "Liu's weighted classes {}, Hu's two networks on difficult voxels {}, Chen's encoder a modality {};"
     assert "against RT all are inconclusive, " + words.format(*map(points_of, own.loc["rt"].itertuples())) in answer
     liu, hu, chen = map(points_of, own.loc["rt_sm"].itertuples())
-    assert f"against RT + SM, {liu}, inconclusive after Holm's correction, {hu} and {chen}." in answer
+    told = f"against RT + SM, which has mirrors: Liu {liu}, inconclusive after Holm's correction, Hu {hu}, Chen {chen}."
+    assert told in answer
     facts = json.loads((BRIEF / "26_finalists.manifest.json").read_text())["settings"]
     assert facts["training"]["max_updates"] == 750 and facts["sensitivity"]["folds"] == 2
     assert facts["further"]["finalists"] == names and "Song's was not trained" in answer
@@ -322,9 +331,12 @@ def test_the_findings_tell_what_the_papers_remarks_come_to():
     found = kept("remarks", BRIEF).set_index("remark")
     cost, verdict = found.loc["uncertainty filtering triples the network's time", ["measured", "verdict"]]
     assert verdict == "smaller" and f"UF's three {re.search('passes cost [0-9.]+ times one', cost)[0]}" in answer
+    said = found.loc[["uncertainty filtering worsens some", "uncertainty filtering adds outliers to some"], "verdict"]
+    assert said.tolist() == ["holds", "does not hold"]
+    assert found.loc["R² rises with every step", "verdict"] == "inconclusive"
     worse = found.loc[found.index.str.contains("worsen"), "measured"]
     mirrors, filtering = worse.str.extract(r"(\d+ of 94) scans worse")[0]
-    assert f"mirrors make {mirrors} scans worse by more than a point, UF {filtering}" in answer
+    assert f"mirrors make {mirrors} scans worse by more than a point and UF {filtering}:" in answer
 
 
 def test_the_findings_tell_what_folds_leak():
@@ -334,14 +346,12 @@ def test_the_findings_tell_what_folds_leak():
     assert [stats.side(row) for row in by.itertuples()] == [1, 0]
     told = 100 * by[["mean_difference", "low", "high"]]
     slices, scans = ([f"{value:+.1f}" for value in row] for row in told.to_numpy())
-    assert f"folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]})" in answer
+    over = "over folds by patient, both shuffled"
+    assert f"folds by slice flatter by {slices[0]} points ({slices[1]} to {slices[2]}) {over}" in answer
     assert f"those by scan by {scans[0]} ({scans[1]} to {scans[2]}): inconclusive" in answer
-    control = kept("leakage", SHORT).query("metric == 'sensitivity' and unit == 'patient' and group == 'with one scan'")
-    chance = 100 * control.set_index("new").loc["rt_sm_by_scan", "mean_difference"]
-    alike = kept("leakage", SHORT).query("metric == 'dsc' and unit == 'patient' and group == 'with one scan'")
-    alike = alike.set_index("new").loc["rt_sm_by_scan", ["mean_difference", "low", "high"]]
-    told = "whom folds by scan cannot leak, DSC differs by {:+.1f} ({:+.1f} to {:+.1f}), sensitivity by {:+.1f}"
-    assert told.format(*(100 * alike), chance) in answer
+    control = kept("leakage", SHORT).query("new == 'rt_sm_by_scan' and unit == 'patient' and group == 'with one scan'")
+    dsc, sensitivity = (points_of(control.set_index("metric").loc[metric]) for metric in ("dsc", "sensitivity"))
+    assert f"whom folds by scan cannot leak: DSC differs by {dsc}, sensitivity by {sensitivity}." in answer
 
 
 def test_the_findings_tell_what_carries_rt():
@@ -363,7 +373,7 @@ def test_the_findings_tell_what_carries_rt():
 def test_the_readme_tells_of_other_seeds_and_changes_what_has_been_run():
     """A part of the study that is not kept is said to be missing, and one that is there is not."""
     assert ("one training seed" in FLAT) == (kept("seeds") is None)
-    missing = FLAT.partition("Not run at this size yet:")[2].partition(".")[0]
+    missing = FLAT.partition("Not run yet:")[2].partition(".")[0]
     for name in ASKED.values():
         table = "selective" if name == "uncertainty" else name
         made = any(kept(table, folder) is not None for folder in (STUDY, SHORT, BRIEF))
@@ -407,7 +417,7 @@ def test_the_findings_tell_what_longer_training_brings():
     found = budget.at_half(kept("predictions", STUDY / "behind"), budget.points_of(settings), rng(2018, "at half"))
     whole = found[found["new"].isin(["rt", "rt_sm"]) & found["old"].str.endswith("_at_750")]
     rt, mirrored = ([f"{100 * value:+.1f}" for value in (r.mean_difference, r.low, r.high)] for r in whole.itertuples())
-    told = "from 750 to 6,000 updates, at one threshold for all, RT {} points ({} to {}), RT + SM {} ({} to {})"
+    told = "from 750 to 6,000 updates, at one threshold for all, 0.5, RT {} points ({} to {}), RT + SM {} ({} to {})"
     assert told.format(*rt, *mirrored) in answer and "Not told: from" in answer
     assert ((whole["low"] < 0) & (whole["high"] > 0)).all() and settings.seed == 2018
 
@@ -439,7 +449,7 @@ def test_the_readme_tells_the_time_of_the_study():
     done = histories.groupby(["variant", "fold", "network"])["updates"].max()
     assert f"{done.sum():,} updates" in FLAT and run["manifest"]["cpus"] == 2
     assert f"took {run['hours_from_first_to_last']:.1f} hours on two cores" in FLAT
-    assert f"({run['hours_reckoned']:.1f} were reckoned at most)" in FLAT
+    assert f"(at most {run['hours_reckoned']:.1f} were expected)" in FLAT
 
 
 def test_the_readme_counts_the_claims_of_the_demo():

@@ -257,7 +257,7 @@ def small_lesions(kept: dict, facts: dict) -> str:
     scores = kept["behind/metrics"].query("variant == @facts['variant']")
     small = scores[agreement.volume_groups(scores["truth_volume_ml"]) == agreement.VOLUME_GROUPS[0]]
     missed = tables.counted(int((small["dsc"] == 0).sum()), "is", "are")
-    return f"see the table above; of the {len(small)} {agreement.VOLUME_GROUPS[0]} mL {missed} missed wholly."
+    return f"see the table above; of {len(small)} of {agreement.VOLUME_GROUPS[0]} mL {missed} missed wholly."
 
 
 def like_real(kept: dict, cohort: str) -> str:
