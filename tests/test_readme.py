@@ -225,20 +225,35 @@ def test_the_findings_tell_which_measure_of_uncertainty_serves():
 def test_the_findings_tell_which_answer_to_imbalance_works():
     answer = FINDINGS["Which answer to imbalance works?"]
     scores = kept("imbalance_metrics", BRIEF / "behind")
-    losses = kept("imbalance", BRIEF).query("metric == 'dsc' and balanced").set_index("variant")["loss"]
-    pairs = [(name, "rt_sm") for name in scores["variant"].unique() if name != "rt_sm"]
-    tests = stats.paired_tests(scores, "dsc", pairs, "patient", rng(2018, "imbalance", "dsc"))
-    assert [stats.side(row) for row in tests.itertuples()] == [0] * 7
-    least, most = (100 * bound for bound in (tests["detectable"].min(), tests["detectable"].max()))
-    told = "no loss is told from GDL + cross-entropy after Holm's correction (detectable: {:.1f} to {:.1f} points)"
-    assert f"At 750 updates, on two folds, one training each, {told.format(least, most)}" in answer
-    for row in tests[tests["new"].isin(losses.index)].itertuples():
-        assert f"{LOSSES[losses[row.new]]} {points_of(row)}" in answer
-    twins = [("loss_cross_entropy", "loss_cross_entropy_unbalanced"), ("rt_sm", "no_balance")]
+    losses = kept("imbalance", BRIEF).query("metric == 'dsc'").set_index("variant")["loss"]
+    pairs = [(name, "rt_sm") for name in losses.index if name != "rt_sm"]
+    tests = stats.paired_tests(scores, "dsc", pairs, "patient", rng(2018, "imbalance", "dsc")).set_index("new")
+    twins = [(name, f"{name}_unbalanced") for name in losses.index if f"{name}_unbalanced" in losses.index]
+    twins.append(("rt_sm", "no_balance"))
     balance = stats.paired_tests(scores, "dsc", twins, "patient", rng(2018, "imbalance", "balance"))
-    assert [stats.side(row) for row in balance.itertuples()] == [1, 0]
-    plain, both = map(points_of, balance.itertuples())
-    assert f"Balanced patches add {plain} to cross-entropy, {both} to GDL + cross-entropy" in answer
+    assert [stats.side(row) for row in (*tests.itertuples(), *balance.itertuples())] == [0] * 20
+    told = "on balanced patches or on patches as they come (detectable: {:.1f} to {:.1f} points)"
+    assert told.format(*(100 * tests["detectable"].agg(["min", "max"]))) in answer
+    errors = kept("imbalance_calibration", BRIEF).set_index("variant")
+    summed = kept("imbalance_volumes", BRIEF).query("group == 'all' and estimator == 'summed probability'")
+    summed = summed.set_index("variant")
+    for row in balance.itertuples():
+        cells = ["0" if row.new == "rt_sm" else points_of(tests.loc[row.new]), points_of(tests.loc[row.old])]
+        cells += [points_of(row), f"{errors.loc[row.new, 'calibration_error']:.3f}"]
+        line = " | ".join([LOSSES[losses[row.new]], *cells, f"{summed.loc[row.new, 'bias_ml']:+.1f}"])
+        assert f"| {line} |" in answer
+    beyond = kept("imbalance_interaction", BRIEF).set_index("loss")
+    assert {row.Index for row in beyond.itertuples() if stats.side(row)} == {"dice_cross_entropy"}
+    assert f"they add {points_of(beyond.loc['dice_cross_entropy'])} to Dice + cross-entropy, which is told" in answer
+    balanced = errors[errors["balanced"]]
+    ends = [balanced["calibration_error"].idxmin(), balanced["calibration_error"].idxmax()]
+    assert ends == ["loss_cross_entropy", "loss_weighted_cross_entropy"]
+    for row in balanced.loc[ends].itertuples():
+        assert f"({row.calibration_error:.3f}, {row.low:.3f} to {row.high:.3f})" in answer
+    over = summed[summed["balanced"] & (summed["low_ml"] > 0)]
+    assert {*over.index} == {"loss_weighted_cross_entropy", "loss_focal"}
+    weighted, focal = (f"({row.low_ml:.1f} to {row.high_ml:.1f})" for row in over.sort_values("bias_ml").itertuples())
+    assert f"too large under weighted classes {weighted} and focal {focal} alone" in answer
 
 
 def test_the_findings_tell_what_other_cohorts_say():
