@@ -146,7 +146,7 @@ def readme(frame: pd.DataFrame, machine: dict) -> str:
         "# Benchmarks\n\n"
         "Written by `make bench`. Each work is done by this project (ours), by other tools and in the plain way, on\n"
         "the same data and in one process; `benchmarks/<subject>.py` says what it is and where the tools differ.\n\n"
-        "- seconds: the median of several runs, taken in turn after one to warm up. Two works are timed minutes apart: a\n"
+        "- seconds: the median of several runs, taken in turn after one to warm up. Works are timed minutes apart: a\n"
         "  whole may come out below its part.\n"
         "- ratio: a contender's seconds over ours. At 12 ours is twelve times as fast, below 1 it is slower. It moves\n"
         "  by about a tenth from run to run.\n"

@@ -38,7 +38,8 @@ def test_claims_in_words_have_the_stricter_reading_and_what_was_tuned():
     assert not any("Tuned" in line for line in sentences.claims_in_words(claims, tuned=False))
     weak = claims.assign(p_holm=0.2, verdict_holm="inconclusive")
     assert "By patients and Holm: inconclusive." in sentences.claims_in_words(weak, tuned=False)[0]
-    assert sentences.strict(claims) == 7 and sentences.strict(weak) == 0
+    assert sentences.strictly(claims) == "7 hold, 2 come out opposite and none is inconclusive"
+    assert sentences.strictly(weak) == "none holds, none comes out opposite and 9 are inconclusive"
 
 
 def run_of_a_study():
@@ -64,7 +65,7 @@ def test_the_headline_says_what_the_tables_say():
     # Every metric grows from variant to variant here, so the two claims of a lower sensitivity are turned round.
     assert "9 claims of significance, each tested with pairs that no scan chose for itself, 7 hold (RT − " in verdicts
     assert "2 come out opposite (RT + SM − RT: sensitivity down; RT + SM + UF − RT + SM: sensitivity down)" in verdicts
-    assert "and none is inconclusive" in verdicts and "after Holm's correction 7 hold." in verdicts
+    assert "and none is inconclusive" in verdicts and "after Holm's correction 7 hold, 2 come" in verdicts
     gain = 100 * seeds.query("kind == 'difference'")["value"]
     assert f"by {gain.min():+.1f} to {gain.max():+.1f} points over 2 seeds" in rest and gain.min() < 0 < gain.max()
     assert "on 40 testing scans all networks together reach 47.2 %, +1.2 points" in rest
@@ -77,7 +78,7 @@ def test_one_training_seed_has_no_range_and_differences_are_of_nested_pairs():
     one = pd.DataFrame([{"name": "rt_sm over rt", "metric": "dsc", "value": 0.064}])
     rest = sentences.headline(pd.concat([table1, nested]), claims, one, table2, vote)[2]
     assert "change the DSC, with nested pairs, by +6.4 points (one training seed) and unc" in rest
-    assert "uncertainty filtering by +0.0; on" in rest
+    assert "uncertainty filtering by -0.00; on" in rest
 
 
 def test_the_headline_of_an_earlier_run_tells_what_it_has():

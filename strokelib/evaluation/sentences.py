@@ -42,10 +42,10 @@ def verdicts(claims, named=False) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def strict(claims) -> int:
-    """Count the claims that hold by patients and after Holm's correction; rows of stats.claims_table of both units."""
+def strictly(claims) -> str:
+    """Count the verdicts by patients and after Holm's correction; rows of stats.claims_table of both units."""
     rows = told(claims)[lambda table: table["unit"] == "patient"]
-    return int(((rows["verdict"] == "holds") & (rows["p_holm"] < 0.05)).sum())
+    return verdicts(rows.assign(verdict=rows["verdict_holm"]))
 
 
 def below(row) -> str:
@@ -108,17 +108,17 @@ def headline(table1, claims, seeds, table2, vote) -> tuple[str, str, str]:
     )
     found = (
         f"Of the paper's {len(scan)} claims of significance{nested} {verdicts(scan, named=True)}; "
-        f"by patients and after Holm's correction {counted(strict(claims), 'holds', 'hold')}."
+        f"by patients and after Holm's correction {strictly(claims)}."
     )
     gain = 100 * seeds.query("name == 'rt_sm over rt' and metric == 'dsc'")["value"]
     nested = percent[table1["source"].eq("this run, nested").to_numpy()]
-    filtered = round((ours if nested.empty else nested)[["rt_sm", "rt_sm_uf"]].diff().iloc[-1], 1) + 0.0  # no "-0.0"
+    filtered = (ours if nested.empty else nested)[["rt_sm", "rt_sm_uf"]].diff().iloc[-1]
     over = f"by {gain.min():+.1f} to {gain.max():+.1f} points over {len(gain)} seeds"
     over = over if len(gain) > 1 else f"by {gain.iloc[0]:+.1f} points (one training seed)"
     together, single = table2[table2["rank"].isna()].iloc[0], vote[vote["unit"] == "scan"].iloc[0]
     rest = (
         "Mirrored modalities, for which the cohort's anatomy was made symmetric, change the DSC, with nested pairs, "
-        f"{over} and uncertainty filtering by {filtered:+.1f}; on {together['n']:.0f} testing scans all networks "
+        f"{over} and uncertainty filtering by {filtered:+.2f}; on {together['n']:.0f} testing scans all networks "
         f"together reach {100 * together['dsc_mean']:.1f} %, {difference(single['mean_difference'], 'dsc')} from the "
         "mean of single ones."
     )
