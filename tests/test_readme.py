@@ -538,7 +538,10 @@ def check_settings(facts, settings):
     told = stages.flat(facts["settings"])
     others = ("further.", "sensitivity.apart_folds")
     told = {key: value for key, value in told.items() if key in own or not key.startswith(others)}
-    assert json.loads(json.dumps({key: settings[key] for key in told})) == told
+    now = json.loads(json.dumps({key: settings[key] for key in told}))
+    if (seeds := "further.training_seeds") in told:  # a second training adds to what the first has shown
+        now[seeds] = now[seeds][: len(told[seeds])]
+    assert now == told
 
 
 @pytest.mark.parametrize("folder", [SHORT, INPUTS, BRIEF], ids=lambda folder: folder.name)
