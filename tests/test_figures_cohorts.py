@@ -29,7 +29,7 @@ def test_every_figure_is_tested():
 
 
 def test_readers_have_names_units_and_a_note():
-    words = ("cohort 2101, training 7", "one reader, patients alone", "(points)", "(mm)", "95 % intervals")
+    words = ("cohort 2101, seed 7", "one reader, patients alone", "(points)", "(mm)", "95 % intervals")
     check(lambda: cohorts.differences(table(), summary(), LABEL), len(TOLD), words)
 
 
@@ -37,7 +37,11 @@ def test_intervals_lie_where_the_numbers_say_and_verdicts_have_colors():
     ax = cohorts.differences(table(), summary(), LABEL).axes[0]
     marks = [line for line in ax.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in marks] == pytest.approx([0, 2, 4])
-    assert [line.get_color() for line in marks] == [cohorts.COLORS[verdict] for verdict in VERDICTS]
+    colors = {"higher": "better", "lower": "worse"}
+    for panel, words in ((0, colors), (TOLD.index("hd_mm"), dict(zip(colors, reversed(colors.values()), strict=True)))):
+        panel = cohorts.differences(table(), summary(), LABEL).axes[panel]
+        drawn = [line.get_color() for line in panel.lines if line.get_marker() == "o"]
+        assert drawn == [cohorts.COLORS[words.get(verdict, verdict)] for verdict in VERDICTS]
     thick = [list(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 2.5]
     assert thick == [pytest.approx([-5, 15]), pytest.approx([-15, 25])], "usual above, honest below"
 

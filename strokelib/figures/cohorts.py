@@ -5,7 +5,7 @@ from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METRICS, VERDICTS
 
-COLORS = {"higher": VERDICTS["holds"], "lower": VERDICTS["opposite"], "inconclusive": VERDICTS["inconclusive"]}
+COLORS = {"better": VERDICTS["holds"], "worse": VERDICTS["opposite"], "inconclusive": VERDICTS["inconclusive"]}
 
 
 @styled
@@ -23,9 +23,12 @@ def differences(table, summary, label: str):
     fig, axes = panels(1, len(TOLD), 10, 2.1 + 0.28 * len(readers), share_y=True)
     for ax, metric in zip(axes[0], TOLD, strict=True):
         scale = METRICS[metric].scale
+        ends = ("lower", "higher") if metric == "hd_mm" else ("higher", "lower")
+        said = dict(zip(ends, ("better", "worse"), strict=True))
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
         for row in table[table["metric"] == metric].itertuples():
-            place, color = len(readers) - readers.index((row.cohort, row.seed)) + 1, COLORS[row.verdict]
+            place = len(readers) - readers.index((row.cohort, row.seed)) + 1
+            color = COLORS[said.get(row.verdict, row.verdict)]
             ax.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=1.5)
             ax.plot(scale * row.mean_difference, place, "o", color=color, markersize=5)
         own = summary[summary["metric"] == metric].iloc[0]
@@ -36,8 +39,8 @@ def differences(table, summary, label: str):
                 ax.plot(scale * own["mean"], place, "s", color=color, markersize=5)
         ax.set(xlabel=METRICS[metric].difference.replace(" (", "\n("), ylim=(-0.6, len(readers) + 1.6))
         ax.margins(x=0.1)
-    words = [f"cohort {cohort:g}, training {seed:g}" for cohort, seed in reversed(readers)]
+    words = [f"cohort {cohort:g}, seed {seed:g}" for cohort, seed in reversed(readers)]
     words = ["one reader, all that varies", "one reader, patients alone", *words]
     axes[0, 0].set_yticks(range(len(words)), words)
-    note = "95 % intervals; green higher, red lower, gray inconclusive, also by t-test"
+    note = "95 % intervals; green better, red worse, gray inconclusive, also by t-test"
     return finish(fig, label, note)

@@ -17,7 +17,7 @@ def curves_on(ax, curves, looks) -> None:
         require_columns(frame, "mean_probability", "lesion_fraction")
     ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
     for name, frame in curves.items():
-        some, style = frame.dropna(), {"marker": "o", "markersize": 4, "label": name} | looks[name]
+        some, style = frame.dropna(), {"marker": "o", "markersize": 4, "label": name, "clip_on": False} | looks[name]
         ax.plot(some["mean_probability"], some["lesion_fraction"], **style)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="predicted probability")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from strokelib.evaluation.remarks import MARGIN
+from strokelib.evaluation.remarks import HAIR, MARGIN
 from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, COLORS, GREEN, METHODS, METRICS, ORANGE, RED
@@ -64,7 +64,8 @@ def steps(gains: dict, volumes, label: str):
 
     Parameters
     ----------
-    gains : differences in DSC of the scans, as fractions, by the words of the step
+    gains : differences in DSC of the scans, as fractions, by the words of the step; below the dotted
+        line a scan counts as worse
     volumes : columns variant, r2, low, high, and paper, its own R²
     """
     require_columns(volumes, "variant", "r2", "low", "high", "paper")
@@ -74,6 +75,7 @@ def steps(gains: dict, volumes, label: str):
         ordered = scale * np.sort(np.asarray(values, float))
         ax.bar(range(1, len(ordered) + 1), ordered, width=1, color=np.where(ordered < 0, RED, BLUE))
         ax.axhline(0, color="0.6", linewidth=1)
+        ax.axhline(-scale * HAIR["dsc"], color="0.3", linewidth=1, linestyle=":")
         ax.set(title=words, xlabel="scans, sorted", ylabel=METRICS["dsc"].difference)
     ax = axes[0, -1]
     for place, row in enumerate(volumes.itertuples()):
