@@ -12,6 +12,7 @@ NAMES = {"one_cycle": "rt_sm", "flips_twice": "rt_sm", beyond.VOTE: "rt_sm"}
 @pytest.fixture(scope="module")
 def found():
     tests = beyond.gains(scores(one_cycle=0.0, flips_twice=0.03, vote=0.02), NAMES, 0)
+    tests = beyond.beside(tests, tests.assign(low=tests["low"].where(tests["new"] != beyond.VOTE, -0.01)))
     return figures.gains(tests, {"one_cycle": 1.0, "flips_twice": 2.0}, ["flips_twice"], "synthetic cohort"), tests
 
 
@@ -30,6 +31,15 @@ def test_points_stand_at_the_differences_and_costs_at_their_ratio(found):
     assert points == {place: pytest.approx(100 * dsc[name]) for place, name in enumerate(dsc.sort_values()[::-1].index)}
     squares = {line.get_ydata()[0]: line.get_xdata()[0] for line in figure.axes[-1].lines if line.get_marker() == "s"}
     assert squares == {0: 2.0, 2: 1.0}, "the vote has no cost"
+
+
+def test_what_hangs_on_the_choice_of_pair_is_drawn_open(found):
+    figure, tests = found
+    dsc = tests[tests["metric"] == "dsc"].set_index("new")
+    assert (dsc.loc[["flips_twice", beyond.VOTE], "p_holm"] < 0.05).all()
+    marks = {line.get_ydata()[0]: line for line in figure.axes[0].lines if line.get_marker() == "o"}
+    filled = [marks[place].get_markerfacecolor() == marks[place].get_markeredgecolor() for place in range(3)]
+    assert filled == [True, False, False], "flips, their vote by its own pairs alone, one cycle"
 
 
 def test_the_cohort_is_named_and_a_missing_column_is_refused(found):

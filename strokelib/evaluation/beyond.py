@@ -130,14 +130,19 @@ def agrees(side: int, low: float, high: float) -> bool:
     return low > 0 if side > 0 else high < 0
 
 
-def verdict(row) -> str:
-    """Say what became of a gain in DSC, of a row of `beside`: as `information.verdict`, or that it hangs on the pair.
+def is_told(row) -> bool:
+    """Tell whether a difference is told from 0, of a row of `beside`, with pairs of its own and with the reference's.
 
     Our choice: with few scans the chosen pair jumps, and moves a mean by points. So what is told is told with the
     reference's pairs, too, whose interval lies on the same side of 0.
     """
     side = stats.side(row)
-    if side and not agrees(side, row.low_lent, row.high_lent):
+    return bool(side) and agrees(side, row.low_lent, row.high_lent)
+
+
+def verdict(row) -> str:
+    """Say of a row of `beside` what became of a gain in DSC: as `information.verdict`, or that it hangs on the pair."""
+    if stats.side(row) and not is_told(row):
         return "hangs on the choice of pair"
     return information.verdict(row, MARGIN)
 

@@ -1,6 +1,6 @@
 """What candidates add to their reference, and what they cost."""
 
-from strokelib.evaluation.beyond import MARGIN, MOST_COST, VOTE, named
+from strokelib.evaluation.beyond import MARGIN, MOST_COST, VOTE, is_told, named
 from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, METRICS, ORANGE
@@ -12,11 +12,11 @@ def gains(tests, costs: dict[str, float], kept, label: str):
 
     Parameters
     ----------
-    tests : frame of beyond.gains: metric, new, mean_difference, low, high, p_holm
+    tests : frame of beyond.beside: metric, new, mean_difference, low, high, p_holm, low_lent, high_lent
     costs : {candidate: prediction, times that of its reference}; one without a cost has no bar
     kept : names, drawn in orange
     """
-    require_columns(tests, "metric", "new", "mean_difference", "low", "high", "p_holm")
+    require_columns(tests, "metric", "new", "mean_difference", "low", "high", "p_holm", "low_lent", "high_lent")
     metrics = [*dict.fromkeys(tests["metric"])]
     order = tests[tests["metric"] == "dsc"].sort_values("mean_difference", ascending=False)["new"].tolist()
     fig, axes = panels(1, len(metrics) + 1, 10, 1.4 + 0.36 * len(order), share_y=True)
@@ -29,7 +29,7 @@ def gains(tests, costs: dict[str, float], kept, label: str):
             place = order.index(row.new)
             color = ORANGE if row.new in kept else GRAY if row.new == VOTE else BLUE
             values = (scale * row.low, scale * row.mean_difference, scale * row.high)
-            interval(ax, place, values, color, row.p_holm < 0.05)
+            interval(ax, place, values, color, is_told(row))
         ax.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
         ax.margins(x=0.12)
     last = axes[0, -1]
@@ -42,5 +42,5 @@ def gains(tests, costs: dict[str, float], kept, label: str):
     last.set(xlabel="cost of a prediction\n(times the reference)", ylim=(len(order) - 0.4, -0.6))
     last.set_xlim(left=0)
     axes[0, 0].set_yticks(range(len(order)), [named(name) for name in order])
-    marks = "filled: p < 0.05 by t-test, after Holm; orange: gone on with; dotted: named before the run"
+    marks = "filled: told, with both kinds of pair; orange: gone on with; dotted: named before the run"
     return finish(fig, label, f"95 % bootstrap intervals by patient; {marks}")
