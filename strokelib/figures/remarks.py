@@ -64,8 +64,8 @@ def steps(gains: dict, volumes, label: str):
 
     Parameters
     ----------
-    gains : differences in DSC of the scans, as fractions, by the words of the step; below the dotted
-        line a scan counts as worse
+    gains : differences in DSC of the scans, as fractions, by the words of the step; below the dotted line a scan counts
+        as worse
     volumes : columns variant, r2, low, high, and paper, its own R²
     """
     require_columns(volumes, "variant", "r2", "low", "high", "paper")
