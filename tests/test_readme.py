@@ -283,7 +283,7 @@ def test_the_findings_tell_what_other_cohorts_say():
     told = f"Of the ten readers of one cohort and one training {counts['higher']} call it higher and "
     assert f"{told}{counts['inconclusive']} inconclusive;" in answer and counts.sum() == len(each) == 10
     flips = [f"{100 * dsc[f'flips_{name}']:.0f} %" for name in ("sign", "verdict")]
-    told = f"{flips[0]} see other signs and {flips[1]} come to another verdict, none to the opposite one"
+    told = f"cohorts {flips[0]} see other signs and {flips[1]} come to another verdict, none to the opposite one"
     assert told in answer and dsc["flips_opposite"] == 0
     parts = [f"{100 * dsc[f'sd_{name}']:.1f}" for name in ("training", "cohort", "patient", "rest")]
     told = "Trainings differ more than cohorts: SD {} points and {}, where patients have {} and what is left {}."
