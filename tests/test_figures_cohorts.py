@@ -34,14 +34,13 @@ def test_readers_have_names_units_and_a_note():
 
 
 def test_intervals_lie_where_the_numbers_say_and_verdicts_have_colors():
-    ax = cohorts.differences(table(), summary(), LABEL).axes[0]
-    marks = [line for line in ax.lines if line.get_marker() == "o"]
+    axes = cohorts.differences(table(), summary(), LABEL).axes
+    ax, distance = axes[0], axes[TOLD.index("hd_mm")]
+    marks, others = ([line for line in panel.lines if line.get_marker() == "o"] for panel in (ax, distance))
     assert [line.get_xdata()[0] for line in marks] == pytest.approx([0, 2, 4])
-    colors = {"higher": "better", "lower": "worse"}
-    for panel, words in ((0, colors), (TOLD.index("hd_mm"), dict(zip(colors, reversed(colors.values()), strict=True)))):
-        panel = cohorts.differences(table(), summary(), LABEL).axes[panel]
-        drawn = [line.get_color() for line in panel.lines if line.get_marker() == "o"]
-        assert drawn == [cohorts.COLORS[words.get(verdict, verdict)] for verdict in VERDICTS]
+    better, worse, neither = (cohorts.COLORS[word] for word in ("better", "worse", "inconclusive"))
+    assert [line.get_color() for line in marks] == [better, worse, neither], "higher, lower, inconclusive"
+    assert [line.get_color() for line in others] == [worse, better, neither], "a shorter HD is better"
     thick = [list(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 2.5]
     assert thick == [pytest.approx([-5, 15]), pytest.approx([-15, 25])], "usual above, honest below"
 

@@ -42,8 +42,8 @@ MANIFEST = ".manifest.json"
 ALONE = tuple(name for name in stages.STAGES if int(name[:2]) in LATER)  # that can be published by themselves
 MOST_BYTES = 1_000_000  # of a table behind others
 PAIR = ["threshold", "min_lesion_voxels"]
-MACHINE = ("processor", "vector_instructions", "multiplies_bf16", "cores", "threads", "device", "pinned")
-MADE_BY = ("commit", "edited", "code")
+MACHINE = ("processor", "vector_instructions", "multiplies_bf16", "cores", "threads", "device", "pinned", "commit")
+MACHINE += ("edited", "code")
 
 
 def cleaned(path: Path, results: Path) -> str:
@@ -147,7 +147,7 @@ def of_folds(settings: Settings) -> dict[str, pd.DataFrame]:
         if fold >= settings.folds.count or not known(variant, settings):
             continue  # of other settings
         made = manifest(home)
-        row = {"variant": variant, "fold": fold} | {name: made.get(name) for name in (*MACHINE, *MADE_BY)}
+        row = {"variant": variant, "fold": fold} | {name: made.get(name) for name in MACHINE}
         row["minutes"] = minutes(home.with_name("05_crossvalidation.ipynb"))
         predicted = saved.read(home.with_name("predictions.csv"))
         row["network"] = predicted.pop("network").iloc[0]  # what it was trained from, the same for all scans of a fold
