@@ -8,6 +8,8 @@ import pytest
 
 from strokelib.evaluation import beyond, stats
 from strokelib.modalities import ISLES
+from strokelib.run.checks import SettingsError
+from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import BEYOND, EXTRA, TRIED, VARIANTS, kept_as, method, reference, weights
 
@@ -128,3 +130,28 @@ def test_all_that_is_listed_as_beyond_is_among_the_candidates_or_leads_to_one():
     assert {*BEYOND} <= {*STUDY.further.candidates} and {*beyond.WORDS} <= {*TRIED}
     assert beyond.named("no_balance") == "sampling.balanced = False" and beyond.named("rt_sm") == "rt_sm"
     assert beyond.named(beyond.VOTE) == "all of them voting"
+    assert beyond.named(beyond.VOTE_AGAIN) == "trainings of the reference voting"
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_is_trained_again_differs_from_the_reference_in_its_seed_alone(n):
+    name = f"again_{n}"
+    assert weights(name, STUDY) == name, "networks of its own"
+    again, reference_ = method(name, STUDY), method(reference(name, STUDY), STUDY)
+    assert again[0] == reference_[0] == VARIANTS["rt_sm"]
+    assert again[1].seed == STUDY.seed + n and dataclasses.replace(again[1], seed=STUDY.seed) == reference_[1]
+
+
+def test_another_seed_is_refused_where_it_would_make_other_folds(tmp_path):
+    text = (ROOT / "configs" / "demo.toml").read_text(encoding="utf-8")
+    assert load_settings(write(tmp_path, text)).further.candidates[-1] == "again_1"
+    mixed = text.replace('scheme = "contiguous"', 'scheme = "balanced"')
+    with pytest.raises(SettingsError, match=r"\['again_1'\], and another seed makes other folds .* 'balanced'; leave"):
+        load_settings(write(tmp_path, mixed))
+    load_settings(write(tmp_path, mixed.replace(', "again_1"', "")))
+
+
+def write(folder, text):
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -89,6 +89,7 @@ def test_budgets_and_batches_are_those_of_the_changes_in_any_order(names, batch,
         (("neighbors", "fitted"), "sets extra twice, to 'neighbors'"),
         (("passes_2",), "starts from rt_sm, and passes_2 is a change of rt_sm_uf"),
         (("flips_twice", "flips"), "flips adds nothing to what stands before it"),
+        (("flips", "again_1"), "again_1 changes nothing but the seed"),
     ],
 )
 def test_changes_that_cannot_stand_together_are_refused_by_name(names, message):

@@ -190,6 +190,15 @@ def test_a_table_is_returned_as_it_was_given(project):
     assert frame.columns.tolist() == ["case", "volume_ml"]
 
 
+def test_a_column_that_the_label_of_the_run_would_overwrite_is_refused(project):
+    run = start("01_data_exploration", "demo")
+    with pytest.raises(ValueError, match=r"the column cohort of 'cohort' would be overwritten by 'synthetic cohort'"):
+        run.table(pd.DataFrame({"case": [1, 2], "cohort": [2101, 2102]}), "cohort")
+    assert not run.settings.results.joinpath("cohort.csv").exists()
+    run.table(pd.DataFrame({"case": [1], "cohort": ["synthetic cohort"]}), "cohort")
+    assert start("01_data_exploration", "demo").settings.results.joinpath("cohort.csv").is_file()
+
+
 def test_scans_found_usable_come_as_they_are_one_after_the_other(project, monkeypatch):
     files = {"TRAINING": [CaseFiles(n, "p", "A", project, {}, {}) for n in (2, 10)],
              "TESTING": [CaseFiles(2, "q", "B", project, {}, {})]}  # fmt: skip

@@ -41,16 +41,17 @@ WORDS = {  # of candidates, as figures and tables name them
     "windowed": "fixed windows before the z-scores",
     "curves": "samples of the raw series",
     "curves_pointwise": "samples of the raw series, read voxel by voxel",
+    "again_1": "no change but the next seed",
+    "again_2": "no change but the seed after it",
 }
-VOTE = "vote"  # the mean of the maps of the reference and of all candidates
+VOTE, VOTE_AGAIN = "vote", "vote_again"  # the mean of the maps of all; of the reference's and what is trained again
+VOTES = {VOTE: "all of them voting", VOTE_AGAIN: "trainings of the reference voting"}
 
 
 def named(name: str) -> str:
-    """Name a candidate, a row or the vote in words; one without words of its own by what it changes."""
-    if name == VOTE:
-        return "all of them voting"
-    if name in WORDS or name not in TRIED:
-        return WORDS.get(name, name)
+    """Name a candidate, a row or a vote in words; one without words of its own by what it changes."""
+    if name not in TRIED or name in WORDS:
+        return (WORDS | VOTES).get(name, name)
     return f"{TRIED[name].key} = {TRIED[name].value}"
 
 

@@ -1,6 +1,6 @@
 """What candidates add to their reference, and what they cost."""
 
-from strokelib.evaluation.beyond import MARGIN, MOST_COST, VOTE, is_told, named
+from strokelib.evaluation.beyond import MARGIN, MOST_COST, is_told, named
 from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, METRICS, ORANGE
@@ -13,7 +13,7 @@ def gains(tests, costs: dict[str, float], kept, label: str):
     Parameters
     ----------
     tests : frame of beyond.beside: metric, new, mean_difference, low, high, p_holm, low_lent, high_lent
-    costs : {candidate: prediction, times that of its reference}; one without a cost has no bar
+    costs : {candidate: prediction, times that of its reference}; what has none, a vote or another seed, is gray
     kept : names, drawn in orange
     """
     require_columns(tests, "metric", "new", "mean_difference", "low", "high", "p_holm", "low_lent", "high_lent")
@@ -27,7 +27,7 @@ def gains(tests, costs: dict[str, float], kept, label: str):
             ax.axvline(scale * MARGIN, color=GRAY, linewidth=1, linestyle=":", zorder=0)
         for row in tests[tests["metric"] == metric].itertuples():
             place = order.index(row.new)
-            color = ORANGE if row.new in kept else GRAY if row.new == VOTE else BLUE
+            color = ORANGE if row.new in kept else GRAY if row.new not in costs else BLUE
             values = (scale * row.low, scale * row.mean_difference, scale * row.high)
             interval(ax, place, values, color, is_told(row))
         ax.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
@@ -42,5 +42,5 @@ def gains(tests, costs: dict[str, float], kept, label: str):
     last.set(xlabel="cost of a prediction\n(times the reference)", ylim=(len(order) - 0.4, -0.6))
     last.set_xlim(left=0)
     axes[0, 0].set_yticks(range(len(order)), [named(name) for name in order])
-    marks = "filled: told, with both kinds of pair; orange: gone on with; dotted: named before the run"
+    marks = "filled: told, by both pairs; orange: gone on with; gray: votes, other seeds; dotted: named before"
     return finish(fig, label, f"95 % bootstrap intervals by patient; {marks}")

@@ -262,9 +262,16 @@ class Run:
         Parameters
         ----------
         cohort : a text, or one a row, in place of the label of this run
+
+        Raises
+        ------
+        ValueError : a column `cohort` of the frame says something else, which would be lost.
         """
         path = self._own(f"{name}.csv")
-        saved.write_table(path, frame.assign(cohort=self.label if cohort is None else cohort))
+        labeled = frame.assign(cohort=self.label if cohort is None else cohort)
+        if "cohort" in frame and (frame["cohort"] != labeled["cohort"]).any():
+            raise ValueError(f"the column cohort of {name!r} would be overwritten by {self.label!r}; name it otherwise")
+        saved.write_table(path, labeled)
         self.wrote(path)
         return frame
 

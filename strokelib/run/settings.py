@@ -369,6 +369,12 @@ def load_settings(name_or_path) -> Settings:
             "folds.scheme must be 'contiguous' or 'balanced', by patient; the other two leak and are for notebook 17, "
             f"which trains with them by itself: make leakage; got {settings.folds.scheme!r}",
         )
+        again = [name for name in settings.further.candidates if TRIED[name].key == "again"]
+        require(
+            not again or settings.folds.scheme == "contiguous",
+            f"further.candidates names {again}, and another seed makes other folds where folds.scheme is "
+            f"{settings.folds.scheme!r}; leave it out, or use 'contiguous'",
+        )
         leaked = settings.further.leakage_updates
         require(
             leaked in (*passed, most),

@@ -53,7 +53,7 @@ class Change:
     """One departure from a row of Table 1, or from another change, in one thing alone."""
 
     variant: str  # what it departs from
-    key: str  # "patch_size" or another of the variant, "seed", or a key of the settings such as "training.gdl_weights"
+    key: str  # "patch_size" or another of the variant, "seed", "again", or a key of the settings: "training.dropout"
     value: int | float | bool | str
 
 
@@ -108,8 +108,10 @@ REMARKS = {
 }
 REMARKS |= {f"adamw_1e-{n}": Change("adamw", "training.learning_rate", 10.0**-n) for n in (4, 3, 2)}
 REMARKS |= {f"sgd_1e-{n}": Change("sgd", "training.learning_rate", 10.0**-n) for n in (3, 2, 1)}
-# Notebook 24: what may lie beyond the paper, one thing each; others that it looks at are among the changes above.
+# Notebook 24: what may lie beyond the paper, one thing each; others that it looks at are among the changes above. What
+# is trained again, with the next seed or the one after it, changes nothing, and shows what chance alone brings.
 BEYOND = {
+    **{f"again_{n}": Change("rt_sm", "again", n) for n in (1, 2)},
     "adamw_3e-3": Change("adamw", "training.learning_rate", 3e-3),
     "one_cycle": Change("adamw_3e-3", "training.schedule", "one_cycle"),
     "turned": Change("rt_sm", "prediction.flips", True),
@@ -210,6 +212,7 @@ def links(names) -> dict[str, Change]:
             there = held.get(step.key, step.value)
             twice = f"further.chain sets {step.key} twice, to {there!r} and, by {name}, to {step.value!r}; keep one"
             require(there == step.value, twice)
+            require(step.key != "again", f"further.chain: {name} changes nothing but the seed; leave it out")
         steps = sorted((step for step in steps if step.key not in held), key=lambda step: not _at_prediction(step))
         require(bool(steps), f"further.chain: {name} adds nothing to what stands before it; leave it out")
         for step in steps:
@@ -382,6 +385,8 @@ def method(name: str, settings) -> tuple:
         made = _with(made, section, **{key: change.value})
     elif key == "seed":
         made = dataclasses.replace(made, seed=change.value)
+    elif key == "again":
+        made = dataclasses.replace(made, seed=made.seed + change.value)
     else:
         row = dataclasses.replace(row, **{key: change.value})
     first = weights(change.variant, settings) in VARIANTS  # another has the budget already
