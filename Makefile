@@ -1,4 +1,5 @@
 # The front door. The first call makes .venv from requirements.lock; nothing is installed outside it.
+given := $(SETTINGS)# on the command line or in the environment
 SETTINGS ?= demo
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -12,12 +13,14 @@ endif
 ASKED := sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond \
   learning-curve finalists chain
 
-.PHONY: help demo study phantom isles2018 isles2018_small $(ASKED) segment cluster keep test test-all test-browser \
+.PHONY: help install demo study phantom isles2018 isles2018_small $(ASKED) segment cluster keep test test-all test-browser \
   lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9_ -]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-24s %s\n", $$1, $$2}'
+
+install: .venv/.run  ## .venv with all that the workflow needs, which every other target makes, too
 
 demo study phantom: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
 	@$(PY) tools/run.py $@
@@ -27,7 +30,7 @@ isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folde
 	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@
 
-$(ASKED): SETTINGS = study
+$(ASKED) keep: SETTINGS = $(or $(given),study)
 sensitivity: .venv/.run  ## notebook 09: one thing changed at a time (SETTINGS=study)
 	@$(PY) tools/run.py $(SETTINGS) sensitivity
 
@@ -75,7 +78,6 @@ segment: .venv/.dicom  ## a scan of your own, or a folder of them, to maps and a
 
 cluster: .venv/.cluster  ## what tools/run.py SETTINGS --profile slurm needs; profiles/slurm says where to run
 
-keep: SETTINGS = study
 keep: .venv/.run  ## publish a finished run in figures/SETTINGS, or NOTEBOOK=17_leakage of it alone (SETTINGS=study)
 	@$(PY) tools/keep.py $(SETTINGS) $(NOTEBOOK)
 

@@ -14,11 +14,11 @@ from strokelib import cases, facts, layouts
 from strokelib.folds import check_folds
 from strokelib.nifti import CaseError, read_header
 from strokelib.run.provenance import short
-from strokelib.run.runtime import ROOT, write_whole
+from strokelib.run.runtime import write_whole
 from strokelib.run.settings import Settings
+from strokelib.run.stages import TAKE_DATA, made_with
 
 SHOWN = 5  # problems in the terminal, and scans that have each of them
-TARGETS = ("isles2018", "isles2018_small")  # of make, for data of one's own
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def look(root, settings: Settings) -> Arrival:
     settings : of the run: data.source, data.skip_bad_cases and folds.count are what counts here
     """
     root = Path(root).parent if Path(root).is_file() else Path(root)
-    named = "" if settings.name == TARGETS[0] else f" {settings.name}"
+    named = "" if settings.name == TAKE_DATA[0] else f" {settings.name}"
     again = f"python tools/check_data.py {shlex.quote(str(root))}{named}"
     try:
         splits = cases.splits_there(root, settings.data.source)
@@ -72,7 +72,7 @@ def look(root, settings: Settings) -> Arrival:
     problems = tuple((split, number, _plain(problem)) for split, number, problem in problems)
     hindrance = _hindrance(seen, settings)
     advice = f"stopped: {hindrance}; then run {again}"
-    advice = advice if hindrance else f"the study can run on it: {_command(root, settings)}"
+    advice = advice if hindrance else f"the study can run on it: {made_with(settings, root=root)}"
     return Arrival(tuple(map(_plain, lines)), problems, not hindrance, _plain(advice))
 
 
@@ -266,10 +266,3 @@ def _hindrance(seen: dict[str, Look], settings: Settings) -> str:
     except ValueError as error:
         return f"{error} in {settings.name}.toml"
     return ""
-
-
-def _command(root, settings: Settings) -> str:
-    usual = os.path.realpath(root) == os.path.realpath(ROOT / settings.data.folder)
-    if settings.name in TARGETS:
-        return f"make {settings.name}" + ("" if usual else f" DATA={shlex.quote(str(root))}")
-    return ("" if usual else f"STROKELIB_DATA={shlex.quote(str(root))} ") + f"python tools/run.py {settings.name}"

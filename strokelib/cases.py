@@ -210,8 +210,8 @@ def _list_slabs(root, split, numbers) -> tuple[list[CaseFiles], dict[int, str]]:
         inside = folder / f"case_{number}"
         files = {name: inside / f"{name.lower()}.nii.gz" for name in ISLES} | {"OT": inside / "lesion.nii.gz"}
         if lacking := [path.name for path in (*files.values(), inside / "slab.json") if not path.is_file()]:
-            told = f"is no slab of tools/make_slabs.py, without {', '.join(lacking)}; remove it and run that again"
-            problems[number] = f"case_{number}: {inside} {told}, or name the folder that it wrote"
+            told = f"is no slab of tools/make_slabs.py: it has no {', '.join(lacking)}; name the folder that this wrote"
+            problems[number] = f"case_{number}: {inside} {told} (STROKELIB_DATA names another where it is set)"
         else:
             found.append(CaseFiles(number, f"sub-stroke{number:04d}", "A", inside, files, {}))
     return found, problems

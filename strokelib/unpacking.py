@@ -58,7 +58,7 @@ def unpack(root) -> Iterator[str]:
     there = _splits(folder)
     for path in [root] if root.is_file() else sorted(folder.glob("[!.]*")):
         if path.suffix.lower() == ".zip" and path.is_file():
-            splits = _splits_of_zip(path)
+            splits = _splits_of_zip(path, named=path == root)
             if splits - {*there}:
                 yield from _unpack_zip(path, folder, splits)
                 there |= dict.fromkeys(splits, folder)
@@ -121,13 +121,16 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return [m for m in archive.infolist() if not m.is_dir() and not re.search(r"(^|/)(\.[^./]|__MACOSX)", m.filename)]
 
 
-def _splits_of_zip(path: Path) -> set[str]:
-    """Tell which splits a zip holds scans of, by the folders in it, or by its name if it holds folders of cases."""
+def _splits_of_zip(path: Path, named: bool) -> set[str]:
+    """Tell which splits a zip holds scans of, by the folders in it, or by its name if it holds folders of cases.
+
+    One that is damaged is passed over if it only lies beside the scans, and nothing in its name says that it has some.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [PurePosixPath(m.filename) for m in _members(archive) if is_image(m.filename)]
     except (zipfile.BadZipFile, OSError) as error:
-        if not split_of(path.stem):
+        if not named and not split_of(path.stem):
             return set()  # somebody else's
         raise PackedError(f"{path} is no whole zip ({error}); download it again") from error
     folders = {part for name in names for part in name.parts[:-1]}

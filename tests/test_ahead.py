@@ -31,7 +31,7 @@ def test_the_projects_own_python_is_named_with_the_whole_command(project, monkey
 def test_without_it_what_to_install_is_said(project, tmp_path, own):
     prefix, root = (project / ".venv", project) if own else ("/usr", tmp_path / "elsewhere")
     said = ahead.lacking("numpy", prefix, root)
-    assert f"make demo installs all in {root / '.venv'}; elsewhere: pip install -e '.[workflow]'" in said
+    assert f"make install installs all in {root / '.venv'}; elsewhere: pip install -e '.[workflow]'" in said
 
 
 def test_a_tool_says_so_in_one_line_and_other_errors_as_ever(tmp_path):
@@ -50,3 +50,18 @@ def test_every_tool_that_needs_packages_imports_it_before_them():
         if path.name != "ahead.py" and "import ahead" in text:
             others = [text.find(f"\n{word}") for word in ("import numpy", "import torch", "from strokelib")]
             assert all(text.find("\nimport ahead") < place for place in others if place >= 0), path.name
+
+
+def test_every_tool_says_what_it_is_for():
+    for path in sorted((ROOT / "tools").glob("*.py")):
+        text = path.read_text()
+        if "__main__" in text and "\nimport ahead" in text and path.name != "workflow.py":  # which is snakemake's own
+            assert ("ahead.explain(__doc__)" in text) != ("description=__doc__" in text), path.name
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_what_a_tool_is_for_is_its_own_docstring(word, tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "pinned.py"), word]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("Run a command with what the settings set in its environment: python tools/pinned.py")

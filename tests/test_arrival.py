@@ -276,4 +276,4 @@ def test_the_command_is_that_of_the_settings(copy):
 
 def test_settings_of_ones_own_run_by_their_name(copy):
     settings = dataclasses.replace(SETTINGS, name="mine")
-    assert arrival.look(copy, settings).advice.endswith(f"STROKELIB_DATA='{copy}' python tools/run.py mine")
+    assert arrival.look(copy, settings).advice.endswith(f"STROKELIB_DATA='{copy}' python tools/run.py mine.toml")

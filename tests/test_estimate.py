@@ -64,6 +64,16 @@ def test_days_on_a_cpu_are_not_begun_and_hours_are_offered(estimate, name, small
     assert estimate.too_long(found(estimate, settings), settings) == ""
 
 
+def test_what_is_advised_takes_the_same_scans_and_makes_the_same_target(estimate, monkeypatch):
+    monkeypatch.setenv("STROKELIB_DATA", "/x/my scans")
+    settings = load_settings("isles2018")
+    told = estimate.too_long(found(estimate, settings), settings)
+    assert ": make isles2018_small DATA='/x/my scans'. " in told
+    assert told.endswith("FORCE=1 make isles2018 DATA='/x/my scans'")
+    told = estimate.too_long(found(estimate, settings), settings, "rt_apart")
+    assert told.endswith("FORCE=1 STROKELIB_DATA='/x/my scans' make rt-apart SETTINGS=isles2018")
+
+
 def test_where_there_are_no_smaller_settings_none_are_offered(estimate):
     settings = load_settings("isles2024")
     told = estimate.too_long(found(estimate, settings), settings)

@@ -135,7 +135,8 @@ def test_a_job_of_slurm_and_portable_bits_are_left_as_they_are(job, settings, se
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
-    for arguments, part in (([], "usage: python tools/on_gpu.py"), (["dmeo", "true"], "settings are one of ['demo'")):
+    wrong = (["dmeo", "true"], "settings are one of ['demo'"), (["demo", "nosuch"], "cannot run nosuch (No such file")
+    for arguments, part in (([], "usage: python tools/on_gpu.py"), *wrong):
         command = [sys.executable, str(ROOT / "tools" / "on_gpu.py"), *arguments]
         told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert told.returncode == 1 and part in told.stderr and len(told.stderr.splitlines()) == 1

@@ -136,6 +136,16 @@ def test_other_scans_networks_and_runs_are_refused(made, tmp_path, capsys):
     on_published.lay_out(settings, kept)
 
 
+@pytest.mark.parametrize("name", ["study_750", "demo"])
+def test_settings_of_which_nothing_is_published_are_refused_before_anything_is_made(name, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["on_published.py", name, "13_ladder"])
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    monkeypatch.setattr(on_published, "execute", None)
+    with pytest.raises(SystemExit, match=rf"nothing is published of {name}|holds networks of study, none of {name}"):
+        on_published.main()
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("words", [[], ["study"], ["study", "06_ablations"], ["study", "13_ladder", "14_x"]])
 def test_another_notebook_is_not_run(words, monkeypatch):
     monkeypatch.setattr("sys.argv", ["on_published.py", *words])

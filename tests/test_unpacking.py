@@ -133,6 +133,14 @@ def test_an_archive_that_was_cut_short_is_refused(whole, tmp_path, end):
     assert nothing_left(tmp_path, ["ISLES2018_Training.zip"])
 
 
+def test_a_damaged_zip_is_refused_where_it_is_named_and_passed_over_beside_scans(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    (copy / "somebodys.zip").write_text("no zip")
+    assert unpacked(copy) == ""
+    with pytest.raises(unpacking.PackedError, match=r"somebodys\.zip is no whole zip .*download it again"):
+        unpacked(copy / "somebodys.zip")
+
+
 def test_a_flipped_bit_leaves_nothing_behind(whole, tmp_path):
     path = pack(whole / "TRAINING", tmp_path / "ISLES2018_Training.zip")
     damaged = bytearray(path.read_bytes())

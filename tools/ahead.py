@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 HOMES = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 
 
+def explain(doc: str) -> None:
+    """Print what a tool is for and end, where that is asked: the tool's own docstring, as -h and --help."""
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        sys.exit(print(doc.strip()))
+
+
 def first(name: str, folder) -> None:
     """Put a folder in front of those that an environment variable lists."""
     others = [part for part in os.environ.get(name, "").split(os.pathsep) if part and part != str(folder)]
@@ -37,7 +43,7 @@ def lacking(package: str, prefix=sys.prefix, root: Path = ROOT) -> str:
         todo = f"the project's own Python has what it needs: {shlex.join(['.venv/bin/python', *sys.argv])}"
         todo += "" if Path.cwd() == root else f" in {root}"
     else:
-        todo = f"make demo installs all in {root / '.venv'}; elsewhere: pip install -e '.[workflow]'"
+        todo = f"make install installs all in {root / '.venv'}; elsewhere: pip install -e '.[workflow]'"
     return f"{package} is not installed for {sys.executable}; {todo}"
 
 

@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import pandas as pd
 
 from strokelib import cases, inference, metrics, nifti, preprocess
@@ -131,6 +131,7 @@ def told(interval: conformal.VolumeInterval) -> str:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     words = sys.argv[1:]
     modes = [word for word in words if word in conformal.MODES] or list(conformal.MODES)
     folders = [Path(word) for word in words if word not in conformal.MODES]

@@ -36,7 +36,9 @@ def check(settings: Settings) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tools/check_data.py")
+    parser = argparse.ArgumentParser(
+        prog="tools/check_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", nargs="?", help="a copy of ISLES 2018, or a zip of it")
     parser.add_argument("settings", nargs="?", default="isles2018", help="a name in configs/ or a .toml file")
     given = parser.parse_args()

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import time
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import pandas as pd
 
 from strokelib import cases
@@ -21,6 +21,7 @@ from strokelib.run.settings import Settings, load_settings
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     place_environment()
     if seed := [word for word in sys.argv[2:] if not word.isdecimal()] or sys.argv[3:]:
         sys.exit(f"usage: python tools/describe_cohort.py SETTINGS [SEED]; a seed is a whole number, got {seed[0]!r}")

@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 
 from strokelib.run import portable, runtime, stages
 from strokelib.run.digest import digest
@@ -211,8 +211,8 @@ def total(found: dict, settings: Settings) -> float:
     return sum(alone) + sum(many.values()) / at_once(found, settings)
 
 
-def too_long(found: dict, settings: Settings) -> str:
-    """Say why a run is not begun on a CPU: it would take days, and nothing of it is there; "" where it is."""
+def too_long(found: dict, settings: Settings, target: str = "") -> str:
+    """Say why a run, or a target of it, is not begun on a CPU: it takes days, and nothing is there; "" where it is."""
     if found["device"] != "cpu" or total(found, settings) < LONG_S or os.environ.get("FORCE", "") not in ("", "0"):
         return ""
     if any(settings.results.glob("*/fold*/network*.safetensors")):
@@ -222,7 +222,7 @@ def too_long(found: dict, settings: Settings) -> str:
         f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
         f"{found['speed']['step']:.2f} s, measured just now{busy()})"
     )
-    anyway = f"To begin all the same: FORCE=1 {stages.command(settings)}"
+    anyway = f"To begin all the same: FORCE=1 {stages.made_with(settings, target.replace('_', '-'))}"
     if settings.data.source in SMALL:
         small = load_settings(SMALL[settings.data.source])
         seconds, jobs = reckon(small, Speed(**found["speed"]))
@@ -230,7 +230,7 @@ def too_long(found: dict, settings: Settings) -> str:
         if instead < total(found, settings):
             return (
                 f"{began}. Take {small.name}, the same notebooks with less training, in up to {amount(instead)}: "
-                f"{stages.command(small)}. {anyway}"
+                f"{stages.made_with(small)}. {anyway}"
             )
     return f"{began}. {anyway}"
 
@@ -250,6 +250,7 @@ def amount(seconds: float) -> str:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--json"]):
         sys.exit("usage: python tools/estimate.py SETTINGS; SETTINGS is a name in configs/ or a .toml file")
     place_environment()
@@ -263,7 +264,7 @@ def main() -> None:
     if sys.argv[2:]:
         print(json.dumps(found))
         return
-    print(f"{settings.name} on this {device}{busy()}: {speed.step:.3f} s a training step, at most")
+    print(f"{settings.name} on this {device}{busy()}: {speed.step:.3f} s a training step; fewer if it stops early")
     for rule, count in jobs.items():
         print(f"  {rule:<12} {count:3d} x {amount(seconds[rule])}")
     print(f"  together about {amount(total(found, settings))}")

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead
 from papermill.cli import papermill
 
 from strokelib.run.paths import place_environment
@@ -28,6 +28,7 @@ def execute() -> None:
 
 
 if __name__ == "__main__":
+    ahead.explain(__doc__)
     if len(sys.argv) < 3 or sys.argv[1].startswith("-") or sys.argv[2].startswith("-"):
         sys.exit("usage: python tools/execute.py NOTEBOOK COPY [papermill's options]")
     place_environment()

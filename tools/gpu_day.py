@@ -374,14 +374,26 @@ def plan(bench: Bench, amount: Amount, whole_epoch: bool) -> pd.DataFrame:
             each[passes] = time.perf_counter() - began
         told = f"seconds of an exact scan of {scan.mask.shape[2]} slices, {windows} windows, passes {passes}, float32"
         rows.append({"measured": told, "value": each[passes]})
-    epochs, slices = EPOCHS, sum(scan.mask.shape[2] for scan in bench.folds[0][0].scans) / scan.mask.shape[2]
-    before_s = max(0.0, both_s - 2 * epoch_s)  # lists of patches, compilation
-    train_s = 4 * (before_s + epoch_s * epochs)  # baseline's two networks, rt, rt_sm, all at the speed of rt_sm
-    seen_s = len(bench.folds) * slices * each[1]  # what the first networks of the cascades see
-    predict_s = slices * (4 * each[1] + each[settings.prediction.passes])
-    total = (train_s + seen_s + predict_s) / 60
-    rows.append({"measured": f"minutes of Table 1 at {epochs} epochs, extrapolated", "value": total})
+    cohort = sum(scan.mask.shape[2] for scan in bench.folds[0][0].scans) / scan.mask.shape[2]  # in scans of that size
+    total = minutes_of_table1((both_s - epoch_s, epoch_s), [*each.values()], cohort, len(bench.folds))
+    rows.append({"measured": f"minutes of Table 1 at {EPOCHS} epochs, extrapolated", "value": total})
     return pd.DataFrame(rows)
+
+
+def minutes_of_table1(epochs_s, scan_s, scans: float, folds: int) -> float:
+    """Reckon what Table 1 takes at EPOCHS epochs, all folds together, from what `plan` measures.
+
+    Parameters
+    ----------
+    epochs_s : seconds of the first epoch of all folds, with lists of patches and compilation, and of a later one
+    scan_s : seconds of an exact prediction of a scan in one pass, and in all passes
+    scans : of that size, as many as the cohort comes to
+    """
+    first, later = epochs_s
+    once, filtered = scan_s
+    trained = 4 * (max(first - later, 0) + EPOCHS * later)  # baseline's two, rt, rt_sm, all at the speed of rt_sm
+    seen = folds * scans * once  # what the first networks of the cascades see
+    return (trained + seen + scans * (4 * once + filtered)) / 60
 
 
 # ---- the day
@@ -406,11 +418,14 @@ def main() -> int:
     parser.add_argument("--settings", default="phantom", help="settings of the cohort (phantom)")
     parser.add_argument("--out", default="results/gpu_day", help="folder of the tables (results/gpu_day)")
     parser.add_argument("--tiny", action="store_true", help="a few steps of everything, for a rehearsal")
-    parser.add_argument("--compiled", default="float32,tf32,bf16", help="precisions, fastest last (all)")
-    parser.add_argument("--seconds", type=float, default=1e9, help="how long phantom may take, about (no end)")
+    parser.add_argument("--compiled", default="float32,tf32,bf16", help="precisions, fastest last (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=1e9, help="that phantom or chapters may take, about (no end)")
     parser.add_argument("--only", nargs="+", choices=list(ASKED), metavar="NOTEBOOK", help="of `chapters` (all)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     asked = parser.parse_args()
+    compiled = asked.compiled.split(",")
+    if unknown := [precision for precision in compiled if precision not in FARTHEST]:
+        sys.exit(f"--compiled takes {', '.join(FARTHEST)}, with commas between them; got {', '.join(unknown)}")
     place_environment()
     try:
         device, settings, out = choose_device(asked.device), load_settings(asked.settings), Path(asked.out)
@@ -424,7 +439,7 @@ def main() -> int:
     measured = [part for part in asked.parts if part in MEASURED]
     if measured:
         amount = Amount(2, 3, (1,), (1, 2), asked.settings) if asked.tiny else Amount()
-        every = ways(device, asked.compiled.split(","))
+        every = ways(device, compiled)
         bench = lay_out(settings, make_scans(settings), device, every)
         missed = sum(measure(part, bench, amount, out, not asked.tiny) for part in measured)
         del bench

@@ -21,7 +21,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import estimate
 import numpy as np
 import pandas as pd
@@ -291,6 +291,7 @@ def keep_one(settings: Settings, notebook: str) -> list[Path]:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python tools/keep.py SETTINGS [NOTEBOOK]; SETTINGS is a name in configs/ or a .toml file")
     place_environment()

@@ -133,7 +133,9 @@ def thickness(text: str) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tools/make_slabs.py")
+    parser = argparse.ArgumentParser(
+        prog="tools/make_slabs.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", help="the unpacked archive of ISLES 2024")
     parser.add_argument("target", nargs="?", help=f"where the slabs go; by default {TARGET}")
     parser.add_argument(

@@ -422,12 +422,14 @@ def row_of(scores: pd.DataFrame, settings: Settings) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tools/nnunet.py")
+    parser = argparse.ArgumentParser(
+        prog="tools/nnunet.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("settings", help="a name in configs/ or a .toml file")
     parser.add_argument("what", choices=("convert", "train", "score"))
     parser.add_argument("--folder", help="where all of it lies; by default results/SETTINGS/nnunet")
     parser.add_argument("--python", default=sys.executable, help="of the environment that has nnunetv2")
-    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="where it trains (%(default)s)")
     parser.add_argument("--epochs", type=int, default=Budget.epochs, choices=sorted(TRAINERS))
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help="updates an epoch of train; few are a trial")
     parser.add_argument("--configuration", default=Budget.configuration, choices=("2d", "3d_fullres"))

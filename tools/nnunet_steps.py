@@ -41,6 +41,8 @@ def limit(run, set_threads, threads: int):
 
 
 def main() -> None:
+    if not all(word.isdecimal() for word in sys.argv[1:3]) or len(sys.argv) < 4:
+        sys.exit(__doc__)
     import torch
     from nnunetv2.run import run_training
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 
 from strokelib.run.settings import load_settings
 
@@ -52,6 +52,7 @@ def take(names: list[str], folds: int) -> tuple[str, int]:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     if len(sys.argv) < 3:
         sys.exit("usage: python tools/on_gpu.py SETTINGS COMMAND ...; SETTINGS is a name in configs/ or a .toml file")
     try:
@@ -62,7 +63,10 @@ def main() -> None:
     if names:
         os.environ["CUDA_VISIBLE_DEVICES"], place = take(names, compute.folds_at_once)
         os.set_inheritable(place, True)  # the command holds it on
-    os.execvp(sys.argv[2], sys.argv[2:])
+    try:
+        os.execvp(sys.argv[2], sys.argv[2:])
+    except OSError as error:
+        sys.exit(f"cannot run {sys.argv[2]} ({error.strerror or error})")
 
 
 if __name__ == "__main__":

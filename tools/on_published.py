@@ -19,12 +19,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import numpy as np
 import pandas as pd
 
 from strokelib import cases, inference, metrics, nifti, preprocess
-from strokelib.own.segment import NETWORKS, load_networks
+from strokelib.own.segment import NETWORKS, Networks, load_networks
 from strokelib.run import provenance, saved, stages
 from strokelib.run.checks import Missing, Outdated
 from strokelib.run.notebook import progress
@@ -112,6 +112,16 @@ def check_scans(settings: Settings, kept: Path) -> None:
         print("the scans differ from those of the run by rounding alone, as on another processor", flush=True)
 
 
+def check_published(settings: Settings, kept: Path, networks: Path = NETWORKS) -> Networks:
+    """Load the networks that ship, and refuse settings of which no table or no network is published; as `lay_out`."""
+    if not (kept / "behind" / TABLES[0]).is_file():
+        raise FileNotFoundError(f"{kept / 'behind' / TABLES[0]} is missing; nothing is published of {settings.name}")
+    ship = load_networks(networks)
+    if ship.facts["settings"] != settings.name:
+        raise ValueError(f"{networks.name}/ holds networks of {ship.facts['settings']}, none of {settings.name}")
+    return ship
+
+
 def lay_out(settings: Settings, kept: Path, networks: Path = NETWORKS) -> None:
     """Lay out the tables and networks that are published of a run, and the maps that these networks predict.
 
@@ -126,11 +136,7 @@ def lay_out(settings: Settings, kept: Path, networks: Path = NETWORKS) -> None:
     FileNotFoundError : nothing is published of this run.
     ValueError : the networks are of another run; other scans; a scan is predicted otherwise than it was.
     """
-    if not (kept / "behind" / TABLES[0]).is_file():
-        raise FileNotFoundError(f"{kept / 'behind' / TABLES[0]} is missing; nothing is published of {settings.name}")
-    ship = load_networks(networks)
-    if ship.facts["settings"] != settings.name:
-        raise ValueError(f"{networks.name}/ holds networks of {ship.facts['settings']}, none of {settings.name}")
+    ship = check_published(settings, kept, networks)
     check_scans(settings, kept)
     for name in TABLES:
         write_whole(settings.results / name, partial(shutil.copyfile, kept / "behind" / name))
@@ -180,12 +186,15 @@ def write_manifest(settings: Settings, notebook: str, names, commit: str, varian
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     name, *notebooks = sys.argv[1:] or [""]
     if not name or not notebooks or {*notebooks} - {*NOTEBOOKS}:
         sys.exit(f"usage: python tools/on_published.py SETTINGS NOTEBOOK ...; notebooks: {', '.join(NOTEBOOKS)}")
     place_environment()
     try:
         settings = load_settings(name)
+        if {*notebooks} - {"00_overview"}:
+            check_published(settings, settings.kept)
         os.environ["STROKELIB_RESULTS"] = str(settings.results.parent / "published")  # where settings.results is now
         if "00_overview" in notebooks:
             lay_out_overview(settings, settings.kept)

@@ -9,7 +9,7 @@ import csv
 import sys
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import numpy as np
 
 from strokelib import cases, preprocess
@@ -50,6 +50,7 @@ def write(table: list[tuple], path: Path = checks.TABLE) -> None:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     place_environment()
     try:
         settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else "study")

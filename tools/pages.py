@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import ziamath
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -99,6 +99,7 @@ def convert(notebook) -> Path:
 
 
 def main() -> int:
+    ahead.explain(__doc__)
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python tools/pages.py NOTEBOOK ...")
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # not a line for every figure

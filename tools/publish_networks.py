@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import numpy as np
 import pandas as pd
 import redo
@@ -293,6 +293,7 @@ def write_card(facts: dict, kept: Path, docs: Path) -> Path:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     words = [word for word in sys.argv[1:] if word not in ("--replace", "--card")]
     if len(words) != 1:
         sys.exit("usage: python tools/publish_networks.py SETTINGS [--replace | --card]")

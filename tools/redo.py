@@ -7,7 +7,7 @@ made again by the same functions and held against what is published.
 import sys
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import numpy as np
 import pandas as pd
 
@@ -166,14 +166,17 @@ def _same(row, again, name: str, digits: float) -> bool:
 
 
 def main() -> None:
+    ahead.explain(__doc__)
     if len(sys.argv) != 2:
         sys.exit("usage: python tools/redo.py SETTINGS; SETTINGS is a name in figures/")
     import json
 
     folder = ROOT / "figures" / sys.argv[1]
+    if not folder.is_dir():
+        sys.exit(f"there is no folder figures/{sys.argv[1]}; nothing is kept of a run of that name")
     kept = frames(folder)
     if not can_be_redone(kept):
-        sys.exit(f"figures/{sys.argv[1]} holds no scans behind Table 1; tools/keep.py keeps them with a run")
+        sys.exit(f"figures/{sys.argv[1]} holds no scans behind Table 1; tools/keep.py keeps them with a whole run")
     seed = json.loads((folder / "run.json").read_text())["manifest"]["seed"]
     count, lines = redo(kept, seed)
     print(f"{count} numbers and verdicts of Table 1, of the claims and of scans made again; {len(lines)} differ")

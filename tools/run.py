@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import ahead  # noqa: F401, this copy of the project first
+import ahead  # this copy of the project first
 import cluster
 import estimate
 import on_gpu
@@ -319,7 +319,7 @@ def run(name: str, settings: Settings, target: str = "", profile: Path | None = 
     began = time.monotonic()
     gpu_count = len(on_gpu.gpus())
     reckoned = estimate.UNKNOWN if profile else estimate.estimate(settings, name, gpu_count)
-    if too_long := estimate.too_long(reckoned, settings):
+    if too_long := estimate.too_long(reckoned, settings, target):
         sys.exit(too_long)
     called = command(name, settings, target, profile, gpu_count)
     names = [name for notebook, asked in ASKED.items() if asked == target for name in listed(notebook, settings)]
@@ -468,6 +468,7 @@ def say_failure(code: int, jobs: Jobs, settings: Settings) -> None:
 
 
 def main() -> int:
+    ahead.explain(__doc__)
     usage = (
         f"python tools/run.py SETTINGS [{' | '.join(filter(None, TARGETS))}] [--profile slurm]; "
         "SETTINGS: a name in configs/ or a .toml file"
@@ -475,7 +476,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(usage=usage, add_help=False)
     parser.error = lambda _: sys.exit(f"usage: {usage}")
     parser.add_argument("settings")
-    parser.add_argument("target", nargs="?", default="", choices=list(TARGETS))
+    parser.add_argument(  # make spells it rt-apart
+        "target", nargs="?", default="", type=lambda word: word.replace("-", "_"), choices=list(TARGETS)
+    )
     parser.add_argument("--profile")
     told = parser.parse_args()
     place_environment()

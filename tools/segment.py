@@ -104,16 +104,18 @@ def one(place, files, networks, out: Path, given) -> dict:
 def main() -> int:
     place_environment()
     results = Path(os.environ.get("STROKELIB_RESULTS") or runtime.ROOT / "results")
-    parser = argparse.ArgumentParser(prog="tools/segment.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="tools/segment.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("folders", nargs="+", help="a scan, or a folder of scans")
     parser.add_argument("--out", default=str(results / OUT), help="where the results go (%(default)s)")
     parser.add_argument("--mode", choices=segment.MODES, default="slices", help="slices: seconds; exact: as the study")
     parser.add_argument("--files", nargs="+", default=[], metavar="CT=file",
-                        help="which file (or DICOM series) is which image, where names do not say")  # fmt: skip
+                        help="after the folders: which file (or DICOM series) is which image")  # fmt: skip
     parser.add_argument("--name", default="", help="what to call the scan; by default as its folder")
     parser.add_argument("--seconds-per-frame", type=float, help="of a raw series whose header does not say, or wrongly")
     parser.add_argument("--networks", help="a folder of networks with facts.json; networks/ by default")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"),
+                        help="where the networks compute (%(default)s)")  # fmt: skip
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as an error does, it leaves nothing half
     for stream in (sys.stdout, sys.stderr):

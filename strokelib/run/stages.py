@@ -6,11 +6,14 @@ scan.
 """
 
 import dataclasses
+import os
 import re
+import shlex
 from dataclasses import dataclass
 
 from strokelib.run import runtime
 from strokelib.run.digest import module_digest
+from strokelib.run.paths import placed
 from strokelib.run.variants import (
     ASKED,
     BEYOND,
@@ -29,7 +32,8 @@ from strokelib.run.variants import (
 )
 from strokelib.run.worlds import CONFIRMING, worlds
 
-MADE = ("demo", "study", "phantom", "isles2018", "isles2018_small")  # settings that make has a target for
+TAKE_DATA = ("isles2018", "isles2018_small")  # settings of whose scans make takes the folder: DATA=folder
+MADE = ("demo", "study", "phantom", *TAKE_DATA)  # settings that make has a target for
 
 FOLD = "{variant}/fold{fold}"
 SCAN = "preprocessed/{split}/case_{case}.npz"
@@ -431,7 +435,24 @@ def command(settings, notebook: str = "", variant: str = "", world: str = "") ->
     target = "chain" if world == CONFIRMING else target or ASKED.get(notebook, "").replace("_", "-")
     if variant and variant not in main_rows(settings):
         target = next((name for name, names in _asked_for(settings).items() if variant in names), "rt-apart")
-    if (runtime.ROOT / "configs" / f"{settings.name}.toml").is_file():
-        whole = f"make {settings.name}" if settings.name in MADE else f"python tools/run.py {settings.name}"
-        return f"make {target} SETTINGS={settings.name}" if target else whole
-    return " ".join(["python tools/run.py", f"{settings.name}.toml", target.replace("-", "_")]).strip()
+    return made_with(settings, target)
+
+
+def made_with(settings, target: str = "", root=None) -> str:
+    """Write the command of a run, or of a target of it as make spells it, with what it was given beside the settings.
+
+    Parameters
+    ----------
+    root : folder of the scans, by default that of the settings; named where it is not the one they would have
+    """
+    root, name = root or settings.data_root, settings.name
+    usual = os.path.realpath(root) == os.path.realpath(placed(settings.data.folder))
+    folder = shlex.quote(str(root))
+    if not target and name in TAKE_DATA:
+        return f"make {name}" + ("" if usual else f" DATA={folder}")
+    given = "" if usual else f"STROKELIB_DATA={folder} "
+    if not (runtime.ROOT / "configs" / f"{name}.toml").is_file():
+        return given + " ".join(["python tools/run.py", f"{name}.toml", target.replace("-", "_")]).strip()
+    if target:
+        return f"{given}make {target} SETTINGS={name}"
+    return given + (f"make {name}" if name in MADE else f"python tools/run.py {name}")
