@@ -85,6 +85,8 @@ def list_scans(root) -> tuple[list[Download], dict[int, str]]:
         raise FileNotFoundError(
             f"{root} is a file, expected a folder; unpack it first, as data/README.md tells, and name the folder"
         )
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}; name the one that the archive was unpacked into")
     found, names = {}, {}
     for path in files_in(root, _DEPTH):
         if told := image_of(path.relative_to(root.parent)):

@@ -125,10 +125,11 @@ def test_a_run_that_is_ended_leaves_whole_slabs(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "stopped: no scan of ISLES 2024 in"),
+        (("nowhere",), "stopped: there is no folder "),
+        ((".",), "stopped: no scan of ISLES 2024 in"),
         (("train.7z",), "is a file, expected a folder; unpack it first"),
         (("nowhere", ROOT / "docs"), "is no folder that git ignores"),
-        (("nowhere", "there", "--thickness", "0"), "argument --thickness"),
+        (("nowhere", "there", "--thickness", "0"), "argument --thickness: a thickness lies above 0"),
         ((), "the following arguments are required: folder"),
     ],
 )

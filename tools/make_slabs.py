@@ -126,9 +126,12 @@ def write_table(path: Path, header, rows) -> None:
 
 def thickness(text: str) -> float:
     """Read a thickness in mm, above 0 and at most 30."""
-    value = float(text)
-    if not (math.isfinite(value) and 0 < value <= 30):
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 30:
+        raise argparse.ArgumentTypeError(f"a thickness lies above 0 and is at most 30 mm, got {text!r}")
     return value
 
 
