@@ -321,6 +321,17 @@ def test_needed_voxels_of_slices_are_the_same_and_the_rest_is_zero(scan):
     assert np.array_equal(part[needed], whole[needed]) and part[needed].all() and not part[~needed].any()
 
 
+@pytest.mark.parametrize("predict", [inference.predict, inference.predict_slices])
+def test_a_network_whose_training_diverged_finds_nothing(scan, predict):
+    diverged = network(0)
+    with torch.no_grad():
+        for parameter in diverged.parameters():
+            parameter.fill_(np.nan)
+    found = predict([diverged], *scan, Sweep(16, patch_size=32))
+    probability = getattr(found, "probability", found)
+    assert probability.dtype == np.float32 and not probability.any()
+
+
 @pytest.mark.parametrize("shifts", [2, 3, 4, 16])
 def test_shifted_slices_come_back_to_their_place(scan, shifts):
     """A network that passes its input on: each position then gives the same, whatever the shift."""
