@@ -65,6 +65,8 @@ def fit(series, mask, artery, frame_s: float, model: Model = Model()) -> dict[st
     """
     series, mask, artery = np.asarray(series), np.asarray(mask), np.asarray(artery, float)
     perfusion.check_series(series, mask, artery, frame_s)
+    if not np.isfinite(series[mask]).all():  # one voxel would reach all, through the noise of the scan
+        raise ValueError("series holds NaN or infinite values in the mask")
     curves, columns = templates(artery, frame_s, model)
     slices = {k: centered_curves(series, mask, k, model.smoothing_px) for k in np.flatnonzero(mask.any((0, 1)))}
     noise = _noise(slices.values(), curves)

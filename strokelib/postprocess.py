@@ -109,7 +109,7 @@ def rule_core(cbf, tmax, mask, midline_distance, relative_cbf: float, tmax_s: fl
 
     Takes and raises what `conventional_rule` does. The reference is the mean CBF over the brain of
     the hemisphere with fewer voxels of Tmax over `tmax_s`. The voxels below `relative_cbf` times it
-    pass a median filter of 3 x 3 in plane.
+    pass a median filter of 3 x 3 in plane; what this adds outside the brain does not count.
     """
     cbf, tmax, distance = map(np.asarray, (cbf, tmax, midline_distance))
     mask = np.asarray(mask, bool)
@@ -130,7 +130,7 @@ def rule_core(cbf, tmax, mask, midline_distance, relative_cbf: float, tmax_s: fl
     for axis in (0, 1):  # the median of nine is on where five are
         count = ndimage.correlate1d(count, three, axis)
     found = np.zeros(mask.shape, bool)
-    found[around] = count > 4
+    found[around] = (count > 4) & brain
     return found
 
 

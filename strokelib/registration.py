@@ -334,6 +334,8 @@ def _ascend(level, start, factor: int, kind: str, steps: int = 20, tolerance: fl
         size_fixed, size_warped = np.sqrt(np.diag(products)[-2:])
         enough = weight.sum() >= LEAST_OVERLAP * here.sum() and size_fixed * size_warped > 0
         score = products[-2, -1] / (size_fixed * size_warped) if enough else -1.0
+        if not enough and change is None:  # nothing to climb from: the two do not meet
+            return score, warp.to_full(best_matrix, factor)
         if score > best:
             best, best_matrix = score, matrix
             # Derivatives of the unit-norm warped image: project out the image itself.

@@ -107,3 +107,7 @@ def test_what_cannot_be_fitted_is_refused_as_for_deconvolution():
         bolus.fit(series(), np.zeros_like(MASK), ARTERY, 1.0)
     with pytest.raises(ValueError, match="aif is flat"):
         bolus.fit(series(), MASK, np.full(FRAMES, 3.0), 1.0)
+    spoilt = series()
+    spoilt[tuple(np.argwhere(MASK)[0])][3] = np.nan
+    with pytest.raises(ValueError, match="series holds NaN or infinite values in the mask"):
+        bolus.fit(spoilt, MASK, ARTERY, 1.0)

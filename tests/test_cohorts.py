@@ -159,6 +159,20 @@ def test_a_summary_says_what_the_fit_warned_of_and_how_often_readers_differ():
     assert f"{found.ratio[0]:.1f} times as wide, 4.9 for so few cohorts alone" in words, "12.706 / 2.571, 6 patients"
 
 
+def test_a_metric_that_hardly_any_scan_has_is_not_fitted_and_the_others_are():
+    rng = np.random.default_rng(6)
+    rows = [(c, 7, name, p, f"p{p}") for c in (1, 2) for p in range(6) for name in ("rt", "rt_sm")]
+    scores = pd.DataFrame(rows, columns=["cohort", "seed", "variant", "case", "patient"])
+    scores = scores.assign(**{metric: rng.random(len(rows)) for metric in cohorts.TOLD})
+    scores.loc[scores["case"] > 0, "hd_mm"] = np.inf
+    told = cohorts.verdicts(scores, [("rt_sm", "rt")], 2018)
+    found = cohorts.summary(scores, told, "rt_sm", "rt").set_index("metric")
+    assert np.isnan(found.loc["hd_mm", ["mean", "honest", "detectable"]].astype(float)).all()
+    assert found.drop(index="hd_mm")["honest"].notna().all()
+    row = next(found.loc[["hd_mm"]].reset_index().itertuples())
+    assert cohorts.in_words(row) == "HD: no cohort has two patients in which it is defined"
+
+
 def test_methods_are_compared_on_the_scans_that_all_judged():
     """The network judged cases 1 and 2, the regression 1 to 3, and 1 and 2 once more with the line moved."""
     rows = [("rt", 1, 0.0, 0.5), ("rt", 2, 0.0, 0.7)]

@@ -83,7 +83,7 @@ def test_facts_of_something_else_are_refused_in_a_sentence(tmp_path, told):
     ("missing", "said"),
     [
         ("facts.json", "no facts.json"),
-        ("rt_sm_fold0.safetensors", "no network .*rt_sm_fold0"),
+        ("rt_sm_fold0.safetensors", r"rt_sm_fold0\.safetensors, which facts\.json beside it names, is missing"),
         ("volume_interval.json", "no intervals .*volume_interval.json"),
     ],
 )

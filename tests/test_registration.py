@@ -352,6 +352,14 @@ def test_bad_images_are_refused(change, message):
         align_flipped(change(ct))
 
 
+def test_a_head_that_does_not_meet_its_mirror_image_keeps_the_flip():
+    """A corner of tissue: turned over, none of it lies on itself, and there is nothing to climb."""
+    ct = np.full((64, 64, 2), -1000.0, np.float32)
+    ct[2:6, 2:6] = np.arange(20, 52).reshape(4, 4, 2)
+    found = align_flipped(ct, "rigid")
+    assert np.isfinite(found.matrix).all() and found.score == found.flip_score
+
+
 def test_bad_arguments_are_refused():
     ct, _ = make_head(0)
     with pytest.raises(ValueError, match="kind must be"):

@@ -381,9 +381,22 @@ def test_what_notebook_25_cannot_look_at_is_refused_when_it_is_asked_for(base, c
         check_curve(load_settings(name))
 
 
-def test_an_inner_split_needs_a_second_patient_to_train_on(tmp_path):
-    change = {"cohort.training_patients": 2, "folds.count": 2, "folds.inner_split": True, "sensitivity.folds": 1}
-    assert "folds.inner_split needs cohort.training_patients of 3 at least, got 2" in refused(changed(tmp_path, change))
+@pytest.mark.parametrize("patients", [2, 3])  # of three, one fold of two holds two
+def test_an_inner_split_needs_a_second_patient_to_train_on(patients, tmp_path):
+    change = {"cohort.training_patients": patients, "folds.count": 2, "folds.inner_split": True, "sensitivity.folds": 1}
+    told = refused(changed(tmp_path, change))
+    assert f"two patients outside each fold: raise cohort.training_patients, {patients}, or folds.count, 2" in told
+
+
+def test_one_cycle_has_no_networks_on_the_way(tmp_path):
+    change = {"training.schedule": "one_cycle", "training.optimizer": "adamw"}
+    assert "leave training.snapshots empty, or take training.schedule" in refused(changed(tmp_path, change))
+
+
+def test_steps_of_symmetry_must_have_names_of_their_own(tmp_path):
+    change = {"further.symmetries": [0.501, 0.504], "further.symmetry_networks": []}
+    told = refused(changed(tmp_path, change))
+    assert "further.symmetries must differ in two decimals, got [0.501, 0.504]" in told
 
 
 @pytest.mark.parametrize("size", [0, 8, 40, 65])

@@ -228,6 +228,18 @@ def test_the_interval_of_no_effect_is_known():
     assert power.effect_size_interval(0.0, 25) == pytest.approx((-1.959964 / 5, 1.959964 / 5), rel=1e-6)
 
 
+@pytest.mark.parametrize("t", [1e5, -1e6, np.inf])
+def test_an_effect_beyond_all_measure_has_no_interval(t):
+    assert np.isnan(power.effect_size_interval(t, 7)).all()
+    low, high = power.effect_size_interval(2e4, 7)
+    assert 0 < low < 2e4 / np.sqrt(7) < high
+
+
+def test_differences_that_are_all_but_the_same_can_be_compared():
+    row = compare([0.1, 0.1 + 1e-7, 0.1 + 2e-7])
+    assert row["low"] > 0 and row["p"] < 1e-6 and np.isnan(row["d_z_low"])
+
+
 def test_the_bounds_of_an_effect_size_are_what_they_are_said_to_be():
     """Draw paired t from their definition, with the effect size of each bound: one in forty is as far as ours."""
     generator, n = np.random.default_rng(4), 15

@@ -176,6 +176,8 @@ def reader(found: Mixed) -> dict[str, float]:
     The degrees of freedom are those of what is known least: the cohorts less one. Our choice; it is an upper bound, for
     of the sum of variances that of the patients is known better.
     """
+    if not found.cohorts:
+        return dict.fromkeys(("usual", "honest", "ratio", "ratio_of_few", "detectable"), float("nan"))
     known = {name: 0.0 if np.isnan(value) else value for name, value in found.variances.items()}
     patients = (known["patient"] + known["rest"]) / found.patients
     quantile = distributions.t.ppf(0.975, found.patients - 1)
@@ -250,11 +252,14 @@ def summary(scores, table, new: str, old: str) -> pd.DataFrame:
     -------
     frame, a row a metric of TOLD: new, old, metric, mean, error, low and high (95 %, over cohorts; NaN of one),
     sd_cohort, sd_training, sd_patient, sd_rest, what `reader` returns, cohorts, trainings, patients, remarks (of the
-    fit), and what `flips` counts
+    fit), and what `flips` counts. Where no cohort has two patients with the metric there is nothing to fit: NaN.
     """
     counted, rows = flips(table).set_index(["metric", "new", "old"]), []
     for metric in TOLD:
-        found = mixed(differences(scores, metric, new, old))
+        each = differences(scores, metric, new, old)
+        enough = (each.groupby("cohort")["patient"].nunique() > 1).any()
+        unknown = Mixed(np.nan, np.nan, dict.fromkeys(PARTS, np.nan), 0, 0, 0, ())
+        found = mixed(each) if enough else unknown
         row = {"new": new, "old": old, "metric": metric, "mean": found.mean, "error": found.error}
         reach = distributions.t.ppf(0.975, found.cohorts - 1) * found.error if found.cohorts > 1 else float("nan")
         row |= {"low": found.mean - reach, "high": found.mean + reach}
@@ -274,6 +279,8 @@ def in_words(row) -> str:
     row : of `summary`
     """
     metric = METRICS[row.metric]
+    if not row.cohorts:
+        return f"{metric.name}: no cohort has two patients in which it is defined"
     if row.cohorts < 2:
         return f"{metric.name}: one cohort cannot tell how far another one lies; **inconclusive**"
     sign = "**inconclusive**"

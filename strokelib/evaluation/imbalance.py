@@ -14,7 +14,7 @@ from strokelib.run.checks import require_columns
 ALL = "all"  # scans of every size together
 ESTIMATORS = {"volume_ml": "voxels above the threshold", "summed_ml": "summed probability"}  # of a lesion's volume
 LARGE_ML = 70.0  # a core from which on trials of thrombectomy did not treat
-_NEEDED = ("variant", "case", "patient", "fold", "volume_ml", "truth_volume_ml")
+_NEEDED = ("variant", "case", "patient", "volume_ml", "truth_volume_ml")
 
 
 def interaction(scores, metric, twins, reference, generator) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def volume_bias(frame, generator, estimator: str = "volume_ml") -> pd.DataFrame:
 
     Parameters
     ----------
-    frame : a row per (variant, case), columns variant, case, patient, fold, volume_ml, truth_volume_ml, and the
+    frame : a row per (variant, case), columns variant, case, patient, volume_ml, truth_volume_ml, and the
         estimator
     generator : numpy.random.Generator
     estimator : of ESTIMATORS, the column that holds the predicted volume, mL

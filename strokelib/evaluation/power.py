@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import optimize, stats
 
+FAR = 3e4  # of t
 
 def detectable(sd: float, n: int) -> float:
     """Say how large a mean difference must be to be found in four of five repetitions: at 5 %, on two sides.
@@ -35,13 +36,16 @@ def effect_size_interval(t: float, n: int) -> tuple[float, float]:
 
     The noncentral t distribution is inverted: low and high are the effect sizes under which a t as large as this, or
     as small, has a chance of 2.5 %. It covers 95 % where differences are normal. Where they are skewed, as those of HD
-    may be, it does not: 81 % for exponential ones at d_z = -0.5, 94 scans (both are simulated in the tests).
+    may be, it does not: 81 % for exponential ones at d_z = -0.5, 94 scans (both are simulated in the tests). Beyond a
+    t of FAR it is NaN, because scipy's distribution is no number there.
 
     Source: Steiger and Fouladi 1997, noncentrality interval estimation. Our choice: the paper has no effect sizes.
     """
     if t < 0:  # where scipy's distribution function fails sooner
         low, high = effect_size_interval(-t, n)
         return -high, -low
+    if not t < FAR:
+        return float("nan"), float("nan")
 
     def chance(shift):
         return np.nan_to_num(stats.nct.cdf(t, n - 1, shift), nan=float(shift < t))  # NaN far out alone

@@ -84,10 +84,12 @@ def load_networks(folder=NETWORKS, device: str = "cpu") -> Networks:
     facts, members = _facts(folder), []
     for row in facts["networks"]:
         path = folder / row["file"]
-        if path.is_file() and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != row["sha256"]:
+        again = "get it again" + (f" with git checkout -- {folder.name}" if folder == NETWORKS else "")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}, which {FACTS} beside it names, is missing; {again}")
+        if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != row["sha256"]:
             raise ValueError(
-                f"{path} has sha256 {found}, expected {row['sha256']}: it is damaged or another network; get it again"
-                + (f" with git checkout -- {folder.name}" if folder == NETWORKS else "")
+                f"{path} has sha256 {found}, expected {row['sha256']}: it is damaged or another network; {again}"
             )
         members.append(inference.load_network(path, place)[0])
         if members[-1].in_channels != len(inputs(ISLES, with_mirrored=True)):

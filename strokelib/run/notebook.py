@@ -126,7 +126,7 @@ def progress(items, label: str):
     Parameters
     ----------
     items : sequence, or iterable of (done, total) such as `training.training_steps` and
-        `synthetic.iter_cohort`
+        `phantom.cohort.iter_cohort`
     label : str
         What is counted, such as "scans".
     """

@@ -42,7 +42,7 @@ class Data(Section):
 
 @dataclass(frozen=True)
 class Cohort(Section):
-    """The synthetic cohort; ignored where data.source is isles2018."""
+    """The synthetic cohort; ignored where data.source is another."""
 
     seed: Annotated[int, "[0, inf)"]
     training_patients: Annotated[int, "[1, 63]"]  # 63 and 40 take every row of the real geometry table
@@ -105,6 +105,8 @@ class Training(Section):
             )
         paced = self.schedule == "constant" or self.optimizer == "adamw"
         require(paced, f"training.schedule = 'one_cycle' needs training.optimizer = 'adamw', got {self.optimizer!r}")
+        message = "a network on the way of one cycle is none of a shorter one: leave training.snapshots empty, or take "
+        require(not self.snapshots or self.schedule == "constant", message + "training.schedule = 'constant'")
         rising = list(self.snapshots) == sorted({*self.snapshots})
         require(rising, f"training.snapshots must rise from value to value, got {list(self.snapshots)}")
 
@@ -200,6 +202,9 @@ class Further(Section):
         for key in ("cohort_seeds", "training_seeds", "confirming_training_seeds", "symmetries"):
             for value in getattr(self, key):
                 inside(value, f"each of further.{key}", "[0, 1]" if key == "symmetries" else "[0, inf)")
+        worlds = [f"{share:.2f}" for share in self.symmetries]  # by which they go
+        message = f"further.symmetries must differ in two decimals, got {list(self.symmetries)}"
+        require(len({*worlds}) == len({*self.symmetries}), message)
         for share in self.symmetry_networks:
             listed = f"must be one of further.symmetries, {list(self.symmetries)}, got {share}"
             require(share in self.symmetries, f"each of further.symmetry_networks {listed}")
@@ -257,8 +262,9 @@ class Settings(Section):
             count, patients = self.folds.count, self.cohort.training_patients
             message = f"folds.count must be at most cohort.training_patients, {patients}, got {count}"
             require(count <= patients, message)
-            message = f"folds.inner_split needs cohort.training_patients of 3 at least, got {patients}"
-            require(patients >= 3 or not self.folds.inner_split, message)
+            left = patients - -(-patients // count)  # outside the largest fold, to train and to stop on
+            message = "folds.inner_split needs two patients outside each fold: raise cohort.training_patients, "
+            require(left >= 2 or not self.folds.inner_split, f"{message}{patients}, or folds.count, {count}")
 
     @property
     def synthetic(self) -> bool:
@@ -274,7 +280,7 @@ class Settings(Section):
 
     @property
     def data_root(self) -> Path:
-        """Folder with TRAINING/ and TESTING/. STROKELIB_DATA says where a download of ISLES 2018 lies."""
+        """Folder with TRAINING/ and TESTING/. STROKELIB_DATA says where scans lie that are not synthetic."""
         elsewhere = "" if self.synthetic else os.environ.get("STROKELIB_DATA")
         return placed(elsewhere or self.data.folder)
 
