@@ -365,11 +365,18 @@ def test_the_findings_tell_what_the_other_finalists_reach():
 def test_the_findings_tell_what_the_papers_remarks_come_to():
     answer = FINDINGS["Do remarks in passing hold?"]
     own = kept("remarks_tests", BRIEF).query("metric == 'dsc'").set_index("new")
-    assert (own["p_holm"] > 0.05).all() and [stats.side(row) for row in own.itertuples()] == [0] * len(own)
+    told = [row.Index for row in own.itertuples() if stats.side(row)]
+    assert told == ["adadelta_1e1", "sgd_1e-1"] and (own.loc[told, "mean_difference"] < 0).all()
     trained = own[own["old"] == "rt_sm"]
     least, most = (100 * bound for bound in (trained["detectable"].min(), trained["detectable"].max()))
-    told = f"on two folds, one training each, none of {len(trained)} changes is told from the paper's way"
-    assert f"At 750 updates, {told} (detectable: {least:.1f} to {most:.1f} points): " in answer
+    told = f"on two folds, one training each, in bf16, 2 of {len(trained)} changes are told from the paper's way"
+    rates = (points_of(row).split(" ", 1) for row in own.loc[["adadelta_1e1", "sgd_1e-1"]].itertuples())
+    rates = " and that of SGD, ".join(" ".join(both) + "," for both in rates)
+    ends = f"(detectable: {least:.1f} to {most:.1f} points), both a rate ten times as high: Adadelta's, {rates} which"
+    assert f"At 750 updates, {told} {ends} diverged in one of the two folds" in answer
+    scores = kept("remarks_metrics", BRIEF / "behind")
+    silent = scores[scores["variant"] == "sgd_1e-1"].groupby("fold")["volume_ml"].max() == 0
+    assert silent.tolist() == [False, True] and "finds nothing there" in answer
     for row in trained.itertuples():
         assert f"| {row.words} | {points_of(row)} |" in answer
     places = own[own["old"] == "rt_sm_uf"]
@@ -380,8 +387,9 @@ def test_the_findings_tell_what_the_papers_remarks_come_to():
     cost, verdict = found.loc["uncertainty filtering triples the network's time", ["measured", "verdict"]]
     assert verdict == "smaller" and f"UF's three {re.search('passes cost [0-9.]+ times one', cost)[0]}" in answer
     said = found.loc[["uncertainty filtering worsens some", "uncertainty filtering adds outliers to some"], "verdict"]
-    assert said.tolist() == ["holds", "does not hold"], "as the notebook said then; of none seen it now says less"
-    shift = kept("remarks_metrics", BRIEF / "behind").pivot(index="case", columns="variant", values="hd_mm")
+    assert said.tolist() == ["holds", "inconclusive"]
+    assert found.loc["a decoder of half the size does no harm", "verdict"] == "holds"
+    shift = scores.pivot(index="case", columns="variant", values="hd_mm")
     longer = int((shift["rt_sm_uf"] - shift["rt_sm"] > 5).sum())
     assert "0 of 94 scans worse in HD by more than 5 mm" in found.loc[said.index[1], "measured"]
     told = f"the HD of none of 94 grows by more than 5 mm there, of {longer} of {len(shift)} at 750 updates"
