@@ -235,7 +235,7 @@ def _predict_patches(networks, images, mask, how: Sweep, generator, needed, keep
     inside = (slice(None), slice(pad, -pad), slice(pad, -pad))
     covered = np.maximum(patches.coverage(starts, tuple(stack.shape[:3]), how.patch_size)[inside], 1)
     maps = [np.moveaxis(total[inside].cpu().numpy() / covered, 0, 2) for total in totals]
-    maps = [np.where(needed, said(values), 0).astype(np.float32) for values in maps]
+    maps = [np.where(needed, _number(values), 0).astype(np.float32) for values in maps]
     spread = maps.pop() if "spread" in keep else None
     each = np.stack(maps) if "each" in keep else None
     return Predicted(maps[0] if each is None else each.mean(axis=0), spread, each)
@@ -284,10 +284,10 @@ def _predict_slices(networks, images, mask, how: Sweep, generator, needed, shift
             found = _lesion_probability(networks, batch, how, None if keys is None else keys[:, :, part])
             total[group, *box] += found[0] / shifts
     probability[brain] = np.moveaxis(total[:, pad:-pad, pad:-pad].cpu().numpy(), 0, 2)
-    return np.where(needed, said(probability), 0)
+    return np.where(needed, _number(probability), 0)
 
 
-def said(values):
+def _number(values):
     """Take what is no number for 0: a network whose training diverged says NaN everywhere, and finds nothing."""
     return np.nan_to_num(values, nan=0.0)
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-import ahead
+import ahead  # this copy of the project first
 from papermill.cli import papermill
 
 from strokelib.run.paths import place_environment
