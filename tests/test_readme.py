@@ -95,6 +95,11 @@ def test_the_short_answers_say_no_number_that_the_long_ones_do_not():
         assert ("inconclusive" in answer) <= ("inconclusive" in FINDINGS[question]), question
 
 
+def test_the_readme_tells_how_long_the_demo_took():
+    run = json.loads((ROOT / "figures" / "demo" / "run.json").read_text())["manifest"]
+    assert run["cpus"] == 2 and f"no GPU and took {run['seconds'] / 60:.0f} minutes on two cores; it ends" in FLAT
+
+
 def test_the_readme_tells_what_a_gpu_does_as_measured():
     read = {name: pd.read_csv(ROOT / "figures" / "gpu" / f"{name}.csv") for name in ("check", "speed", "dsc", "plan")}
     check, speed = read["check"], read["speed"].set_index(["way", "folds"])["patches_per_s"]

@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import json
+import os
 import re
+import subprocess
 
 import pytest
 from test_settings import tool
@@ -238,3 +240,23 @@ def test_what_rt_apart_alone_predicts_is_made_by_it():
     settings = load_settings("demo")
     own = apart(settings).keys() - {*main_rows(settings), *CHANGES}
     assert own and {stages.command(settings, variant=name) for name in own} == {"make rt-apart SETTINGS=demo"}
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "expected"),
+    [
+        (["imbalance"], "", "tools/run.py study imbalance"),
+        (["imbalance"], "study_750", "tools/run.py study_750 imbalance"),
+        (["imbalance", "SETTINGS=demo"], "study_750", "tools/run.py demo imbalance"),
+        (["keep"], "", "tools/keep.py study"),
+        (["keep"], "demo", "tools/keep.py demo"),
+        (["clean"], "", 'rm -rf "results/demo"'),
+        (["clean"], "mine", 'rm -rf "results/mine"'),
+    ],
+)
+def test_make_hears_the_settings_of_its_command_then_of_the_environment(words, named, expected):
+    left_out = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "SETTINGS", "STROKELIB_RESULTS")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= {"SETTINGS": named} if named else {}
+    told = subprocess.run(["make", "-n", *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0 and expected in told.stdout, told.stdout + told.stderr
