@@ -13,8 +13,8 @@ endif
 ASKED := sensitivity seeds rt-apart uncertainty leakage imbalance remarks cohorts symmetry raw-series beyond \
   learning-curve finalists chain
 
-.PHONY: help install demo study phantom isles2018 isles2018_small $(ASKED) segment cluster keep test test-all test-browser \
-  lab report notebooks bench clean
+.PHONY: help install demo study phantom isles2018 isles2018_small $(ASKED) segment cluster keep test test-all \
+  test-browser lab report notebooks bench clean
 .NOTPARALLEL:
 
 help:  ## this list

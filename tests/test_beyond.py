@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from test_settings import changed
 
 from strokelib.evaluation import beyond, stats
 from strokelib.modalities import ISLES
 from strokelib.run.checks import SettingsError
-from strokelib.run.runtime import ROOT
 from strokelib.run.settings import load_settings
 from strokelib.run.variants import BEYOND, EXTRA, TRIED, VARIANTS, kept_as, method, reference, weights
 
@@ -143,15 +143,8 @@ def test_what_is_trained_again_differs_from_the_reference_in_its_seed_alone(n):
 
 
 def test_another_seed_is_refused_where_it_would_make_other_folds(tmp_path):
-    text = (ROOT / "configs" / "demo.toml").read_text(encoding="utf-8")
-    assert load_settings(write(tmp_path, text)).further.candidates[-1] == "again_1"
-    mixed = text.replace('scheme = "contiguous"', 'scheme = "balanced"')
+    mixed = {"folds.scheme": "balanced"}
+    assert load_settings(changed(tmp_path, {})).further.candidates[-1] == "again_1"
     with pytest.raises(SettingsError, match=r"\['again_1'\], and another seed makes other folds .* 'balanced'; leave"):
-        load_settings(write(tmp_path, mixed))
-    load_settings(write(tmp_path, mixed.replace(', "again_1"', "")))
-
-
-def write(folder, text):
-    path = folder / "mine.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
+        load_settings(changed(tmp_path, mixed))
+    load_settings(changed(tmp_path, mixed | {"further.candidates": ["flips"]}))

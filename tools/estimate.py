@@ -264,7 +264,7 @@ def main() -> None:
     if sys.argv[2:]:
         print(json.dumps(found))
         return
-    print(f"{settings.name} on this {device}{busy()}: {speed.step:.3f} s a training step; fewer if it stops early")
+    print(f"{settings.name} on this {device}{busy()}: {speed.step:.3f} s a step; early stopping takes fewer")
     for rule, count in jobs.items():
         print(f"  {rule:<12} {count:3d} x {amount(seconds[rule])}")
     print(f"  together about {amount(total(found, settings))}")
