@@ -124,25 +124,25 @@ def border_distance(target, reach: int = REACH):
     float tensor (n, h, w) : 1 or -1 beside the border. Steps go by turns to 4 and to 8 neighbors, so that what lies
     within some steps is an octagon.
     """
-    lesion = target > 0.5
-    healthy, distance = ~lesion, torch.zeros_like(target, dtype=torch.int16)
+    lesion = (target > 0.5).to(target.dtype)  # numbers: what torch compiles of booleans, AVX-512's compiler refuses
+    healthy, distance = 1 - lesion, torch.zeros_like(lesion)
     for step in range(reach):
-        distance = distance + healthy - lesion.to(torch.int16)  # 0 for whoever has been reached from the other side
+        distance = distance + healthy - lesion  # 0 for whoever has been reached from the other side
         lesion, healthy = (_grown(part, corners=step % 2 == 1) for part in (lesion, healthy))
-    return distance.to(target.dtype)
+    return distance
 
 
 def _grown(mask, corners: bool):
     along_x = _along(mask, 1)
-    return _along(along_x, 2) if corners else along_x | _along(mask, 2)
+    return _along(along_x, 2) if corners else torch.maximum(along_x, _along(mask, 2))
 
 
 def _along(mask, axis: int):
     """Grow a mask by a voxel to both sides of an axis."""
-    grown, last = mask.clone(), mask.shape[axis] - 1
-    grown.narrow(axis, 1, last).logical_or_(mask.narrow(axis, 0, last))
-    grown.narrow(axis, 0, last).logical_or_(mask.narrow(axis, 1, last))
-    return grown
+    size = mask.shape[axis]
+    padded = functional.pad(mask, (0, 0, 1, 1) if axis == 1 else (1, 1))
+    beside = torch.maximum(padded.narrow(axis, 0, size), padded.narrow(axis, 2, size))
+    return torch.maximum(mask, beside)
 
 
 def boundary(logits, target, reach: int = REACH):

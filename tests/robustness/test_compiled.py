@@ -8,9 +8,11 @@ import torch
 from test_training import changed, job, listed, scan
 
 from strokelib import hardware, steps
+from strokelib.losses import judged
 from strokelib.network import Network
 from strokelib.optimizer import make_optimizer
 from strokelib.run.runtime import rng
+from strokelib.run.variants import KINDS_OF_LOSS
 from strokelib.stack import stack_scans
 
 FARTHEST_LOGIT = 1e-3  # after no step: rounding alone
@@ -64,3 +66,24 @@ def test_a_hundred_compiled_steps_follow_those_kernel_by_kernel(world):
     assert len(away) == 100 and away[:3].max() < FARTHEST_FIRST
     assert abs(losses[True].mean() / losses[False].mean() - 1) < FARTHEST_LOSS
     assert losses[True][-10:].mean() < 0.5 * losses[True][:10].mean(), "and it learns"
+
+
+def loss_and_gradient(judge, loss, logits, target):
+    leaf = logits.clone().requires_grad_()
+    found, sums = judge(leaf, target, loss)
+    found.backward()
+    return found.detach(), leaf.grad, sums
+
+
+@pytest.mark.parametrize("loss", KINDS_OF_LOSS)
+def test_each_loss_is_the_same_compiled(loss):
+    """Torch writes C++ for the processor at hand, which may refuse it."""
+    logits = torch.randn(4, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(4, 32, 32, dtype=torch.uint8)
+    target[0, 4:20, 6:25] = target[1, 10, 10] = target[2] = 1
+    torch.compiler.reset()
+    compiled = loss_and_gradient(torch.compile(judged), loss, logits, target)
+    plain = loss_and_gradient(judged, loss, logits, target)
+    assert plain[1].abs().sum() > 0
+    for one, other in zip(compiled, plain, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
