@@ -160,5 +160,9 @@ def jobs(fold: Fold, variant: Variant, settings: Settings, folder, sha256) -> li
 
 
 def beside(job: Job) -> list:
-    """List the files of networks that were kept beside the final one of a job; see `training.training_steps`."""
-    return sorted(file for file in job.folder.glob(f"{job.name}.*.safetensors") if file != job.checkpoint_file)
+    """List the files of networks that the training of a job kept beside the final one; see `training.training_steps`.
+
+    What a training with another budget or of other data left there is none of them.
+    """
+    files = sorted(job.folder.glob(f"{job.name}.*.safetensors"))
+    return [f for f in files if f != job.checkpoint_file and inference.read_facts(f).get("digest") == job.digest]

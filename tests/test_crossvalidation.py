@@ -208,6 +208,16 @@ def test_by_slice_inner_folds_hold_patients_back_of_the_training_slices(sliced):
     assert held and not held & kept and max(fold.stop) < len(scans) <= min(fold.evaluate)
 
 
+def test_beside_a_network_lie_those_of_its_own_training_alone(folds, tmp_path):
+    """Snapshots of an older budget and the state to go on from lie in the same folder."""
+    (job,) = crossvalidation.jobs(folds[0], VARIANTS["rt"], SETTINGS, tmp_path, ["a"] * 6)
+    made = {".at60": job.digest, ".dice": job.digest, ".at30": "that of an older one", ".checkpoint": job.digest}
+    for kept, digest in made.items():
+        inference.save_network(job.kept_file(kept), Network(5), {"digest": digest})
+    inference.save_network(job.network_file, Network(5), {"digest": job.digest})
+    assert crossvalidation.beside(job) == [job.kept_file(".at60"), job.kept_file(".dice")]
+
+
 def test_inputs_that_are_many_lie_in_half_the_memory():
     assert SETTINGS.compute.resident == "float32"
     for extra, dtype in (("", torch.float32), ("curves", torch.float16)):
