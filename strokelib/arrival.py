@@ -13,10 +13,10 @@ import numpy as np
 from strokelib import cases, facts, layouts
 from strokelib.folds import check_folds
 from strokelib.nifti import CaseError, read_header
+from strokelib.run.commands import TAKE_DATA, made_with
 from strokelib.run.provenance import short
 from strokelib.run.runtime import write_whole
 from strokelib.run.settings import Settings
-from strokelib.run.stages import TAKE_DATA, made_with
 
 SHOWN = 5  # problems in the terminal, and scans that have each of them
 

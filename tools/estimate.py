@@ -18,7 +18,7 @@ from pathlib import Path
 
 import ahead  # this copy of the project first
 
-from strokelib.run import portable, runtime, stages
+from strokelib.run import commands, portable, runtime
 from strokelib.run.digest import digest
 from strokelib.run.paths import place_environment
 from strokelib.run.provenance import processor
@@ -222,7 +222,7 @@ def too_long(found: dict, settings: Settings, target: str = "") -> str:
         f"not begun: torch sees no GPU, and on this CPU {settings.name} takes up to {here} (a training step takes "
         f"{found['speed']['step']:.2f} s, measured just now{busy()})"
     )
-    anyway = f"To begin all the same: FORCE=1 {stages.made_with(settings, target.replace('_', '-'))}"
+    anyway = f"To begin all the same: FORCE=1 {commands.made_with(settings, target.replace('_', '-'))}"
     if settings.data.source in SMALL:
         small = load_settings(SMALL[settings.data.source])
         seconds, jobs = reckon(small, Speed(**found["speed"]))
@@ -230,7 +230,7 @@ def too_long(found: dict, settings: Settings, target: str = "") -> str:
         if instead < total(found, settings):
             return (
                 f"{began}. Take {small.name}, the same notebooks with less training, in up to {amount(instead)}: "
-                f"{stages.made_with(small)}. {anyway}"
+                f"{commands.made_with(small)}. {anyway}"
             )
     return f"{began}. {anyway}"
 

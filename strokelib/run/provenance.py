@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from strokelib.run import portable, runtime, stages
+from strokelib.run import commands, portable, runtime, stages
 from strokelib.run.checks import Missing, Outdated
 from strokelib.run.digest import cells, digest, notebook_digest
 
@@ -98,7 +98,7 @@ def verify(settings, path: str) -> Path:
     home = settings.results / stages.manifest(notebook, path)
     again = f"run notebook {notebook} again for {short(home.parent)}, by hand or by make once {home.name} is deleted"
     if not home.is_file():
-        command = stages.command(settings, notebook, variant, world)
+        command = commands.command(settings, notebook, variant, world)
         raise Missing(
             f"{short(home)} is missing; run notebook {notebook} for {short(home.parent)} first, or `{command}`, which "
             "makes all that is missing"
