@@ -175,6 +175,25 @@ def test_a_scan_without_a_distance_in_some_trainings_is_left_out_of_it_in_all():
     assert told(found, "dsc").n_dropped == 0, "which it has a DSC of"
 
 
+def test_no_distance_is_confirmed_of_a_row_that_outlines_nothing_in_more_scans():
+    """Where it outlines something, its distances are shorter by 5 mm."""
+    frame = trained(0.05)
+    first = told(chain.confirm(frame, "beyond", "rt_sm_uf", 0), "hd_mm")
+    assert first.missed == 0 and chain.held(first) == "confirmed"
+    cases = frame["case"].unique()[:5]
+    frame.loc[(frame["variant"] == "beyond") & frame["case"].isin(cases), "hd_mm"] = np.inf
+    less = told(chain.confirm(frame, "beyond", "rt_sm_uf", 0), "hd_mm")
+    assert less.missed == 5 and less.p_claim_holm < 0.05
+    assert chain.held(less) == "not confirmed, nothing is outlined in 5 scans more"
+
+
+def test_rows_that_are_alike_in_every_scan_are_no_worse():
+    frame = trained(0.05)
+    one = frame[frame["variant"] == "rt_sm_uf"]
+    same = told(chain.confirm(pd.concat([one, one.assign(variant="beyond")]), "beyond", "rt_sm_uf", 0), "hd_mm")
+    assert same.mean_difference == 0 and same.p_claim == 0 and chain.held(same) == "confirmed"
+
+
 def test_the_bias_that_shrinks_is_told_from_one_that_turns_round():
     """Biases of 10 mL too much, by which 0.1 takes 5 away and 0.5 leaves 15 too little."""
     less = told(chain.confirm(trained(0.1, 0), "beyond", "rt_sm_uf", 0), chain.BIAS_SIZE)
@@ -210,7 +229,7 @@ def test_a_distance_is_no_worse_where_it_grows_by_less_than_the_margin():
 )
 def test_the_goal_is_never_told_beyond_the_interval(low, mean, high, p, verdict):
     assert GOAL == 0.08
-    row = pd.Series({"mean_difference": mean, "low": low, "high": high, "p_claim_holm": p})
+    row = pd.Series({"mean_difference": mean, "sd": 0.0, "n": 20, "low": low, "high": high, "p_claim_holm": p})
     assert chain.goal(row) == verdict
 
 

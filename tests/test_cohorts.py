@@ -1,10 +1,14 @@
 """The mixed model against the analysis of variance, the interval of one reader, and flips counted by hand."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as distributions
 
 from strokelib.evaluation import cohorts
+from strokelib.run.runtime import ROOT
 
 
 def balanced(generator, cohort=8.0, training=1.0, patient=3.0, rest=1.0, sizes=(6, 3, 12)):
@@ -60,17 +64,74 @@ def test_one_cohort_says_that_it_cannot_tell():
 
 def test_the_honest_interval_is_the_wider_one_and_knows_every_part():
     variances = {"cohort": 4.0, "training": 1.0, "patient": 6.0, "rest": 2.0}
-    told = cohorts.reader(cohorts.Mixed(0, 1, variances, cohorts=5, trainings=2, patients=16, remarks=()))
+    told = cohorts.reader(cohorts.Mixed(0, 1, variances, {}, cohorts=5, trainings=2, patients=16, remarks=()))
     assert told["usual"] == pytest.approx(2.131450 * np.sqrt(8 / 16), rel=1e-5)  # t of 15 degrees
-    assert told["honest"] == pytest.approx(2.776445 * np.sqrt(8 / 16 + 5), rel=1e-5)  # of 4
-    assert told["detectable"] == pytest.approx((2.776445 + 0.940965) * np.sqrt(5.5), rel=1e-5), "of 4, too"
-    assert told["ratio_of_few"] == pytest.approx(2.776445 / 2.131450, rel=1e-5)
+    # Mean squares: trainings 2 + 16 = 18, cohorts 18 + 2 (6 + 64) = 158; (158 + 18) / 32 = 5.5 = 8 / 16 + 4 + 1.
+    freedom = 5.5**2 / ((158 / 32) ** 2 / 4 + (18 / 32) ** 2 / 5)
+    assert freedom == pytest.approx(4.9125, abs=1e-3)
+    quantiles = [distributions.t.ppf(share, freedom) for share in (0.975, 0.8)]
+    assert told["honest"] == pytest.approx(quantiles[0] * np.sqrt(5.5), rel=1e-5)
+    assert told["detectable"] == pytest.approx(sum(quantiles) * np.sqrt(5.5), rel=1e-5)
+    few = 0.5**2 / ((14 / 32) ** 2 / 4 + (2 / 32) ** 2 / 5)  # without cohorts and trainings: 2 + 2 * 6 and 2
+    assert told["ratio_of_few"] == pytest.approx(distributions.t.ppf(0.975, few) / 2.131450, rel=1e-5)
 
 
-def test_where_cohorts_do_not_differ_the_few_of_them_make_the_whole_ratio():
-    variances = {"cohort": 0.0, "training": 0.0, "patient": 6.0, "rest": 2.0}
-    told = cohorts.reader(cohorts.Mixed(0, 1, variances, cohorts=2, trainings=2, patients=7, remarks=()))
+def test_one_training_a_cohort_has_the_degrees_of_freedom_of_the_cohorts():
+    """Where these do not differ, the few of them make the whole ratio."""
+    variances = {"cohort": 0.0, "training": np.nan, "patient": np.nan, "rest": 8.0}
+    told = cohorts.reader(cohorts.Mixed(0, 1, variances, {}, cohorts=2, trainings=1, patients=7, remarks=()))
     assert told["ratio"] == told["ratio_of_few"] == pytest.approx(12.706205 / 2.446912, rel=1e-5)  # t of 1 and of 6
+
+
+def test_the_honest_interval_covers_the_mean_as_often_as_it_says():
+    """A further reader's mean, and a width by what five cohorts show, their parts by mean squares."""
+    sizes, covered = (5, 2, 20), {"usual": 0, "honest": 0}
+    for seed in range(1000):
+        generator = np.random.default_rng(seed)
+        frame = balanced(generator, 0.6, 0.6, 3.0, 1.0, sizes)
+        parts = {name: max(0.0, value) for name, value in by_mean_squares(frame, sizes).items()}
+        told = cohorts.reader(cohorts.Mixed(0, 1, parts, {}, *sizes, remarks=()))
+        one = balanced(generator, 0.6, 0.6, 3.0, 1.0, (1, 1, 20))["value"].mean()
+        for name in covered:
+            covered[name] += abs(one - 5) <= told[name]
+    assert 940 <= covered["honest"] <= 980 and covered["usual"] < 850
+
+
+@pytest.mark.parametrize("seed", [5, 13])
+def test_where_the_analysis_of_variance_has_a_part_below_nothing_it_is_none(seed):
+    """An optimizer that stops beside the edge finds a part that is not there."""
+    frame = balanced(np.random.default_rng(seed), cohort=0.0, sizes=(5, 2, 26))
+    found = cohorts.mixed(frame)
+    assert by_mean_squares(frame, (5, 2, 26))["cohort"] < 0
+    assert found.variances["cohort"] < 1e-3 and found.p["cohort"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_fit_to_the_kept_cohorts_is_no_lower_than_any_optimizers():
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    kept = pd.read_csv(ROOT / "figures" / "study_750" / "behind" / "cohorts_metrics.csv")
+    each = cohorts.differences(cohorts.shared(kept.assign(cohort=kept["cohort_seed"])), "hd_mm", "rt_sm", "rt")
+    found, height, said = cohorts._fitted(each, ["cohort", "patient", "training"])
+    assert np.sqrt(found["patient"]) == pytest.approx(8.14, abs=0.02) and not said
+    frame = each.assign(value=each["value"] / each["value"].std(), of=each["cohort"].astype(str) + each["patient"])
+    parts = {"patient": "0 + C(of)", "training": "0 + C(seed)"}
+    model = MixedLM.from_formula("value ~ 1", frame, groups="cohort", vc_formula=parts, re_formula="1")
+    for method in ("lbfgs", "bfgs", "cg"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert model.fit(reml=True, method=[method]).llf < height + 1e-4
+
+
+def test_a_part_is_asked_for_by_the_likelihood_without_it():
+    """Of values about one mean the model without any part is the normal distribution, restricted."""
+    found = cohorts.mixed(balanced(np.random.default_rng(4), sizes=(6, 3, 12)))
+    assert found.p["cohort"] < 1e-3 and found.p["training"] < 0.05
+    values = [(c, 7, f"p{p}", float(p % 3)) for c in range(4) for p in range(9)]  # cohorts are alike
+    frame = pd.DataFrame(values, columns=["cohort", "seed", "patient", "value"])
+    (_, whole, _), (spread, alone, _) = cohorts._fitted(frame, ["cohort"]), cohorts._fitted(frame, [])
+    assert whole == pytest.approx(alone, abs=1e-6) and spread["rest"] == pytest.approx(frame["value"].var())
+    p = cohorts.mixed(frame).p
+    assert p["cohort"] == pytest.approx(0.5, abs=1e-3) and np.isnan(p["training"])
 
 
 def test_flips_are_counted_between_readers_of_other_cohorts_alone():
@@ -156,7 +217,8 @@ def test_a_summary_says_what_the_fit_warned_of_and_how_often_readers_differ():
     assert found.remarks.map(type).eq(str).all()
     words = cohorts.in_words(next(found.itertuples()))
     assert "over 2 cohorts" in words
-    assert f"{found.ratio[0]:.1f} times as wide, 4.9 for so few cohorts alone" in words, "12.706 / 2.571, 6 patients"
+    told = f"{found.ratio[0]:.1f} times as wide, 4.9 for so few cohorts alone"
+    assert told in words, "12.706 / 2.571, of 1 and of 5 degrees"
 
 
 def test_a_metric_that_hardly_any_scan_has_is_not_fitted_and_the_others_are():

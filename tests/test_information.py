@@ -90,5 +90,5 @@ def test_maps_that_know_the_lesion_win_and_their_names_are_told_apart():
      (0.002, -0.004, 0.008, 1.0, "adds less than the margin"), (0.01, -0.02, 0.04, 0.3, "inconclusive")],
 )  # fmt: skip
 def test_a_verdict_follows_interval_margin_and_holms_correction(mean, low, high, p, said):
-    row = SimpleNamespace(mean_difference=mean, low=low, high=high, p_holm=p)
+    row = SimpleNamespace(mean_difference=mean, low=low, high=high, p_holm=p, sd=0.0, n=20)
     assert information.verdict(row, 0.01) == said

@@ -9,7 +9,7 @@ from strokelib.network import Network, layer_table
 
 
 def row(low, high, p_holm=0.01):
-    return SimpleNamespace(low=low, high=high, p_holm=p_holm)
+    return SimpleNamespace(low=low, high=high, p_holm=p_holm, mean_difference=(low + high) / 2, sd=0.0, n=20)
 
 
 def test_verdicts_by_intervals():

@@ -117,8 +117,9 @@ def test_networks_that_were_trained_once_show_no_slope(new, trainings, p_holm, w
      (-0.03, 0.01, "inconclusive"), (np.nan, np.nan, "inconclusive")],
 )  # fmt: skip
 def test_two_registrations_are_the_same_within_a_margin_alone(low, high, verdict):
-    assert symmetry.same(SimpleNamespace(low=low, high=high, p=0.01), 0.02) == verdict
-    chance = SimpleNamespace(low=low, high=high, p=0.06)
+    told = {"low": low, "high": high, "mean_difference": (low + high) / 2, "sd": 0.0, "n": 20}
+    assert symmetry.same(SimpleNamespace(**told, p=0.01), 0.02) == verdict
+    chance = SimpleNamespace(**told, p=0.06)
     assert symmetry.same(chance, 0.02) == (verdict if verdict == "the same" else "inconclusive")
 
 

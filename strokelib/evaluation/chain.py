@@ -80,9 +80,10 @@ def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
     Returns
     -------
     frame, a row per (training, metric) : training (a seed, or ALL: the mean of each scan's differences over the seeds),
-    metric (of TOLD, and BIAS_SIZE), new, old, n (patients; of BIAS_SIZE scans), n_dropped, mean_difference, low, high,
-    detectable (NaN of BIAS_SIZE), p (two-sided, t-test; NaN of BIAS_SIZE), claim (of CLAIMS, "" for none), p_claim and
-    p_claim_holm (corrected over the claims, of ALL alone).
+    metric (of TOLD, and BIAS_SIZE), new, old, n (patients; of BIAS_SIZE scans), n_dropped, missed (by how many more
+    scans the new row lacks the metric than the old one), mean_difference, sd, low, high, detectable, p (two-sided,
+    t-test; as sd and detectable NaN of BIAS_SIZE), claim (of CLAIMS, "" for none), p_claim and p_claim_holm (corrected
+    over the claims, of ALL alone).
 
     "DSC higher" is tested two-sided, as all differences; "HD no worse" by the one-sided t-test that the mean difference
     is below HD_MARGIN_MM; "bias smaller" by the share of the bootstrap's draws in which it is not. Our choice. A scan
@@ -94,24 +95,32 @@ def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
     everywhere = np.isfinite(scores["hd_mm"]).groupby(scores["case"]).transform("all")
     whole = scores.assign(hd_mm=scores["hd_mm"].where(everywhere))
     parts, rows = {str(training): own for training, own in scores.groupby("seed")} | {ALL: whole}, []
+    scores_of = parts | {ALL: scores}
     for training, own in parts.items():
         for metric in TOLD:
             draws = rng(seed, "confirmed", metric)
-            row = stats.paired_tests(own, metric, [(new, old)], "patient", draws)
-            rows.append(row.iloc[0].to_dict() | {"training": training})
+            row = stats.paired_tests(own, metric, [(new, old)], "patient", draws).iloc[0].to_dict()
+            rows.append(row | {"training": training, "missed": _missed(scores_of[training], metric, new, old)})
         rows.append(_bias(own, new, old, rng(seed, "confirmed", BIAS_SIZE)) | {"training": training})
     table = pd.DataFrame(rows)
     table["claim"] = table["metric"].map(CLAIMS).fillna("")
     below = (table["mean_difference"] - HD_MARGIN_MM) / (table["sd"] / table["n"] ** 0.5)
+    no_worse = distributions.t.cdf(below, table["n"] - 1)  # below is infinite where all differences are the same
     table["p_claim"] = np.select(
         [table["metric"] == "dsc", table["metric"] == "hd_mm", table["metric"] == BIAS_SIZE],
-        [table["p"], distributions.t.cdf(below, table["df"]), table["p_smaller"]],
+        [table["p"], no_worse, table["p_smaller"]],
         np.nan,
     )
     whole = table["training"] == ALL
     table.loc[whole, "p_claim_holm"] = stats.holm(table.loc[whole, "p_claim"])
-    columns = ["training", "metric", "new", "old", "n", "n_dropped", "mean_difference", "low", "high", "detectable"]
-    return table[[*columns, "p", "claim", "p_claim", "p_claim_holm"]]
+    columns = ["training", "metric", "new", "old", "n", "n_dropped", "missed", "mean_difference", "sd", "low", "high"]
+    return table[[*columns, "detectable", "p", "claim", "p_claim", "p_claim_holm"]]
+
+
+def _missed(scores, metric: str, new: str, old: str) -> int:
+    """Say in how many more scans the new row has no finite value in some training than the old row."""
+    lacking = (~np.isfinite(scores[metric])).groupby([scores["variant"], scores["case"]]).any()
+    return int(lacking[new].sum() - lacking[old].sum())
 
 
 def _bias(scores, new: str, old: str, generator) -> dict:
@@ -119,7 +128,7 @@ def _bias(scores, new: str, old: str, generator) -> dict:
     each = scores.groupby(["variant", "patient", "case"])["volume_bias_ml"].mean()
     both = np.stack([each[new], each[old]], axis=1)
     patients = each[new].index.get_level_values("patient")
-    row = {"metric": BIAS_SIZE, "new": new, "old": old, "n": len(both), "n_dropped": 0}
+    row = {"metric": BIAS_SIZE, "new": new, "old": old, "n": len(both), "n_dropped": 0, "missed": 0}
     row["mean_difference"] = float(np.abs(both.mean(axis=0)) @ (1, -1))
     if len(set(patients)) < 2:
         return row | {"low": np.nan, "high": np.nan, "p_smaller": np.nan}
@@ -137,27 +146,32 @@ def goal(row) -> str:
 
     Returns
     -------
-    "reached" where the whole interval is GOAL or more and Holm's p below P_GOAL; "not reached: +3.1 of +8" where all of
-    it is less; else "inconclusive", with where mean and interval lie.
+    "reached" where the whole interval, that of `stats.ends`, is GOAL or more and Holm's p below P_GOAL; "not reached:
+    +3.1 of +8" where all of it is less; else "inconclusive", with where mean and interval lie.
     """
-    mean, low, high = (100 * value for value in (row.mean_difference, row.low, row.high))
-    if row.low >= GOAL and row.p_claim_holm < P_GOAL:
+    ends = stats.ends(row)
+    mean, low, high = (100 * value for value in (row.mean_difference, *ends))
+    if ends[0] >= GOAL and row.p_claim_holm < P_GOAL:
         return f"{REACHED}: {mean:+.1f} of {100 * GOAL:+.0f}"
-    if row.high < GOAL:
+    if ends[1] < GOAL:
         return f"{MISSED}: {mean:+.1f} of {100 * GOAL:+.0f}"
     return f"{INCONCLUSIVE}: {mean:+.1f} of {100 * GOAL:+.0f}, and the interval goes from {low:+.1f} to {high:+.1f}"
 
 
 def held(row) -> str:
-    """Say what became of a claim, one of CLAIMS: "confirmed", or "not confirmed" with the opposite where that is shown.
+    """Say what became of a claim, one of CLAIMS: "confirmed", or "not confirmed" and why, where that is shown.
 
     Parameters
     ----------
     row : of `confirm`, over all trainings
 
     A claim that is not confirmed is not refuted: the opposite is said where the interval lies on the other side alone
-    and p says so, too, before correction.
+    and p says so, too, before correction. Whoever outlines nothing is spared the worst distances, so no HD is confirmed
+    of a row that lacks it in more scans than the other.
     """
+    if row.metric == "hd_mm" and row.missed > 0:
+        more = f"{row.missed} scans" if row.missed > 1 else "one scan"
+        return f"not confirmed, nothing is outlined in {more} more"
     signed = row.mean_difference if row.metric == "dsc" else -row.mean_difference
     if row.p_claim_holm < 0.05 and (signed > 0 or row.metric == "hd_mm"):
         return "confirmed"

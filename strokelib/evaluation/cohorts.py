@@ -14,6 +14,9 @@ from strokelib.run.runtime import rng
 from strokelib.vocabulary import METRICS
 
 PARTS = ("cohort", "training", "patient", "rest")  # of the variance of a difference
+ASKED = PARTS[:2]  # whether they are there at all
+# Without gradients: those stop beside the edge where a part is 0. Of two, for either may stop too early.
+OPTIMIZERS = ("powell", "nm")
 TOLD = ("dsc", "ppv", "sensitivity", "hd_mm")
 
 
@@ -77,6 +80,7 @@ class Mixed:
     mean: float
     error: float  # standard error of the mean
     variances: dict[str, float]  # by PARTS
+    p: dict[str, float]  # by ASKED, that the part is none
     cohorts: int
     trainings: int  # of a cohort
     patients: int  # of a cohort, on average
@@ -101,41 +105,53 @@ def mixed(each) -> Mixed:
 
     Source: restricted maximum likelihood of statsmodels' MixedLM; in a balanced design, where all parts are positive,
     it gives what the analysis of variance does. Mean and its error are those of generalized least squares with these
-    variances: the model's own error is meaningless where a part is 0.
+    variances: the model's own error is meaningless where a part is 0. Whether a part is there is asked of the ratio of
+    likelihoods with it and without it, half of the chi-square with one degree of freedom since no variance is below 0
+    (Self and Liang 1987).
     """
-    from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds to load
-
     cohorts = each["cohort"].nunique()
     trainings = int(each.groupby("cohort")["seed"].nunique().max()) if len(each) else 0
     patients = each.groupby("cohort")["patient"].nunique()
     if not len(patients) or patients.max() < 2:
         raise ValueError(f"a mixed model needs two patients of a cohort at least, got {patients.to_dict()}")
-    parts = {"patient": "0 + C(patient)", "training": "0 + C(seed)"} if trainings > 1 else {}
-    variances, remarks = dict.fromkeys(PARTS, float("nan")), []
+    asked = ["cohort"] * (cohorts > 1) + ["patient", "training"] * (trainings > 1)
+    variances, p = (dict.fromkeys(names, float("nan")) for names in (PARTS, ASKED))
     facts = cohorts, trainings, round(patients.mean())
-    if cohorts == 1 and not parts:
+    if not asked:
         spread = each["value"].std(ddof=1)
         variances["rest"] = float(spread**2)
-        return Mixed(float(each["value"].mean()), float(spread / np.sqrt(len(each))), variances, *facts, ())
-    size = float(each["value"].std()) or 1.0  # the fit is steadier where numbers are about 1
+        return Mixed(float(each["value"].mean()), float(spread / np.sqrt(len(each))), variances, p, *facts, ())
+    found, height, said = _fitted(each, asked)
+    variances |= found
+    for name in {*asked} & {*ASKED}:
+        _, without, _ = _fitted(each, [other for other in asked if other != name])
+        p[name] = float(distributions.chi2.sf(max(0.0, 2 * (height - without)), 1) / 2)
+    mean, error, factor = _weighted(each, variances)
+    return Mixed(mean, error, {name: value * factor for name, value in variances.items()}, p, *facts, said)
+
+
+def _fitted(each, asked) -> tuple[dict[str, float], float, tuple[str, ...]]:
+    """Return the variances of the parts asked for and of the rest, the log-likelihood, and what the fit warns of."""
+    from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds to load
+
+    size, count = float(each["value"].std()) or 1.0, len(each)  # the fit is steadier where numbers are about 1
+    if not asked:
+        return {"rest": size**2}, -0.5 * ((count - 1) * (1 + np.log(2 * np.pi)) + np.log(count)), ()
     frame = each.assign(value=each["value"] / size, cohort=each["cohort"].astype(str))
     frame["patient"] = frame["cohort"] + " " + frame["patient"].astype(str)
-    with warnings.catch_warnings(record=True) as caught:
-        model = MixedLM.from_formula(
-            "value ~ 1", frame, groups="cohort", vc_formula=parts or None, re_formula="1" if cohorts > 1 else "0"
-        )
-        try:
-            fitted = model.fit(reml=True, method=["lbfgs", "powell"])
-        except np.linalg.LinAlgError:  # the gradient fails where a variance grows beyond bounds
-            fitted = model.fit(reml=True, method=["powell"])
-    remarks += sorted({type(each.message).__name__ for each in caught})
-    if cohorts > 1:
-        variances["cohort"] = float(fitted.cov_re.iloc[0, 0]) * size**2
-    variances |= {name: float(value) * size**2 for name, value in zip(model.exog_vc.names, fitted.vcomp, strict=True)}
-    variances["rest"] = float(fitted.scale) * size**2
-    mean, error, factor = _weighted(each, variances)
-    variances = {name: value * factor for name, value in variances.items()}
-    return Mixed(mean, error, variances, *facts, tuple(remarks))
+    columns = {"patient": "patient", "training": "seed"}
+    parts = {name: f"0 + C({column})" for name, column in columns.items() if name in asked}
+    model = MixedLM.from_formula(
+        "value ~ 1", frame, groups="cohort", vc_formula=parts or None, re_formula="1" if "cohort" in asked else "0"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a part at its edge, which the numbers show
+        fits = [model.fit(reml=True, method=[method]) for method in OPTIMIZERS]
+    best = max(fits, key=lambda fit: fit.llf)
+    variances = {"cohort": float(best.cov_re.iloc[0, 0])} if "cohort" in asked else {}
+    variances |= dict(zip(model.exog_vc.names, map(float, best.vcomp), strict=True)) | {"rest": float(best.scale)}
+    said = () if best.converged else ("it did not converge",)
+    return {name: value * size**2 for name, value in variances.items()}, float(best.llf), said
 
 
 def _weighted(each, variances) -> tuple[float, float, float]:
@@ -173,23 +189,33 @@ def reader(found: Mixed) -> dict[str, float]:
     and trainings did not vary at all, for so few cohorts alone; detectable : the smallest difference that one cohort
     shows in four of five repetitions, by the degrees of freedom of honest.
 
-    The degrees of freedom are those of what is known least: the cohorts less one. Our choice; it is an upper bound, for
-    of the sum of variances that of the patients is known better.
+    The degrees of freedom are those of Satterthwaite (1946): of such a mean the variance is a sum of the mean squares
+    of cohorts and of trainings in a balanced design, of which it takes what the fitted parts would let one expect.
     """
     if not found.cohorts:
         return dict.fromkeys(("usual", "honest", "ratio", "ratio_of_few", "detectable"), float("nan"))
     known = {name: 0.0 if np.isnan(value) else value for name, value in found.variances.items()}
-    patients = (known["patient"] + known["rest"]) / found.patients
     quantile = distributions.t.ppf(0.975, found.patients - 1)
-    usual = quantile * np.sqrt(patients)
+    usual = quantile * np.sqrt((known["patient"] + known["rest"]) / found.patients)
     told = {"usual": usual} | dict.fromkeys(("honest", "ratio", "ratio_of_few", "detectable"), float("nan"))
     if found.cohorts > 1:
-        error = np.sqrt(patients + known["cohort"] + known["training"])
-        few = distributions.t.ppf(0.975, found.cohorts - 1)
-        told |= {"honest": few * error, "ratio_of_few": few / quantile}
+        error, freedom = _of_a_cohort(known, found)
+        patients_alone, few = _of_a_cohort(known | dict.fromkeys(ASKED, 0.0), found)
+        told |= {"honest": distributions.t.ppf(0.975, freedom) * error, "detectable": power.factor(freedom) * error}
         told["ratio"] = told["honest"] / usual if usual > 0 else float("nan")
-        told["detectable"] = power.factor(found.cohorts - 1) * error
+        told["ratio_of_few"] = distributions.t.ppf(0.975, few) * patients_alone / usual if usual > 0 else float("nan")
     return {name: float(value) for name, value in told.items()}
+
+
+def _of_a_cohort(part, found: Mixed) -> tuple[float, float]:
+    """Return the standard error of the mean of one cohort and one training, and its degrees of freedom."""
+    trainings, patients = max(found.trainings, 1), found.patients
+    of_training = part["rest"] + patients * part["training"]
+    of_cohort = of_training + trainings * (part["patient"] + patients * part["cohort"])
+    counts = {found.cohorts - 1: of_cohort, found.cohorts * (trainings - 1): (trainings - 1) * of_training}
+    terms = {freedom: square / (trainings * patients) for freedom, square in counts.items() if freedom}
+    total, spread = sum(terms.values()), sum(square**2 / freedom for freedom, square in terms.items())
+    return float(np.sqrt(total)), float(total**2 / spread) if spread else float(found.cohorts - 1)
 
 
 def verdicts(scores, pairs, seed: int) -> pd.DataFrame:
@@ -251,19 +277,21 @@ def summary(scores, table, new: str, old: str) -> pd.DataFrame:
     Returns
     -------
     frame, a row a metric of TOLD: new, old, metric, mean, error, low and high (95 %, over cohorts; NaN of one),
-    sd_cohort, sd_training, sd_patient, sd_rest, what `reader` returns, cohorts, trainings, patients, remarks (of the
-    fit), and what `flips` counts. Where no cohort has two patients with the metric there is nothing to fit: NaN.
+    sd_cohort, sd_training, sd_patient, sd_rest, p_cohort and p_training (that the part is none), what `reader` returns,
+    cohorts, trainings, patients, remarks (of the fit), and what `flips` counts. Where no cohort has two patients with
+    the metric there is nothing to fit: NaN.
     """
     counted, rows = flips(table).set_index(["metric", "new", "old"]), []
     for metric in TOLD:
         each = differences(scores, metric, new, old)
         enough = (each.groupby("cohort")["patient"].nunique() > 1).any()
-        unknown = Mixed(np.nan, np.nan, dict.fromkeys(PARTS, np.nan), 0, 0, 0, ())
+        unknown = Mixed(np.nan, np.nan, *(dict.fromkeys(names, np.nan) for names in (PARTS, ASKED)), 0, 0, 0, ())
         found = mixed(each) if enough else unknown
         row = {"new": new, "old": old, "metric": metric, "mean": found.mean, "error": found.error}
         reach = distributions.t.ppf(0.975, found.cohorts - 1) * found.error if found.cohorts > 1 else float("nan")
         row |= {"low": found.mean - reach, "high": found.mean + reach}
-        row |= {f"sd_{name}": np.sqrt(value) for name, value in found.variances.items()} | reader(found)
+        row |= {f"sd_{name}": np.sqrt(value) for name, value in found.variances.items()}
+        row |= {f"p_{name}": value for name, value in found.p.items()} | reader(found)
         row |= {"cohorts": found.cohorts, "trainings": found.trainings, "patients": found.patients}
         row["remarks"] = ", ".join(found.remarks)
         own = counted.loc[(metric, new, old)]

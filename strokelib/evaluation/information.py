@@ -122,4 +122,4 @@ def verdict(row, margin: float) -> str:
         return "helps" if row.mean_difference >= margin else "helps, by less than the margin"
     if side < 0:
         return "harms"
-    return "adds less than the margin" if max(abs(row.low), abs(row.high)) < margin else "inconclusive"
+    return "adds less than the margin" if max(map(abs, stats.ends(row))) < margin else "inconclusive"

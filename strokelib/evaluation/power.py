@@ -5,6 +5,7 @@ from scipy import optimize, stats
 
 FAR = 3e4  # of t
 
+
 def detectable(sd: float, n: int) -> float:
     """Say how large a mean difference must be to be found in four of five repetitions: at 5 %, on two sides.
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from strokelib.evaluation import resampling, tables
 from strokelib.evaluation.imbalance import share_interval
-from strokelib.evaluation.stats import holm, side_in_words
+from strokelib.evaluation.stats import ends, holm, side_in_words
 from strokelib.evaluation.summary import r_squared, scans_of
 from strokelib.network import STOCHASTIC_LEVEL
 from strokelib.run.checks import require_columns
@@ -23,7 +23,7 @@ def no_harm(row, margin: float = MARGIN) -> str:
 
     Parameters
     ----------
-    row : low and high
+    row : of `stats.paired_tests`, as `stats.ends` takes it
     margin : what may be lost
 
     Returns
@@ -33,9 +33,10 @@ def no_harm(row, margin: float = MARGIN) -> str:
 
     Our choice: the margin; the rule is that of a test of no inferiority.
     """
-    if row.low > -margin:
+    low, high = ends(row)
+    if low > -margin:
         return "holds"
-    return "does not hold" if row.high < -margin else "inconclusive"
+    return "does not hold" if high < -margin else "inconclusive"
 
 
 def helps(row) -> str:

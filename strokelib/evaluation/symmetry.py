@@ -173,17 +173,18 @@ def same(row, margin: float = MARGIN) -> str:
 
     Parameters
     ----------
-    row : low, high and p
+    row : of `stats.paired_tests`
     margin : within which two ways count as one
 
     Returns
     -------
-    "the same" where the interval lies within the margin to both sides, else "better" or "worse" by `stats.side`, else
-    "inconclusive", an undefined one included
+    "the same" where the interval of `stats.ends` lies within the margin to both sides, else "better" or "worse" by
+    `stats.side`, else "inconclusive", an undefined one included
 
     Our choice: the margin; the rule is that of a test of equivalence (Schuirmann 1987), stricter by its 95 %.
     """
-    if -margin < row.low and row.high < margin:
+    low, high = stats.ends(row)
+    if -margin < low and high < margin:
         return "the same"
     return stats.side_in_words(row, "better", "worse", "p")
 
