@@ -57,6 +57,8 @@ def test_gains_are_of_the_same_scans_with_intervals_by_patient():
     found = information.compare_aucs(frame, 1).set_index("map")
     assert list(found.index) == list(information.BESIDE) and (found.scans == 3).all() and (found.patients == 2).all()
     assert found.provided_auc["CBF"] == pytest.approx(0.7) and found.gain["CBF"] == pytest.approx(0.1)
+    assert found.p["CBF"] == pytest.approx(0.5), "of 0.15 and 0: t = 1 of one degree of freedom"
+    assert (found.p_holm == 1).all()
     # Patients a (two scans, 0.1 and 0.2) and b (0): of four equally likely draws the ends are b alone and a alone.
     assert found.low["CBF"] == pytest.approx(0) and found.high["CBF"] == pytest.approx(0.15)
 

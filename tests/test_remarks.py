@@ -122,3 +122,21 @@ def test_the_largest_scans_seconds_say_where_they_come_from(seconds, verdict):
 def test_where_no_prediction_was_timed_nothing_is_said_of_it():
     text, verdict = remarks.largest_scan(timed(contender="the plain way"), {})
     assert verdict == "not measured" and "times no prediction" in text and verdict in remarks.VERDICTS
+
+
+def test_maps_that_are_alike_change_no_scan_whatever_pairs_their_rows_chose():
+    """Both rows of each scan are alike; the one chose a threshold of 0.3, the other 0.5."""
+    grid = pd.DataFrame([
+        {"variant": name, "case": case, "patient": f"p{case}", "fold": case % 2, "threshold": threshold,
+         "min_lesion_voxels": 10, "dsc": threshold + 0.1 * case}
+        for name in ("rt_sm", "rt_sm_uf") for case in range(4) for threshold in (0.3, 0.5)
+    ])  # fmt: skip
+    choice = pd.DataFrame([
+        {"variant": name, "choice": "nested", "fold": float(fold), "threshold": threshold, "min_lesion_voxels": 10}
+        for name, threshold in (("rt_sm", 0.3), ("rt_sm_uf", 0.5)) for fold in (0, 1)
+    ])  # fmt: skip
+    lent = remarks.with_pairs_of(grid, choice, "rt_sm", ["rt_sm_uf", "rt_sm"])
+    found = remarks.changed_scans(lent, "rt_sm_uf", "rt_sm")
+    assert (found["worse"], found["better"], found["same"]) == (0, 0, 4) and (lent["threshold"] == 0.3).all()
+    with pytest.raises(ValueError, match=r"pairs for the folds \[0\], wanted"):
+        remarks.with_pairs_of(grid, choice[choice["fold"] == 0], "rt_sm", ["rt_sm"])

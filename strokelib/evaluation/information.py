@@ -3,6 +3,7 @@
 import dataclasses
 
 import pandas as pd
+from scipy import stats as distributions
 
 from strokelib import voxelwise
 from strokelib.evaluation import ladder, stats
@@ -54,8 +55,8 @@ def compare_aucs(frame, seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    frame, a row a pair : map, fitted, scans, patients, provided_auc, fitted_auc, gain, and low and high of the gain
-    (95 %, patients drawn with all their scans).
+    frame, a row a pair : map, fitted, scans, patients, provided_auc, fitted_auc, gain, low and high of the gain (95 %,
+    patients drawn with all their scans), p (t-test over patients) and p_holm (corrected over the pairs).
     """
     rows = []
     for name, other in BESIDE.items():
@@ -65,9 +66,10 @@ def compare_aucs(frame, seed: int) -> pd.DataFrame:
         row = {"map": name, "fitted": other, "scans": len(there), "patients": there["patient"].nunique()}
         rows.append(row | {
             "provided_auc": there[name].mean(), "fitted_auc": there[other].mean(), "gain": gains.mean(), "low": low,
-            "high": high,
+            "high": high, "p": distributions.ttest_1samp(gains.groupby(there["patient"]).mean(), 0).pvalue,
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=stats.holm(table["p"]))
 
 
 def given(brains, kind: str) -> list[voxelwise.Voxels]:

@@ -105,6 +105,32 @@ def changed_scans(scores, new: str, old: str, metric: str = "dsc", generator=Non
     return found | {"most_lost": float(max(0.0, -gains.min()))}
 
 
+def with_pairs_of(grid, choice, lender: str, variants) -> pd.DataFrame:
+    """Score variants with the nested pairs of one of them, so that they differ in their maps alone.
+
+    Parameters
+    ----------
+    grid : frame of notebook 06, a row per (variant, case, threshold, min_lesion_voxels), with fold
+    choice : frame of notebook 06: variant, choice, fold, threshold, min_lesion_voxels
+    lender : whose pairs, chosen on the other folds
+    variants : whose scores
+
+    Returns
+    -------
+    the rows of grid that are left, one per (variant, case).
+
+    Raises
+    ------
+    ValueError : the lender has no nested pair, or not for every fold of the grid.
+    """
+    pairs = choice[(choice["variant"] == lender) & (choice["choice"] == "nested")]
+    pairs = pairs[["fold", "threshold", "min_lesion_voxels"]].astype({"fold": int})
+    own = grid[grid["variant"].isin([*variants])]
+    if {*own["fold"]} - {*pairs["fold"]}:
+        raise ValueError(f"{lender} has nested pairs for the folds {sorted(pairs['fold'])}, wanted {set(own['fold'])}")
+    return own.merge(pairs, on=["fold", "threshold", "min_lesion_voxels"])
+
+
 def in_words(changed: dict) -> str:
     """Write what `changed_scans` counts, with the unit of its metric."""
     metric = METRICS[changed["metric"]]

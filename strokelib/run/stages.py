@@ -227,12 +227,14 @@ STAGES = {
             *("further.remarks", "variants"),
         ),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP),
-        may_read=("metrics_nested.csv",),
+        may_read=("metrics_nested.csv", "grid.csv", "choice.csv"),
         writes=(
             *("remarks_metrics.csv", *_figures("remarks.csv", "remarks_tests.csv", "remarks_volumes.csv")),
             *_figures("remarks.png", "remarks_rates.png", "remarks_steps.png"),
         ),
-        kept=("benchmarks.csv", "machine.json", "behind/metrics_nested.csv"),
+        kept=(
+            *("benchmarks.csv", "machine.json", "behind/metrics_nested.csv", "behind/grid.csv", "behind/choice.csv"),
+        ),
     ),
     "20_another_cohort": Stage(
         depends=(
