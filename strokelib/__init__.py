@@ -9,7 +9,7 @@ A room imports only from rooms named before it:
     phantom.series, bolus, warp, registration, plausibility, preprocess, extra_inputs, stack, run.results, patches,
     network, whole_decoder, bare_decoder, group_norm, one_encoder_each, multi_scale, deep_supervision, pointwise,
     two_streams, packed, losses, metrics, voxelwise, inference, optimizer, steps, validation, training, crossvalidation,
-    learning, postprocess, evaluation.optimum, evaluation.gridsearch, evaluation.rule, evaluation.resampling,
+    learning, postprocess, evaluation.resampling, evaluation.optimum, evaluation.gridsearch, evaluation.rule,
     evaluation.summary, evaluation.power, evaluation.stats, evaluation.by_fold, evaluation.stopping, evaluation.tables,
     evaluation.sentences, evaluation.agreement, evaluation.ranking, evaluation.optimism, evaluation.budget,
     evaluation.factors, evaluation.calibration, evaluation.ladder, evaluation.conformal, evaluation.imbalance,

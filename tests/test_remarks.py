@@ -76,12 +76,6 @@ def test_r2_by_step():
     assert np.isnan(found.gain_p["b"]) and found.gain_p_holm["a"] == found.gain_p["a"], "of one step p is not corrected"
 
 
-def test_p_of_draws_by_hand():
-    """Of 99 draws 3 lie below 0, so p = 2 (3 + 1) / (99 + 1) = .08; of draws at 0 alone it is 1."""
-    assert remarks.p_of_draws(np.r_[-np.ones(3), np.ones(96)]) == pytest.approx(0.08)
-    assert remarks.p_of_draws(np.zeros(99)) == 1 and np.isnan(remarks.p_of_draws(np.zeros(0)))
-
-
 def test_share_of_copies_by_hand():
     """Of 4000 patches 2000 are to lie on lesion: of 500 voxels 1500 are missing, of 2000 or none no copy is made."""
     assert remarks.augmented_share([500, 2000, 9000, 0], 4000) == pytest.approx(1500 / 4000 / 4)

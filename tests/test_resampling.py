@@ -81,3 +81,14 @@ def test_who_has_too_few_patients_or_updates_is_told_of_which():
     assert resampling.caution(7, enough[1]).startswith("7 patients show how the question is asked; they are **no evid")
     assert resampling.caution(7, 120).startswith("7 patients and 120 updates show ")
     assert resampling.caution(63, 120).startswith("120 updates show ")
+
+
+def test_p_of_draws_by_hand():
+    """Of 99 draws 3 lie below 0, so p = 2 (3 + 1) / (99 + 1) = .08; of draws at 0 alone it is 1."""
+    assert resampling.p_of_draws(np.r_[-np.ones(3), np.ones(96)]) == pytest.approx(0.08)
+    assert resampling.p_of_draws(np.zeros(99)) == 1 and np.isnan(resampling.p_of_draws(np.zeros(0)))
+
+
+def test_patients_are_drawn_with_all_their_scans():
+    drawn, place = resampling.draw(["b", "a", "b"], np.random.default_rng(0), 50)
+    assert drawn.shape == (50, 2) and (drawn.sum(axis=1) == 2).all() and place.tolist() == [1, 0, 1]

@@ -7,6 +7,7 @@ from scipy import stats as distributions
 from strokelib.evaluation import stats
 from strokelib.evaluation.agreement import VOLUME_GROUPS, volume_groups
 from strokelib.evaluation.beyond import GOAL, named
+from strokelib.evaluation.resampling import interval as interval_of
 from strokelib.evaluation.resampling import patient_means
 from strokelib.evaluation.summary import with_volume_error
 from strokelib.run.checks import require_columns
@@ -133,7 +134,7 @@ def _bias(scores, new: str, old: str, generator) -> dict:
     if len(set(patients)) < 2:
         return row | {"low": np.nan, "high": np.nan, "p_smaller": np.nan}
     drawn = np.abs(patient_means(both, patients, generator)) @ (1, -1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = interval_of(drawn)
     return row | {"low": low, "high": high, "p_smaller": (1 + (drawn >= 0).sum()) / (1 + len(drawn))}
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from strokelib.evaluation.resampling import draw
+
 WITHIN = 0.01  # of the best mean DSC: as good, for all that some tens of scans can tell
 
 
@@ -118,9 +120,8 @@ def frequencies(scores, patients, samples: int, generator) -> pd.DataFrame:
     """
     if len(patients) != len(scores.cases):
         raise ValueError(f"expected the patient of each of {len(scores.cases)} cases, got {len(patients)}")
-    names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
-    weight = drawn[:, owner] / drawn[:, owner].sum(axis=1, keepdims=True)
+    drawn, place = draw(patients, generator, samples)
+    weight = drawn[:, place] / drawn[:, place].sum(axis=1, keepdims=True)
     dsc, hd, near = weight @ scores.dsc, weight @ scores.hd_mm, neighborhoods(scores.points).T
     means = means_of(scores)
     return means.assign(

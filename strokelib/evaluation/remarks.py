@@ -188,18 +188,11 @@ def volume_steps(scores, variants, generator=None) -> pd.DataFrame:
         row["gain"] = np.nan if before is None else row["r2"] - before[0]
         told = np.isfinite(gains).any()
         row["gain_low"], row["gain_high"] = np.nanquantile(gains, (0.025, 0.975)) if told else (np.nan, np.nan)
-        row["gain_p"] = p_of_draws(gains[np.isfinite(gains)])
+        row["gain_p"] = resampling.p_of_draws(gains[np.isfinite(gains)])
         rows.append(row)
         before = row["r2"], values
     table = pd.DataFrame(rows)
     return table.assign(gain_p_holm=holm(table["gain_p"]))
-
-
-def p_of_draws(draws) -> float:
-    """Return a two-sided p of bootstrap draws, never 0; NaN without any."""
-    if not len(draws):
-        return float("nan")
-    return float(min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws))))
 
 
 def augmented_share(lesion_voxels, patches: int) -> float:

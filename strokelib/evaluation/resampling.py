@@ -53,17 +53,39 @@ def patient_means(values, patients, generator, resamples=RESAMPLES) -> np.ndarra
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{(~np.isfinite(values)).sum()} values are not finite; leave them out or say what they count")
-    names, place = np.unique(np.asarray(patients), return_inverse=True)
-    sums = np.zeros((len(names), values.shape[1]))
+    drawn, place = draw(patients, generator, resamples)
+    sums = np.zeros((drawn.shape[1], values.shape[1]))
     np.add.at(sums, place, values)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
     return (drawn @ sums) / (drawn @ np.bincount(place))[:, None]
+
+
+def draw(patients, generator, resamples=RESAMPLES) -> tuple[np.ndarray, np.ndarray]:
+    """Draw as many patients as there are, with replacement.
+
+    Parameters
+    ----------
+    patients : sequence, the patient of each scan
+
+    Returns
+    -------
+    how often each patient is drawn, int (resample, patient), and the place of each scan's patient in it, int (scan,):
+    drawn[:, place] weighs the scans.
+    """
+    names, place = np.unique(np.asarray(patients), return_inverse=True)
+    return generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples), place
 
 
 def interval(means) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the 95 % percentile interval of resampled means, (resample, ...), column by column."""
     low, high = np.quantile(means, (0.025, 0.975), axis=0)
     return low, high
+
+
+def p_of_draws(draws) -> float:
+    """Return a two-sided p of bootstrap draws, never 0; NaN without any."""
+    if not len(draws):
+        return float("nan")
+    return float(min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws))))
 
 
 def by_case(frame, metric):

@@ -13,9 +13,8 @@ import pandas as pd
 from scipy import stats
 
 from strokelib import metrics, postprocess
-from strokelib.evaluation import agreement, power
-from strokelib.evaluation.remarks import p_of_draws
-from strokelib.evaluation.resampling import RESAMPLES, interval
+from strokelib.evaluation import agreement, power, resampling
+from strokelib.evaluation.resampling import interval
 from strokelib.evaluation.stats import holm, paired_tests, side_in_words
 from strokelib.run.checks import require_columns
 
@@ -253,25 +252,26 @@ def selective_areas(frame, score: str, generator) -> pd.DataFrame:
     ValueError : a column that is missing, or fewer than two patients.
     """
     require_columns(frame, "patient", score, *SCAN)
-    names, place = np.unique(frame["patient"], return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"expected scans of two patients or more, got {len(names)}")
+    patients = frame["patient"].nunique()
+    if patients < 2:
+        raise ValueError(f"expected scans of two patients or more, got {patients}")
     values = frame[score].to_numpy(float)
-    weights = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)[:, place]
+    drawn_patients, place = resampling.draw(frame["patient"], generator)
+    weights = drawn_patients[:, place]
     areas = {name: selective_area(frame[name], values) for name in SCAN}
     drawn = {name: selective_area(frame[name], values, weights) for name in SCAN}
     chance, best = values.mean(), selective_area(-values, values)
     by_chance = weights @ values / weights.sum(axis=1)
     rows = []
     for name, area in areas.items():
-        row = {"measure": name, "scans": len(frame), "patients": len(names), "area": area, "chance": chance}
+        row = {"measure": name, "scans": len(frame), "patients": patients, "area": area, "chance": chance}
         row |= {"best": best, "gain": area - chance, "over_reference": area - areas[REFERENCE]}
         row["share_of_best"] = row["gain"] / (best - chance) if best > chance else np.nan
         beyond = drawn[name] - drawn[REFERENCE]
         for word, resampled in (("", drawn[name]), ("gain_", drawn[name] - by_chance), ("over_", beyond)):
             row[f"{word}low"], row[f"{word}high"] = interval(resampled)
-        row["p"] = np.nan if name == REFERENCE else p_of_draws(beyond)
-        rows.append(row | {"detectable": power.factor(len(names) - 1) * beyond.std(ddof=1)})
+        row["p"] = np.nan if name == REFERENCE else resampling.p_of_draws(beyond)
+        rows.append(row | {"detectable": power.factor(patients - 1) * beyond.std(ddof=1)})
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"])
     over = table[["over_low", "over_high", "p_holm"]].set_axis(["low", "high", "p_holm"], axis=1)
