@@ -108,6 +108,22 @@ def test_the_overview_takes_the_kept_tables_and_leaves_what_a_run_made(tmp_path,
         on_published.lay_out_overview(settings, ROOT / "figures" / "none")
 
 
+def test_the_scores_of_cohorts_are_laid_out_and_taken_by_notebook_21(tmp_path, monkeypatch):
+    monkeypatch.setenv("STROKELIB_RESULTS", str(tmp_path))
+    settings = load_settings("study_750")
+    on_published.lay_out_cohorts(settings, settings.kept)
+    kept = saved.read(settings.kept / "behind" / "cohorts_metrics.csv")
+    for world, own in kept.groupby("world"):
+        path = f"worlds/{world}/scores.csv"
+        provenance.verify(settings, path)
+        assert saved.read(settings.results / path).equals(own.reset_index(drop=True))
+    made = dataclasses.replace(settings.further, cohort_seeds=(2101, 7))
+    with pytest.raises(ValueError, match=r"holds \['cohort_2101', .*, the settings name .*'cohort_7'"):
+        on_published.lay_out_cohorts(dataclasses.replace(settings, further=made), settings.kept)
+    with pytest.raises(FileNotFoundError, match=r"cohorts_metrics\.csv is missing; no cohorts of study_750 are"):
+        on_published.lay_out_cohorts(settings, tmp_path)
+
+
 def test_other_scans_networks_and_runs_are_refused(made, tmp_path, capsys):
     settings, kept = made
     with pytest.raises(FileNotFoundError, match=r"metrics_nested\.csv is missing; nothing is published of study"):

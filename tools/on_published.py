@@ -1,8 +1,8 @@
 """Run notebooks on what is published of a run, without its trainings: python tools/on_published.py study 15_uncertainty
 
-For 00, 13 and 15, which train nothing, figures/SETTINGS and networks/ are enough. Both are laid out in
-results/published/, so that a run of one's own stays as it is; then the notebooks named are run there. The overview
-takes tables alone. For the others scans are made and preprocessed anew, by notebooks 01 and 02, and refused unless
+For 00, 13, 15 and 21, which train nothing, figures/SETTINGS and networks/ are enough. Both are laid out in
+results/published/, so that a run of one's own stays as it is; then the notebooks named are run there. The overview and
+21 take tables alone. For the others scans are made and preprocessed anew, by notebooks 01 and 02, and refused unless
 they are those of the run, but for the rounding of another processor. Networks are those that ship, whose convolutions
 are stored in float16: they predict the training scans again, each by the network that did not see it, and that is held
 against the DSC which is kept. All the rest is copied.
@@ -33,8 +33,10 @@ from strokelib.run.portable import surroundings
 from strokelib.run.runtime import ROOT, prepare_torch, write_whole
 from strokelib.run.settings import Settings, load_settings
 from strokelib.run.variants import VARIANTS
+from strokelib.run.worlds import of_cohorts
 
-NOTEBOOKS = ("00_overview", "13_ladder", "15_uncertainty")
+NOTEBOOKS = ("00_overview", "13_ladder", "15_uncertainty", "21_cohorts")
+OF_NETWORKS = {"13_ladder", "15_uncertainty"}  # which take scans and networks, and not tables alone
 BEFORE = ("01_data_exploration", "02_preprocessing")
 TABLES = ("metrics_nested.csv", "choice.csv")  # of notebook 06
 SCANS = ("registration.csv", "cohort.csv")  # of notebooks 02 and 01: what each scan is told by
@@ -88,6 +90,32 @@ def lay_out_overview(settings: Settings, kept: Path) -> None:
         if names:
             commit = json.loads((kept / f"{notebook}.manifest.json").read_text())["commit"]
             write_manifest(settings, notebook, names, commit)
+
+
+def lay_out_cohorts(settings: Settings, kept: Path) -> None:
+    """Lay out the scores of every cohort that notebook 21 reads; what is there already stays.
+
+    Parameters
+    ----------
+    kept : figures/SETTINGS
+
+    Raises
+    ------
+    FileNotFoundError : no scores of cohorts are published of this run.
+    ValueError : they are of other cohorts than the settings name.
+    """
+    source = kept / "behind" / "cohorts_metrics.csv"
+    if not source.is_file():
+        raise FileNotFoundError(f"{provenance.short(source)} is missing; no cohorts of {settings.name} are published")
+    scores, named = saved.read(source), of_cohorts(settings)
+    if {*scores["world"]} != {*named}:
+        raise ValueError(f"{provenance.short(source)} holds {sorted({*scores['world']})}, the settings name {named}")
+    commit = json.loads((kept / "21_cohorts.manifest.json").read_text())["commit"]
+    for world, own in scores.groupby("world"):
+        path = f"worlds/{world}/scores.csv"
+        if not is_there(settings, path):
+            write_whole(settings.results / path, partial(own.to_csv, index=False))  # the digits that are kept
+            write_manifest(settings, "20_another_cohort", [path], commit, world=world)
 
 
 def check_scans(settings: Settings, kept: Path) -> None:
@@ -179,9 +207,9 @@ def of_fold(settings: Settings, tables, file: Path, facts: dict, network) -> Non
     write_manifest(settings, "05_crossvalidation", names, facts["commit"], variant)
 
 
-def write_manifest(settings: Settings, notebook: str, names, commit: str, variant: str = "") -> None:
+def write_manifest(settings: Settings, notebook: str, names, commit: str, variant: str = "", world: str = "") -> None:
     """Write the manifest of files laid out, by which a notebook takes them, and which commit they were made by."""
-    made = provenance.made_by(notebook, settings, variant)
+    made = provenance.made_by(notebook, settings, variant, world)
     provenance.write_manifests(settings.results, {"notebook": notebook, "published_by": commit, **made}, {}, names)
 
 
@@ -193,12 +221,14 @@ def main() -> None:
     place_environment()
     try:
         settings = load_settings(name)
-        if {*notebooks} - {"00_overview"}:
+        if {*notebooks} & OF_NETWORKS:
             check_published(settings, settings.kept)
         os.environ["STROKELIB_RESULTS"] = str(settings.results.parent / "published")  # where settings.results is now
         if "00_overview" in notebooks:
             lay_out_overview(settings, settings.kept)
-        if {*notebooks} - {"00_overview"}:
+        if "21_cohorts" in notebooks:
+            lay_out_cohorts(settings, settings.kept)
+        if {*notebooks} & OF_NETWORKS:
             for notebook in BEFORE:
                 ends = (stages.STAGES[notebook].writes[at] for at in (0, -1))  # tables, and figures
                 if not all(is_there(settings, path) for path in ends):
