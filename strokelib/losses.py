@@ -124,7 +124,7 @@ def border_distance(target, reach: int = REACH):
     float tensor (n, h, w) : 1 or -1 beside the border. Steps go by turns to 4 and to 8 neighbors, so that what lies
     within some steps is an octagon.
     """
-    lesion = (target > 0.5).to(target.dtype)  # numbers: what torch compiles of booleans, AVX-512's compiler refuses
+    lesion = (target > 0.5).to(target.dtype)  # no booleans: of them torch writes C++ that does not compile
     healthy, distance = 1 - lesion, torch.zeros_like(lesion)
     for step in range(reach):
         distance = distance + healthy - lesion  # 0 for whoever has been reached from the other side
