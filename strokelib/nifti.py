@@ -14,6 +14,7 @@ from strokelib.run.runtime import write_whole
 _SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers; ISLES 2018 has 0.8 to 12
 _HEADER_BYTES = 2**16  # more than a NIfTI header with its extensions
 _MOST_BYTES = 2**30  # of one volume; a damaged header or archive must not take all memory
+_GZIP = b"\x1f\x8b"  # how a packed file begins
 
 
 class CaseError(ValueError):
@@ -52,7 +53,7 @@ def read_header(path, number: int) -> tuple[tuple[int, ...], np.ndarray]:
     """
     path, axes = Path(path), ("x", "y", "slice")
     try:
-        kind, spacing = _kind(content := _content(path, _HEADER_BYTES), axes)
+        kind, spacing = _kind(content := first_bytes(path, _HEADER_BYTES), axes)
         header = kind.header_class.from_fileobj(io.BytesIO(content))
         sides = _sides(header.get_data_shape(), axes)
         size = header.get_data_offset() + math.prod(sides) * header.get_data_dtype().itemsize
@@ -79,12 +80,8 @@ def read_axes(path, number: int, axes, like=None) -> tuple[np.ndarray, np.ndarra
 
 
 def _decode(path: Path, axes) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of a NIfTI file and the spacing along each axis, or say what is wrong with it.
-
-    It is read to its end, where gzip keeps the checksum. The spacing is looked at before nibabel does, which makes
-    1 mm of a 0 and takes the sign off a negative one.
-    """
-    content = _content(path, _MOST_BYTES)
+    """Return the values of a NIfTI file and the spacing along each axis, or say what is wrong with it."""
+    content = first_bytes(path, _MOST_BYTES)
     kind, spacing = _kind(content, axes)
     image = kind.from_bytes(content)
     sides = _sides(image.shape, axes)
@@ -99,30 +96,56 @@ def _decode(path: Path, axes) -> tuple[np.ndarray, np.ndarray]:
     return array, spacing
 
 
-def _content(path: Path, most: int) -> bytes:
+def first_bytes(path, most: int) -> bytes:
+    """Read a file up to so many bytes, unpacked where it begins as gzip does, whatever its name says.
+
+    Damage of a packed file is noticed where it is read to its end, where gzip keeps the checksum.
+
+    Raises
+    ------
+    OSError : no file, or damage that gzip finds; EOFError and zlib.error are others of these.
+    """
+    path = Path(path)
     if not path.is_file():
         raise OSError("no file, or a link that leads to none")
-    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+    with (gzip.open if _is_packed(path) else open)(path, "rb") as file:
         return file.read(most)
+
+
+def _is_packed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+def raw_header(content: bytes) -> tuple[type, nib.Nifti1Header]:
+    """Tell NIfTI-1 from NIfTI-2 by a file's first bytes: the class of its images, and the header as it stands.
+
+    It is looked at before nibabel does, which makes 1 mm of a spacing of 0 and takes the sign off a negative one.
+
+    Raises
+    ------
+    OSError : it is no NIfTI file.
+    """
+    kind = next((k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content)), None)
+    if kind is None:
+        raise OSError("not a NIfTI file")
+    return kind, kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
 
 
 def _held(path: Path, expected: int) -> int:
     """Return how many bytes a file holds when unpacked: as gzip notes at its end, if that is what is expected."""
-    if path.suffix.lower() != ".gz":
+    if not _is_packed(path):
         return path.stat().st_size
     with open(path, "rb") as file:
         file.seek(-4, os.SEEK_END)
         if int.from_bytes(file.read(4), "little") == expected:
             return expected
-    return len(_content(path, _MOST_BYTES))  # cut short, or packed in several parts
+    return len(first_bytes(path, _MOST_BYTES))  # cut short, or packed in several parts
 
 
 def _kind(content: bytes, axes) -> tuple[type, np.ndarray]:
     """Tell NIfTI-1 from NIfTI-2, and the spacing as it stands in the header."""
-    kind = next((k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content)), None)
-    if kind is None:
-        raise OSError("not a NIfTI file")
-    raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    kind, raw = raw_header(content)
     spacing, (low, high) = raw["pixdim"][1 : len(axes) + 1].astype(float), _SPACING_MM
     if not ((spacing[:3] >= low) & (spacing[:3] <= high)).all():
         raise ValueError(f"its spacing is {spacing[:3]} mm, expected {low:g} to {high:g}")
@@ -147,10 +170,7 @@ def directions(path) -> str:
 
 def _affine(path) -> np.ndarray | None:
     """Read the (4, 4) matrix from voxels to mm that a header states; None where there is none or a useless one."""
-    with (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rb") as file:
-        content = file.read(nib.Nifti2Header.sizeof_hdr)
-    kind = next(k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content))
-    header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    _, header = raw_header(first_bytes(path, nib.Nifti2Header.sizeof_hdr))
     if header["sform_code"] > 0:
         affine = header.get_sform()
     elif header["qform_code"] > 0:
@@ -174,8 +194,7 @@ def _turned(array, spacing, path, like) -> tuple[np.ndarray, np.ndarray]:
     onto = own @ nib.orientations.inv_ornt_aff(turn, array.shape[:3])
     array, spacing = nib.orientations.apply_orientation(array, turn), spacing.copy()
     spacing[turn[:, 0].astype(int)] = spacing[:3].copy()
-    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(array.shape[:3]) - 1)
-    apart = np.linalg.norm((corners @ (onto - other)[:3, :3].T) + (onto - other)[:3, 3], axis=1).max()
+    apart = apart_mm(onto, other, array.shape)
     if apart > np.linalg.norm(other[:3, :3], axis=0).min():  # the shortest side of a voxel
         raise ValueError(
             f"by its header its axes point to {directions(path)} and those of {Path(like).name} to "
@@ -184,8 +203,14 @@ def _turned(array, spacing, path, like) -> tuple[np.ndarray, np.ndarray]:
     return array, spacing
 
 
+def apart_mm(one, other, shape) -> float:
+    """Return how far apart two (4, 4) matrices from voxels to mm put a corner of an image (x, y, slice), at most."""
+    corners, off = np.array([*np.ndindex(2, 2, 2)]) * (np.array(shape[:3]) - 1), np.subtract(one, other)
+    return float(np.linalg.norm(corners @ off[:3, :3].T + off[:3, 3], axis=1).max())
+
+
 def load_header(path):
-    """Read the header of a NIfTI file without its extensions, whatever capitals its suffix has.
+    """Read the header of a NIfTI file without its extensions, whatever its suffix says and which capitals it has.
 
     nibabel's own loading writes the suffix anew, and then looks in vain for a file called Ct.Nii.gz.
 
@@ -198,8 +223,7 @@ def load_header(path):
     CaseError : the file is gone, unreadable or no NIfTI file.
     """
     try:
-        content = _content(Path(path), nib.Nifti2Header.sizeof_hdr)
-        kind, _ = _kind(content, ("x", "y", "slice"))
+        kind, _ = _kind(content := first_bytes(path, nib.Nifti2Header.sizeof_hdr), ("x", "y", "slice"))
         return kind.header_class(content[: kind.header_class.sizeof_hdr])
     except Exception as error:  # nibabel, gzip and zlib each raise their own
         raise CaseError(f"cannot read the header of {path} ({error}); replace the file") from error

@@ -4,6 +4,7 @@ What is made of them lies in the folder in which they were found, whole or not a
 """
 
 import contextlib
+import csv
 import hashlib
 import importlib.util
 import os
@@ -175,13 +176,14 @@ def _unpack_parquet(tables: list[Path], folder: Path) -> Iterator[str]:
         install = f"{shlex.quote(sys.executable)} -m pip install {PYARROW}"
         raise PackedError(f"{folder} holds {shown}, for which pyarrow is needed; run {install}, and then this again")
     yield f"{shown}: writing the NIfTI volumes in them as folders of scans into {folder}"
-    pictures, rows, counts, people = set(), Counter(), Counter(), []
+    pictures, rows, counts, people = set(), Counter(), Counter(), {}
     with _filling(folder) as part:
         for table, row in _rows(tables):
             volumes = _volumes(row, pictures)
             texts = {key.lower(): str(cell) for key, cell in row.items() if isinstance(cell, str | int)}
             split = _split_of_row(texts, [name for *_, name in volumes], table.relative_to(folder))
             rows[split] += bool(volumes)
+            patient = " ".join((texts.get("patient") or texts.get("patient_id") or "").split())
             for column, content, name in volumes:
                 case = _case_of(texts, name, rows[split])
                 target = part / split / f"case_{case}" / _file_name(column, content, name, texts)
@@ -193,13 +195,19 @@ def _unpack_parquet(tables: list[Path], folder: Path) -> Iterator[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
                 counts[split] += 1
-            if volumes and (patient := texts.get("patient") or texts.get("patient_id")):
-                people.append(f"{split},{case},{patient}")
+                if patient and (other := people.setdefault((split, case), patient)) != patient:
+                    raise PackedError(
+                        f"{table} says that case {case} of {split} is of patient {patient}, and {other} elsewhere, "
+                        "expected one; correct the column, or leave it out"
+                    )
         if not counts:
             held = f"hold pictures ({', '.join(sorted(pictures))}) and" if pictures else "hold"
             raise PackedError(f"the parquet files in {folder} {held} no NIfTI volume; look for a copy with volumes")
         if people:
-            (part / "patients.csv").write_text("\n".join(["split,case,patient", *people]) + "\n", encoding="utf-8")
+            with open(part / "patients.csv", "w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(
+                    [("split", "case", "patient"), *((*scan, patient) for scan, patient in people.items())]
+                )
     written = ", ".join(f"{counts[split]} in {split}" for split in SPLITS if split in counts)
     yield f"{shown}: wrote {counts.total()} volumes, {written}; the tables are needed no more"
 

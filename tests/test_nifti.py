@@ -224,3 +224,19 @@ def test_a_header_is_read_whatever_the_capitals_of_the_suffix(tmp_path, name):
 def test_a_file_that_is_gone_is_one_sentence(tmp_path):
     with pytest.raises(nifti.CaseError, match=r"cannot read the header of .*gone\.nii .*replace the file"):
         nifti.load_header(tmp_path / "gone.nii")
+
+
+@pytest.mark.parametrize(("written", "named"), [("a.nii", "b.nii.gz"), ("a.nii.gz", "b.nii")])
+def test_whether_a_file_is_packed_its_bytes_tell_and_not_its_name(tmp_path, written, named):
+    """A scan was segmented and then refused, when its CT's header was to be copied."""
+    path = directed(tmp_path / written, values()).rename(tmp_path / named)
+    expected = nib.load(directed(tmp_path / written, values()))
+    np.testing.assert_array_equal(nifti.load_header(path).get_best_affine(), expected.affine)
+    saved = nib.load(nifti.save_map(tmp_path / "map.nii.gz", values(), path, np.int16))
+    np.testing.assert_array_equal(saved.affine, expected.affine)
+    assert np.array_equal(nifti.read_image(path, 3)[0], values())
+    assert nifti.read_header(path, 3)[0] == SHAPE and nifti.directions(path) == "RAS"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises(CaseError, match="case_3: cannot read"):
+        nifti.read_header(path, 3)

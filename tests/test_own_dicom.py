@@ -672,6 +672,53 @@ def test_uneven_times_are_refused(tmp_path):
     )  # fmt: skip
 
 
+def two_clocks(made):
+    """Write times as a scanner that cuts AcquisitionTime to full seconds; images are made at a pace of their own."""
+
+    def change(dataset, k, t):
+        dataset.AcquisitionTime = dicom_made.clock(36000.105 + 0.99 * t).partition(".")[0]
+        dataset.ContentTime = dicom_made.clock(36100.4 + made * t)
+
+    return change
+
+
+def test_a_later_clock_counts_where_it_keeps_pace_with_one_that_was_cut(tmp_path):
+    volume = dicom.series_of(raw(tmp_path, change=two_clocks(0.99)))["series"]
+    assert np.allclose(volume.seconds, 0.99 * np.arange(20)) and np.array_equal(volume.array, ball(3, 20))
+
+
+def test_a_later_clock_at_another_pace_is_refused(tmp_path):
+    """It was taken without a word, and a series of 19 s became one of 10 s."""
+    refused(
+        raw(tmp_path, change=two_clocks(0.5)), 'series (series "CTP"): its clocks contradict each other',
+        "18.0 s by AcquisitionTime and 9.5 s by ContentTime from the first frame to frame 20 of 20",
+        "times in fractions of a second, or for the scanner's own maps",
+    )  # fmt: skip
+
+
+def test_images_of_no_series_are_refused_for_that(tmp_path):
+    def of_none(dataset, k, t):
+        del dataset.SeriesInstanceUID
+
+    told = "has no SeriesInstanceUID (4 of 20 images here), expected one, by which images are known to belong together"
+    path = min((small(tmp_path / "one", CT=of_none) / "CT").iterdir())
+    refused(tmp_path / "one", str(path), told, "export the scan with it")
+    refused(small(tmp_path / "all", **dict.fromkeys(ISLES, of_none)), "has no SeriesInstanceUID (20 of 20 images here)")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [(0 * ball(), r'^CBV \(series "NeuroPCT CBV"\) is 0 everywhere, expected a CBV map'),
+     (ball() + 1, r'^CBF and CBV hold the same .* \(CBF \(series "NeuroPCT CBF"\), CBV \(series "NeuroPCT CBV"\)\)')],
+)  # fmt: skip
+def test_what_is_wrong_with_a_map_is_told_of_its_series(tmp_path, image, words):
+    """It was told of the folder that its files lie in."""
+    for n, name in enumerate(ISLES):
+        dicom_made.write(tmp_path / name, image if name == "CBV" else ball() + n, AFFINE, WORDS[name])
+    with pytest.raises(CaseError, match=words):
+        dicom.read_dicom(tmp_path)
+
+
 def test_a_missing_frame_and_a_missing_image_are_refused(tmp_path):
     refused(raw(tmp_path / "a", change=lambda d, k, t: t != 9), "uneven", "the longest from 8.0 to 10.0 s")
     refused(

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import own_scans
 import pytest
@@ -13,7 +11,7 @@ WIDE = place(origin=(115.0 + 128 * 0.9, -110.0 - 128 * 0.9, 20.0))  # of a field
 
 
 def volume(image, affine=WIDE):
-    return Volume(Path("somewhere/ct.nii"), image, np.linalg.norm(affine[:3, :3], axis=0), affine)
+    return Volume("somewhere/ct.nii", image, np.linalg.norm(affine[:3, :3], axis=0), affine)
 
 
 def corner(ct, others, begin):

@@ -1,11 +1,13 @@
 """Folders of scans: one or many, how they are called, and which files are which."""
 
+import sys
 from types import SimpleNamespace
 
 import dicom_made
 import nibabel as nib
 import numpy as np
 import pytest
+import segment
 
 from strokelib.nifti import CaseError
 from strokelib.own import folders
@@ -375,3 +377,40 @@ def test_a_folder_goes_before_a_link_to_it(tmp_path, order):
     assert found(*(tmp_path / name for name in order)) == [("a_scan", tmp_path / "a_scan", False)]
     assert found(tmp_path) == [("a_scan", tmp_path / "a_scan", False)]
     assert found(tmp_path / "link") == [("link", tmp_path / "link", False)], "as it is called where it alone is named"
+
+
+@pytest.mark.parametrize("given", ["{a}/ct.nii.gz", "../a/ct.nii.gz"])
+def test_a_file_of_one_patient_is_taken_for_no_other(tmp_path, monkeypatch, given):
+    """It was taken for the CT of all scans without a word."""
+    for name in ("a", "b"):
+        maps(tmp_path / "ward" / name)
+    words = ["segment.py", str(tmp_path / "ward"), "--out", str(tmp_path / "out"), "--files"]
+    monkeypatch.setattr(sys, "argv", [*words, f"CT={given.format(a=tmp_path / 'ward' / 'a')}"])
+    monkeypatch.setattr(segment.segment, "load_networks", None)
+    monkeypatch.setattr(segment.runtime, "prepare_torch", lambda *_: None)
+    with pytest.raises(SystemExit, match=r"outside of .*b, CT \(ct\.nii\.gz\): one .* for all 2 scans; name files by"):
+        segment.main()
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_in_a_scans_own_folder_are_told_from_others(tmp_path):
+    maps(tmp_path / "a", ("ct", "one"))
+    (tmp_path / "a" / "linked.nii").symlink_to(tmp_path / "elsewhere.nii")
+    (tmp_path / "alias").symlink_to(tmp_path / "a")
+    for folder in (tmp_path / "a", tmp_path / "alias"):
+        place = folders.Place("a", folder, dicom=False)
+        inside = {"CT": "ct.nii.gz", "CBF": "./deep/../one.nii.gz", "CBV": "linked.nii", "MTT": f"{tmp_path}/a/one.nii"}
+        assert folders.outside_of(place, inside) == folders.outside_of(place, None) == []
+        assert folders.outside_of(place, inside | {"CBF": "../b/c.nii"}) == ["CBF (c.nii)"]
+    series = folders.Place("a", tmp_path / "a", dicom=True)
+    assert folders.outside_of(series, {"CT": "/head/native"}) == [], "which is a description"
+    assert folders.outside_of(series, {"CT": "/head/ct.nii"}) == ["CT (ct.nii)"]
+
+
+def test_a_file_from_elsewhere_is_remarked_for_one_scan(tmp_path, monkeypatch):
+    maps(tmp_path / "a")
+    own = OwnScan("a", None, None, None, "maps", remarks=("one",))
+    monkeypatch.setattr(folders.arrival, "read_folder", lambda *given: own)
+    assert read(tmp_path / "a", {"CT": "ct.nii.gz"}) is own
+    said = "taken from outside of the scan's own folder, as named: CT (x.nii); are all of one patient?"
+    assert read(tmp_path / "a", {"CT": "../x.nii"}).remarks == ("one", said)

@@ -1,9 +1,11 @@
 """What is left of a segmented scan: whole or not at all, in the grid of the input, without the name of its folder."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+from importlib.metadata import PackageNotFoundError
 
 import nibabel as nib
 import numpy as np
@@ -216,6 +218,49 @@ def test_what_was_there_stays_where_it_cannot_be_replaced(tmp_path):
     assert (place / "core.nii.gz").read_text() == "new"
 
 
+@pytest.mark.parametrize(("call", "kept"), [(1, "old"), (2, "old"), (3, "new")])
+@pytest.mark.parametrize("fault", [SystemExit(143), KeyboardInterrupt(), OSError(13, "a file is open")])
+def test_what_was_there_stays_where_its_exchange_is_interrupted(tmp_path, monkeypatch, fault, call, kept):
+    """A signal between the two renames lost it."""
+    place, made, calls, replace = tmp_path / "scan_7", tmp_path / "made", [], os.replace
+    for folder, text in ((place, "old"), (made, "new")):
+        folder.mkdir()
+        (folder / "core.nii.gz").write_text(text)
+
+    def interrupted(*names):
+        calls.append(names)
+        if len(calls) == call:
+            raise fault
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with contextlib.suppress(BaseException):
+        exchange(made, place)
+    assert (place / "core.nii.gz").read_text() == kept
+    assert {path.name for path in tmp_path.iterdir()} == ({"scan_7", "made"} if kept == "old" else {"scan_7"})
+
+
+def test_a_signal_right_after_either_rename_loses_nothing(tmp_path, monkeypatch):
+    replace = os.replace
+    for call, kept in ((1, "old"), (2, "new")):
+        place, made, calls = tmp_path / f"{call}" / "scan_7", tmp_path / f"{call}" / "made", []
+        for folder, text in ((place, "old"), (made, "new")):
+            folder.mkdir(parents=True)
+            (folder / "core.nii.gz").write_text(text)
+
+        def interrupted(*names, call=call, calls=calls):
+            replace(*names)
+            calls.append(names)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            exchange(made, place)
+        assert (place / "core.nii.gz").read_text() == kept
+        assert not [*place.parent.glob(".*")]
+
+
 def test_a_folder_is_looked_at_before_anything_is_computed(tmp_path):
     output.check_folder(tmp_path / "new" / "deep", ["a"])
     assert list(tmp_path.iterdir()) == [], "nothing is left of the trial"
@@ -268,6 +313,35 @@ def test_a_segmentation_that_cannot_be_written_costs_no_more(found, networks, tm
     assert row["remarks"].split(registry.BETWEEN)[-1] == said
     assert drawn[0][-1].endswith(because), "on the page, too"
     assert row == output.row(found, networks) | {"remarks": row["remarks"]} and "definitions" not in row
+
+
+def test_a_copy_without_metadata_has_no_version_and_costs_a_dicom_scan_nothing(found, networks, tmp_path, monkeypatch):
+    """It cost all of it, when the core was to be written as DICOM SEG."""
+
+    def unknown(package):
+        raise PackageNotFoundError(package)
+
+    given = []
+    monkeypatch.setattr(registry, "version", unknown)
+    monkeypatch.setattr(output.segmentation_object, "write_segmentation", lambda *words: given.append(words[3]))
+    scan = dataclasses.replace(found.scan, slices=(tmp_path / "IM1",))
+    assert output._write_segmentation(tmp_path / "core.dcm", dataclasses.replace(found, scan=scan), networks) == []
+    assert given == ["strokelib"]
+
+
+def test_maps_of_a_scan_without_a_nifti_reference_state_their_place_in_both_forms(found, tmp_path):
+    scan = dataclasses.replace(found.scan, reference=None)
+    output._write_map(tmp_path / "core.nii.gz", found.core, dataclasses.replace(found, scan=scan), np.uint8)
+    header = nib.load(tmp_path / "core.nii.gz").header
+    assert header["qform_code"] > 0 and header["sform_code"] > 0
+    np.testing.assert_allclose(header.get_qform(), scan.grid.affine, atol=1e-3)
+    np.testing.assert_allclose(header.get_sform(), scan.grid.affine, atol=1e-3)
+    sheared = scan.grid.affine @ np.array([[1, 0, 0, 0], [0, 1, 2, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    scan = dataclasses.replace(scan, grid=dataclasses.replace(scan.grid, affine=sheared))
+    output._write_map(tmp_path / "core.nii.gz", found.core, dataclasses.replace(found, scan=scan), np.uint8)
+    header = nib.load(tmp_path / "core.nii.gz").header
+    assert header["qform_code"] == 0, "which cannot say so"
+    np.testing.assert_allclose(header.get_best_affine(), sheared, atol=1e-3)
 
 
 def test_a_full_disk_is_no_fault_of_the_segmentation(found, networks, tmp_path, monkeypatch):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from own_scans import place
@@ -62,8 +60,8 @@ def test_a_mask_goes_there_and_back(sides):
     x, y, z = (np.arange(n) * side - n * side / 2 for n, side in zip(shape, sides, strict=True))
     body = (x[:, None, None] / 36) ** 2 + (y[:, None] / 46) ** 2 + (z / 33) ** 2 < 1
     head = np.where((x[:, None, None] / 52) ** 2 + (y[:, None] / 62) ** 2 + 0 * z < 1, 40, -1000).astype(np.int16)
-    plan, spacing = grid.plan(Volume(Path("ct.nii"), head, np.array(sides), place(sides)))
-    soft = grid.resample(Volume(Path("mask.nii"), body, np.array(sides), place(sides)), plan, 0.0)
+    plan, spacing = grid.plan(Volume("ct.nii", head, np.array(sides), place(sides)))
+    soft = grid.resample(Volume("mask.nii", body, np.array(sides), place(sides)), plan, 0.0)
     there = soft >= 0.5
     back = plan.back(there, order=0)
     dice = 2 * (back & body).sum() / (back.sum() + body.sum())

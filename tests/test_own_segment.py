@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import own_scans
 import pytest
 
 from strokelib import inference, metrics, postprocess
@@ -12,9 +13,10 @@ from strokelib.cases import Case
 from strokelib.evaluation.conformal import VolumeInterval
 from strokelib.modalities import ISLES
 from strokelib.nifti import CaseError
-from strokelib.own import segment
+from strokelib.own import arrival, segment
 from strokelib.own.scan import Grid, OwnScan
 from strokelib.preprocess import Preprocessed
+from strokelib.run import runtime
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,14 @@ def test_what_cannot_be_prepared_goes_by_the_name_of_the_scan():
     with pytest.raises(CaseError) as caught:
         segment.prepare(own())
     assert str(caught.value).startswith("a_scan: ") and "case_0" not in str(caught.value)
+
+
+def test_a_scan_is_prepared_on_the_cpu_whatever_there_is(tmp_path, monkeypatch):
+    """As those were that the intervals come from: a GPU's bits are its own."""
+    scan, asked, choose = arrival.read_folder(own_scans.write(tmp_path)), [], runtime.choose_device
+    monkeypatch.setattr(runtime, "choose_device", lambda name="auto", *more: asked.append(name) or choose("cpu"))
+    segment.prepare(scan)
+    assert {*asked} == {"cpu"}
 
 
 def test_the_time_of_exact_grows_with_the_number_of_patches(networks):

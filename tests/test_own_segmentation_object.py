@@ -11,6 +11,7 @@ from strokelib.cases import Case
 from strokelib.modalities import ISLES
 from strokelib.nifti import CaseError
 from strokelib.own import dicom_files, dicom_volume, segmentation_object
+from strokelib.own.registry import without_folders
 from strokelib.own.scan import DISCLAIMER, Grid, OwnScan
 from strokelib.own.segmentation_object import CORE, UNCERTAIN, read_segmentation, write_segmentation
 
@@ -190,8 +191,19 @@ def test_a_ct_whose_images_share_a_number_is_refused(tmp_path):
     scan = scan_of(tmp_path, change=shared)
     assert len(scan.slices) == SHAPE[2]
     first, second = scan.slices[1].name, scan.slices[3].name
-    with pytest.raises(CaseError, match=rf"{first} and .*{second} have one SOPInstanceUID, by which a DICOM SEG names"):
+    told = f"{first} and {second} have one SOPInstanceUID, by which a DICOM SEG names the image that it lies on; export"
+    with pytest.raises(CaseError, match=f"^{told}") as caught:
         write_segmentation(tmp_path / "core.dcm", scan, blob(scan), "0.1.0")
+    assert told in without_folders(f"core.dcm was not written, because {caught.value}"), "and not half of it"
+
+
+def test_a_ct_that_is_gone_is_told_in_a_remark_as_well(tmp_path):
+    scan = scan_of(tmp_path)
+    gone = dataclasses.replace(scan, slices=(tmp_path / "gone", *scan.slices[1:]))
+    with pytest.raises(CaseError) as caught:
+        write_segmentation(tmp_path / "core.dcm", gone, blob(scan), "0.1.0")
+    said = without_folders(f"core.dcm was not written, because {caught.value}")
+    assert said.startswith("core.dcm was not written, because gone cannot be read (No such file or directory); put")
 
 
 def test_another_file_is_no_segmentation(tmp_path):

@@ -146,7 +146,7 @@ def test_a_head_that_moves_is_said():
     moved = still.copy()
     moved[..., 7] = np.roll(still[..., 7], 2, 0)
     (said,) = series._motion_remarks(moved, (1.8, 1.8, 5.0))
-    assert "moves by 3.6 mm in plane in frame 7" in said
+    assert "moves by 3.6 mm in plane in frame 8" in said, "counted from 1, as empty frames are"
 
 
 def test_frames_out_of_order_are_refused_and_a_late_beginning_is_said():

@@ -1,7 +1,6 @@
 """The viewer: what it opens with, what a control changes, where it stays closed; volumes with true spacing."""
 
 import base64
-import re
 
 import nbformat
 import nibabel as nib
@@ -54,9 +53,8 @@ def test_the_head_is_in_view_by_the_image_that_shows_it():
     ],
 )
 def test_what_cannot_be_shown_is_refused_by_name_in_a_batch_run_too(given, message):
-    for call in (viewer.show, viewer.slices_viewer):
-        with pytest.raises(ValueError, match=message):
-            call(*given)
+    with pytest.raises(ValueError, match=message):
+        viewer.show(*given)
 
 
 CELL = """
@@ -96,8 +94,6 @@ def test_in_jupyterlab_the_viewer_opens(monkeypatch):
 
 def test_without_ipywidgets_one_sentence_says_what_installs_them(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
-    with pytest.raises(ImportError, match=f"^{re.escape(viewer.WITHOUT)}$"):
-        viewer.slices_viewer(IMAGES)
     monkeypatch.setattr(viewer, "live", lambda: True)
     assert viewer.show(IMAGES).data == viewer.WITHOUT
 
@@ -108,9 +104,10 @@ def test_there_is_nobody_to_look_on_where_no_kernel_runs(monkeypatch):
     assert viewer.show(IMAGES).data == viewer.NOBODY
 
 
-def test_a_control_that_is_moved_draws_anew():
+def test_a_control_that_is_moved_draws_anew(monkeypatch):
     pytest.importorskip("ipywidgets")
-    box = viewer.slices_viewer(IMAGES, CORE, 0.8 * CORE, SPACING, "a scan")
+    monkeypatch.setattr(viewer, "live", lambda: True)
+    box = viewer.show(IMAGES, CORE, 0.8 * CORE, SPACING, "a scan")
     controls, picture = box.children
     image, place, opacity, outlined = controls.children
     assert (image.value, place.value, place.min, place.max) == ("CT", 2, 1, SLICES)
@@ -122,13 +119,14 @@ def test_a_control_that_is_moved_draws_anew():
     assert picture.value == viewer._png(shown, "Tmax", 2, 0.2, False)
 
 
-def test_there_is_no_control_for_what_is_not_there():
+def test_there_is_no_control_for_what_is_not_there(monkeypatch):
     pytest.importorskip("ipywidgets")
+    monkeypatch.setattr(viewer, "live", lambda: True)
     one = {"CT": IMAGES["CT"][:, :, :1]}
-    controls = viewer.slices_viewer(one).children[0].children
+    controls = viewer.show(one).children[0].children
     assert [control.description for control in controls] == ["image", "slice"]
     assert controls[1].disabled and controls[1].value == 1
-    with_core = viewer.slices_viewer(IMAGES, CORE).children[0].children
+    with_core = viewer.show(IMAGES, CORE).children[0].children
     assert [control.description for control in with_core] == ["image", "slice", "core outlined"]
 
 

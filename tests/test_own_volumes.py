@@ -59,7 +59,38 @@ def test_a_qform_counts_where_the_sform_is_of_another_space(tmp_path):
     path = save(tmp_path / "ct.nii", IMAGE, place())
     header(path, lambda h: (h.set_qform(place(), 1), h.set_sform(np.diag([2.0, 2, 2, 1]), 4)))
     header(path, lambda h: h["pixdim"].__setitem__(slice(1, 4), (0.9, 0.9, 5)))
-    assert np.allclose(read_volume(path).affine, place(), atol=1e-3)
+    volume = read_volume(path)
+    assert np.allclose(volume.affine, place(), atol=1e-3)
+    assert volume.remarks == (passed_over("2 x 2 x 2"),)
+
+
+def passed_over(sides):
+    return (
+        f"its sform, of voxels of {sides} mm, does not fit its pixdim, 0.9 x 0.9 x 5 mm: the qform was taken; if the "
+        "sform is right, every volume is wrong"
+    )
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_an_sform_that_does_not_count_beside_a_qform_is_remarked(tmp_path, code):
+    """As where a program mended the sform alone: every volume is 3.4 times as large by that."""
+    path = save(tmp_path / "ct.nii", IMAGE, place())
+    header(path, lambda h: (h.set_qform(place(), 1), h.set_sform(place((1.35, 1.35, 7.5)), code)))
+    volume = read_volume(path)
+    assert np.allclose(volume.spacing, (0.9, 0.9, 5)) and volume.remarks == (passed_over("1.35 x 1.35 x 7.5"),)
+    header(path, lambda h: h.set_sform(np.zeros((4, 4)), code))
+    assert read_volume(path).remarks == (passed_over("0 x 0 x 0"),)
+
+
+@pytest.mark.parametrize(("degrees", "moved"), [(30, 7), (6, 1), (3, None)])
+def test_forms_that_turn_an_image_about_its_first_voxel_are_remarked(tmp_path, degrees, moved):
+    """Their axes point alike and they begin at one place: the corner across moves by 2 sin(half of it) of 12.8 mm."""
+    path, a = save(tmp_path / "ct.nii", IMAGE, place()), np.deg2rad(degrees)
+    turned_by = place()
+    turned_by[:2, :2] = [[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]] @ place()[:2, :2]
+    header(path, lambda h: (h.set_sform(place(), 1), h.set_qform(turned_by, 1)))
+    said = f"sform and qform put it up to {moved} mm apart: the sform was taken; where it lies is uncertain"
+    assert read_volume(path).remarks == ((said,) if moved else ())
 
 
 def test_an_affine_that_contradicts_the_spacing_is_refused(tmp_path):

@@ -243,6 +243,37 @@ def test_a_row_an_image_with_texts_beside_it(whole, tmp_path):
     assert "TRAINING,2,P2" in (tmp_path / "patients.csv").read_text().splitlines()
 
 
+def of_patients(whole, told):
+    """Make a row an image of cases 501 and 502, which no other table knows, with the patient that is told."""
+    return [
+        {"case": f"case_{case}", "patient": told(case, kind), "modality": kind, "nifti": row[kind]}
+        for case, row in enumerate(rows(whole, "TRAINING", plain), start=501)
+        for kind in PLAIN.values()
+    ]
+
+
+@pytest.mark.parametrize("name", ["P{}", 'Doe, "{}"', " P\n{} ", "müller;{}"])
+def test_the_patients_of_a_table_of_images_are_those_of_the_scans(whole, tmp_path, name):
+    """Each image wrote a line, and a case that is listed twice is refused."""
+    table(tmp_path / "train.parquet", of_patients(whole, lambda case, kind: name.format(case)))
+    unpacked(tmp_path)
+    patients = {file.number: file.patient for file in find_cases(tmp_path, "TRAINING")}
+    assert patients == {case: " ".join(name.format(case).split()) for case in (501, 502)}
+
+
+def test_patients_that_contradict_each_other_are_refused(whole, tmp_path):
+    table(tmp_path / "train.parquet", of_patients(whole, lambda case, kind: "A" if kind == "ct" else "B"))
+    with pytest.raises(unpacking.PackedError, match=r"parquet says that case 501 .* of patient B, and A elsewhere"):
+        unpacked(tmp_path)
+    assert nothing_left(tmp_path, ["train.parquet"])
+
+
+def test_an_image_without_a_patient_contradicts_none(whole, tmp_path):
+    table(tmp_path / "train.parquet", of_patients(whole, lambda case, kind: f"P{case}" if kind == "ct" else None))
+    unpacked(tmp_path)
+    assert {file.patient for file in find_cases(tmp_path, "TRAINING")} == {"P501", "P502"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -44,6 +44,13 @@ def run(given) -> int:
         names = [folders.Place(folders.plain(given.name), names[0].folder, names[0].dicom)]
     elif given.name:
         raise ValueError(f"--name is for one scan, {len(names)} were found: {', '.join(p.name for p in names)}")
+    if len(names) > 1 and (other := [place for place in names if folders.outside_of(place, files)]):
+        outside = ", ".join(folders.outside_of(other[0], files))
+        raise ValueError(
+            f"--files names what lies outside of {other[0].folder}, {outside}: one patient's file would be taken for "
+            f"all {len(names)} scans; name files by their paths within each scan's folder, or segment the scans one by "
+            "one"
+        )
     out = Path(given.out).expanduser().absolute()
     if is_tracked(out / names[0].name / "report.png"):
         raise ValueError(f"{out} lies where git would commit what is in it; name a folder elsewhere with --out")
@@ -110,7 +117,8 @@ def main() -> int:
     parser.add_argument("--out", default=str(results / OUT), help="where the results go (%(default)s)")
     parser.add_argument("--mode", choices=segment.MODES, default="slices", help="slices: seconds; exact: as the study")
     parser.add_argument("--files", nargs="+", default=[], metavar="CT=file",
-                        help="after the folders: which file (or DICOM series) is which image")  # fmt: skip
+                        help="after the folders: which file (or DICOM series) is which image; paths count from each "
+                             "scan's folder")  # fmt: skip
     parser.add_argument("--name", default="", help="what to call the scan; by default as its folder")
     parser.add_argument("--seconds-per-frame", type=float, help="of a raw series whose header does not say, or wrongly")
     parser.add_argument("--networks", help="a folder of networks with facts.json; networks/ by default")

@@ -104,7 +104,7 @@ def assemble(
         stored.check_size(kind, volume)
     for kind in (HEAD, SERIES):
         if kind in volumes and np.isnan(volumes[kind].values).any():
-            raise CaseError(f"{volumes[kind].path} holds NaN, expected HU everywhere; replace the file")
+            raise CaseError(f"{volumes[kind].label} holds NaN, expected HU everywhere; replace the file")
     if SERIES in volumes:
         stored.check_empty_frames(volumes[SERIES])
     try:
@@ -152,9 +152,9 @@ def _sha256(volumes: dict[str, Volume]) -> str:
 def _check_frames(kind: str, volume: Volume) -> None:
     frames = volume.values.shape[3] if volume.values.ndim == 4 else 1
     if kind == SERIES and frames == 1:
-        raise CaseError(f"{volume.path} holds one image, expected a series (x, y, slice, frame); name the right file")
+        raise CaseError(f"{volume.label} holds one image, expected a series (x, y, slice, frame); name the right file")
     if kind != SERIES and frames > 1:
-        raise CaseError(f"{volume.path} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
+        raise CaseError(f"{volume.label} holds {frames} images, expected one {kind} (x, y, slice); name the right file")
 
 
 def _exchanged_units(found) -> list[str]:
@@ -174,7 +174,7 @@ def _from_series(
     """
     if volume.frame_s is None:
         raise CaseError(
-            f"the header of {volume.path} does not say how many seconds lie between frames; give seconds_per_frame "
+            f"the header of {volume.label} does not say how many seconds lie between frames; give seconds_per_frame "
             f"(command: {COMMAND} --seconds-per-frame 1.5)"
         )
     frame_s = volume.frame_s
@@ -184,7 +184,7 @@ def _from_series(
     try:
         maps, curves, remarks = series.maps_of_series(images[SERIES], images[HEAD], spacing, frame_s)
     except CaseError as error:
-        told = f"{volume.path}: {error}"
+        told = f"{volume.label}: {error}"
         if from_file and told.endswith("correct its header"):
             told += f", or give seconds_per_frame (command: {COMMAND} --seconds-per-frame 1.5)"
         raise CaseError(told) from error
@@ -212,19 +212,20 @@ def _check_units(images, found, volumes: dict[str, Volume]) -> None:
     least = np.quantile(late, 0.05) / np.median(late) if late.size else 0
     if least == 1:
         raise CaseError(
-            f"{volumes['Tmax'].path} is {np.median(late):g} in most of its voxels, expected 0 outside the brain and "
+            f"{volumes['Tmax'].label} is {np.median(late):g} in most of its voxels, expected 0 outside the brain and "
             "times within; set the background to 0, or replace the file"
         )
     if least > LEAST_TMAX:
         raise CaseError(
-            f"{volumes['Tmax'].path}: a twentieth of the brain lies below {100 * least:.0f} % of the median and hardly "
-            "anything near 0, expected a Tmax, which most tissue has near 0 s; is it the time to peak? Save Tmax itself"
+            f"{volumes['Tmax'].label}: a twentieth of the brain lies below {100 * least:.0f} % of the median and "
+            "hardly anything near 0, expected a Tmax, which most tissue has near 0 s; is it the time to peak? Save "
+            "Tmax itself"
         )
     for kind, unit in found.items():
         if unit is None and MODALITIES[kind].unit == "s":
             shown = images[kind][images[kind] > 0]
             raise CaseError(
-                f"{volumes[kind].path} has a median of {np.median(shown):.3g} in the brain, and all but a hundredth "
+                f"{volumes[kind].label} has a median of {np.median(shown):.3g} in the brain, and all but a hundredth "
                 f"lies below {units.tops(shown)[0]:.3g}: {kind} in no unit that is known here; save it in seconds, or "
                 "replace the file"
             )
@@ -235,12 +236,12 @@ def _in_range(kind: str, image, volumes: dict[str, Volume]) -> np.ndarray:
     low, high, most = image.min(), image.max(), MODALITIES[kind].largest
     if low < -most or high > most:
         raise CaseError(
-            f"{volumes[kind].path} holds {low:g} to {high:g}, expected {kind} within {-most} to {most}; check its "
+            f"{volumes[kind].label} holds {low:g} to {high:g}, expected {kind} within {-most} to {most}; check its "
             "unit, byte order and scale, or replace the file"
         )
     if low == high:
         raise CaseError(
-            f"{volumes[kind].path} is {low:g} everywhere in the field of the {HEAD}, expected a {kind} image; replace "
+            f"{volumes[kind].label} is {low:g} everywhere in the field of the {HEAD}, expected a {kind} image; replace "
             "the file, or check its header"
         )
     return image

@@ -14,13 +14,13 @@ from strokelib import modalities
 from strokelib.nifti import CaseError
 from strokelib.own import arrival, dicom_volume, kinds, volumes
 from strokelib.own.dicom_files import Header, passed_over, read_headers
-from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Volume
+from strokelib.own.dicom_volume import AIR_HU, APART_MM, FEWEST_FRAMES, Stack
 from strokelib.own.scan import OwnScan
 
 BONE = r"\bbone\b"  # the kernel of a native CT that a soft one is taken before
 
 
-def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
+def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Stack]:
     """Read the CT and the maps of a scan or, where a map lacks, the CT and its raw perfusion series.
 
     Parameters
@@ -31,7 +31,7 @@ def series_of(folder, names: dict[str, str] | None = None) -> dict[str, Volume]:
 
     Returns
     -------
-    Volume by modality, "series" the raw one. Each on its own grid, in HU or the unit of its files; what is padded in
+    Stack by modality, "series" the raw one. Each on its own grid, in HU or the unit of its files; what is padded in
     a map is NaN.
 
     Raises
@@ -91,15 +91,15 @@ def read_dicom(folder, name: str = "", names: dict[str, str] | None = None) -> O
 
 def holds_scan(headers) -> bool:
     """Tell whether files hold, by their words, a CT and something else of a scan."""
-    kinds = {_kind(series) for series in _joined(_by_series(headers), set()).values()} - {""}
-    return "CT" in kinds and len(kinds) > 1
+    there = {_kind(series) for series in _joined(_by_series(headers), set()).values()} - {""}
+    return "CT" in there and len(there) > 1
 
 
-def _as_file(volume: Volume) -> volumes.Volume:
+def _as_file(stack: Stack) -> volumes.Volume:
     """Give a series the form that a NIfTI file has once it is read."""
-    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    frame_s = None if volume.seconds is None else float(volume.seconds[-1] / (len(volume.seconds) - 1))
-    return volumes.Volume(volume.files[0].parent, volume.array, spacing, volume.affine, frame_s)
+    spacing = np.linalg.norm(stack.affine[:3, :3], axis=0)
+    frame_s = None if stack.seconds is None else float(stack.seconds[-1] / (len(stack.seconds) - 1))
+    return volumes.Volume(stack.label, stack.array, spacing, stack.affine, frame_s)
 
 
 def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
@@ -125,7 +125,7 @@ def _together(chosen: dict[str, list[Header]], named: bool) -> list[str]:
     return said
 
 
-def _volume(name: str, headers) -> Volume:
+def _volume(name: str, headers) -> Stack:
     label = _label(name, headers)
     if name == kinds.SERIES:
         return dicom_volume.series_volume(label, headers)

@@ -33,7 +33,7 @@ _PIXELS = (
 _NEEDED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # transfer syntaxes, little endian
 _FIRST = ((2, 0), (8, 0), (8, 5), (8, 8), (8, 22))  # tags
-_DAY_S = 86400
+DAY_S = 86400
 _IMAGES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "2.2", "7"))  # CT, enhanced CT, secondary capture
 _SUFFIXES = ("", ".dcm", ".ima")  # that images have
 
@@ -87,7 +87,7 @@ def read_headers(folder) -> tuple[Header, ...]:
 
     Raises
     ------
-    CaseError : no such folder, no DICOM image in it, or one whose header cannot be read.
+    CaseError : no such folder, no DICOM image in it, one whose header cannot be read, or one of no series.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -111,6 +111,11 @@ def read_headers(folder) -> tuple[Header, ...]:
                 seen.add(own)
     if not found:
         raise CaseError(f"{folder} holds no DICOM image of a CT scanner; name the folder that the scan was exported to")
+    if single := [header.path for header in found if not header.series]:
+        raise CaseError(
+            f"{single[0]} has no SeriesInstanceUID ({len(single)} of {len(found)} images here), expected one, by which "
+            "images are known to belong together; export the scan with it, or remove what is none of the scan's"
+        )
     return tuple(found)
 
 
@@ -248,7 +253,7 @@ def _seconds(clock: str, value) -> float | None:
         return None
     day, hours, minutes, seconds = (float(part or 0) for part in parts.groups())
     days = datetime.datetime.strptime(parts[1], "%Y%m%d").toordinal() if day else 0
-    return days * _DAY_S + 3600 * hours + 60 * minutes + seconds
+    return days * DAY_S + 3600 * hours + 60 * minutes + seconds
 
 
 def _number(path: Path, dataset, keyword: str, absent: float | None = None) -> float | None:

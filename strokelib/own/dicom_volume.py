@@ -1,5 +1,6 @@
 """One DICOM series as an array with its place in the patient, or the one sentence that says why it cannot be."""
 
+import dataclasses
 import itertools
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from strokelib.nifti import CaseError
-from strokelib.own.dicom_files import CLOCKS, Header, read_values
+from strokelib.own.dicom_files import CLOCKS, DAY_S, Header, read_values
 
 FEWEST_FRAMES = 10  # images at a position from which on a series is one of perfusion; reconstructions are fewer
 # Our choice: what is taken for rounding in a header.
@@ -18,19 +19,21 @@ STEP_SHARE, STEP_MM = 0.02, 0.02  # of a step between slices
 FRAME_SHARE = 0.25  # of the mean time between frames, that a frame may be away from an even series
 MOST_GAPS, LONGEST_GAP = 2, 3.5  # of slices that are missing; more or longer ones (by a step) part slabs
 LONGEST_SHARE = 1.6  # the longest step of a series by its mean
+CUT_S = 1.0  # by how much a time is off that was cut to full seconds
 MOST_BYTES = 2**32  # of one volume
 AIR_HU = -1024  # where a CT is padded
-_DAY_S = 86400
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class Stack:
     """One series: array (x, y, slice) or (x, y, slice, frame) float32, in HU or the unit of its files.
 
-    `affine` (4, 4) takes a voxel to mm in NIfTI's world (RAS). `seconds` (frame,) are the frames' times after the
-    first, None where there are none. `files` are those of the slices in their order, of the first frame of a series.
+    `label` names it in errors, such as `CBV (series "NeuroPCT CBV")`. `affine` (4, 4) takes a voxel to mm in NIfTI's
+    world (RAS). `seconds` (frame,) are the frames' times after the first, None where there are none. `files` are those
+    of the slices in their order, of the first frame of a series.
     """
 
+    label: str
     array: np.ndarray
     affine: np.ndarray
     seconds: np.ndarray | None
@@ -38,7 +41,7 @@ class Volume:
     remarks: tuple[str, ...] = ()
 
 
-def volume_of(name: str, headers, background: float = 0.0) -> Volume:
+def volume_of(name: str, headers, background: float = 0.0) -> Stack:
     """Stack the images of one series that holds one image at each position.
 
     Parameters
@@ -63,7 +66,7 @@ def volume_of(name: str, headers, background: float = 0.0) -> Volume:
     return _read(name, [[place[0]] for place in places], affine, background)
 
 
-def series_volume(name: str, headers) -> Volume:
+def series_volume(name: str, headers) -> Stack:
     """Stack the images of a raw perfusion series: as many at each position, one after another.
 
     Parameters
@@ -86,8 +89,8 @@ def series_volume(name: str, headers) -> Volume:
             "or several scans are in one series: export it again, whole and alone"
         )
     places, seconds, remarks = _in_time(name, places)
-    volume = _read(name, places, affine, AIR_HU)
-    return Volume(volume.array, affine, seconds, volume.files, (*volume.remarks, *remarks))
+    stack = _read(name, places, affine, AIR_HU)
+    return dataclasses.replace(stack, seconds=seconds, remarks=(*stack.remarks, *remarks))
 
 
 def images_at_a_position(headers) -> int:
@@ -241,19 +244,24 @@ def _refuse_tilt(name: str, degrees: float, whence: str) -> None:
 
 def _in_time(name: str, places) -> tuple[list[list[Header]], np.ndarray, list[str]]:
     """Order the images at each position by time; refuse times that are not even."""
-    for clock in range(len(CLOCKS)):
-        times = [[header.times[clock] for header in place] for place in places]
-        if not any(time is None for line in times for time in line):
-            times = _past_midnight(np.array(times))
-            orders = np.argsort(times, axis=1, kind="stable")
-            times = np.take_along_axis(times, orders, axis=1)
+    shared = {}
+    for clock, keyword in enumerate(CLOCKS):
+        told = [[header.times[clock] for header in place] for place in places]
+        if not any(time is None for line in told for time in line):
+            told = _past_midnight(np.array(told))
+            orders = np.argsort(told, axis=1, kind="stable")
+            times = np.take_along_axis(told, orders, axis=1)
             if (np.diff(times, axis=1) > 0).all():
                 break
+            if np.ptp(told, axis=1).any():  # one that stands still, such as the start of the series, says nothing
+                shared[keyword] = told
     else:
         raise CaseError(
             f"{name}: its images do not say when they were taken; ask for the series with AcquisitionTime kept (some "
             "programs remove it with the patient's name)"
         )
+    for other, told in shared.items():
+        _check_pace(name, {other: np.take_along_axis(told, orders, axis=1), keyword: times})
     frames = times.mean(axis=0)
     seconds, steps = frames - frames[0], np.diff(frames)
     count, mean = len(frames), float(steps.mean())
@@ -273,11 +281,30 @@ def _in_time(name: str, places) -> tuple[list[list[Header]], np.ndarray, list[st
     return placed, seconds, remarks
 
 
+def _check_pace(name: str, clocks: dict[str, np.ndarray]) -> None:
+    """Refuse two clocks, (position, frame) s each, that do not tell the same times but for those cut to full seconds.
+
+    The first is when images were taken, and some share a time; the second may be when they were made, as evenly, at
+    another pace.
+    """
+    one, other = (times - times[:, :1] for times in clocks.values())
+    allowed = CUT_S + FRAME_SHARE * float(np.diff(other, axis=1).mean())
+    place, frame = np.unravel_index(np.abs(one - other).argmax(), one.shape)
+    if abs(one[place, frame] - other[place, frame]) > allowed:
+        told = " and ".join(f"{s[place, frame]:.1f} s by {c}" for c, s in zip(clocks, (one, other), strict=True))
+        raise CaseError(
+            f"{name}: its clocks contradict each other, {told} from the first frame to frame {frame + 1} of "
+            f"{one.shape[1]}, and by {next(iter(clocks))} several frames were taken at once; ask for the series with "
+            "times in fractions of a second, or for the scanner's own maps (CBF, CBV, MTT, Tmax), which may be used "
+            "instead"
+        )
+
+
 def _past_midnight(times: np.ndarray) -> np.ndarray:
-    return np.where(times < times.max() - _DAY_S / 2, times + _DAY_S, times) if np.ptp(times) < _DAY_S else times
+    return np.where(times < times.max() - DAY_S / 2, times + DAY_S, times) if np.ptp(times) < DAY_S else times
 
 
-def _read(name: str, places, affine, background: float) -> Volume:
+def _read(name: str, places, affine, background: float) -> Stack:
     columns, rows = places[0][0].shape
     shape = (columns, rows, len(places), len(places[0]))
     if 4 * np.prod(shape, dtype=float) > MOST_BYTES:
@@ -292,4 +319,4 @@ def _read(name: str, places, affine, background: float) -> Volume:
     if any(header.lossy for place in places for header in place):
         remarks.append(f"{name} was compressed with loss before it came here")
     array = array[..., 0] if shape[3] == 1 else array
-    return Volume(array, affine, None, tuple(place[0].path for place in places), tuple(remarks))
+    return Stack(name, array, affine, None, tuple(place[0].path for place in places), tuple(remarks))

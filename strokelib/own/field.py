@@ -7,7 +7,7 @@ from strokelib.modalities import MODALITIES
 from strokelib.nifti import CaseError
 from strokelib.own.scan import Grid
 from strokelib.own.series import brain_of
-from strokelib.own.volumes import TO_NETWORKS, Volume, from_networks
+from strokelib.own.volumes import Volume, from_networks, turn_to_networks
 
 COARSE_MM, SLICES = 0.9, 20  # voxels and slices, about, in which the brain of a CT is looked for
 LEAST_ML = 0.1  # that a map shows beyond the grid, or nothing is said
@@ -114,14 +114,12 @@ def _enclosed(reference: Volume) -> dict[str, Volume]:
     """Find the brain of a CT on a coarser grid; none where it shows no head, which is said when the maps are made."""
     turned = from_networks(reference)
     order = np.abs(turned[:3, :3]).argmax(0)
-    way = nib.orientations.ornt_transform(
-        nib.io_orientation(reference.place), nib.orientations.axcodes2ornt(TO_NETWORKS)
-    )
-    head, sides = nib.orientations.apply_orientation(reference.values, way), reference.spacing[order]
+    head = nib.orientations.apply_orientation(reference.values, turn_to_networks(reference))
+    sides = reference.spacing[order]
     x, y = (max(1, round(COARSE_MM / side)) for side in sides[:2])
     step = np.array([x, y, max(1, head.shape[2] // SLICES)])
     try:
         brain = brain_of(head[:: step[0], :: step[1], :: step[2]], sides * step)
     except CaseError:
         return {}
-    return {"brain": Volume(reference.path, brain, sides * step, reference.place @ turned @ np.diag([*step, 1.0]))}
+    return {"brain": Volume(reference.label, brain, sides * step, reference.place @ turned @ np.diag([*step, 1.0]))}

@@ -161,8 +161,8 @@ def pairs(words) -> dict[str, str]:
     found = [re.split("[=:]", word, maxsplit=1) for word in words]
     if bad := [word for word, parts in zip(words, found, strict=True) if len(parts) < 2 or not all(parts)]:
         raise ValueError(f"expected words such as CT=head.nii.gz, got {bad[0]!r}")
-    kinds = [kind.casefold() for kind, _ in found]
-    if twice := [kind for kind, _ in found if kinds.count(kind.casefold()) > 1]:
+    given = [kind.casefold() for kind, _ in found]
+    if twice := [kind for kind, _ in found if given.count(kind.casefold()) > 1]:
         raise ValueError(f"{twice[0]} is given {len(twice)} times ({' '.join(words)}); name each image once")
     return dict(found)
 
@@ -182,7 +182,7 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
         images say when they were taken. What lies beside the scan in the other form is named, as it is in a remark.
     ImportError : DICOM, and what reads it is not installed.
     """
-    as_dicom = place.dicom and not any(map(layouts.is_image, (files or {}).values()))
+    as_dicom, outside = _as_dicom(place, files), outside_of(place, files)
     if as_dicom and seconds_per_frame is not None:
         raise CaseError(f"{place.folder} is DICOM, whose images say when they were taken; give no seconds_per_frame")
     beside = _beside(place.folder, as_dicom)
@@ -196,7 +196,34 @@ def read(place: Place, files: dict[str, str] | None = None, seconds_per_frame: f
             raise
         mixed = "a scan is read from one form alone: where its images are of both, convert the DICOM to NIfTI"
         raise CaseError(f"{error}; {beside}; {mixed} (dcm2niix) and put all into one folder") from error
-    return dataclasses.replace(scan, remarks=(*scan.remarks, beside)) if beside else scan
+    more = [beside] if beside else []
+    if outside:
+        more.append(
+            f"taken from outside of the scan's own folder, as named: {', '.join(outside)}; are all of one patient?"
+        )
+    return dataclasses.replace(scan, remarks=(*scan.remarks, *more)) if more else scan
+
+
+def outside_of(place: Place, files: dict[str, str] | None) -> list[str]:
+    """List the images whose files, of those given, lie outside of the scan's own folder, such as "CT (ct.nii)".
+
+    Parameters
+    ----------
+    place, files : as of `read`. Series of DICOM lie nowhere else; a link in the folder is in it, wherever it leads.
+    """
+    if _as_dicom(place, files):
+        return []
+    paths = {kind: place.folder / file for kind, file in (files or {}).items()}
+    return [f"{kind} ({path.name})" for kind, path in paths.items() if not _is_within(path, place.folder)]
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(folder) or path.resolve().is_relative_to(folder.resolve())
+
+
+def _as_dicom(place: Place, files: dict[str, str] | None) -> bool:
+    """Tell whether a scan is read from its DICOM files: where they are there and what is named are none of NIfTI."""
+    return place.dicom and not any(map(layouts.is_image, (files or {}).values()))
 
 
 def plain(name: str) -> str:
@@ -277,13 +304,13 @@ def _whole_by_name(folder: Path) -> bool:
     Images whose names do not tell may be its maps as well, or a CTA and the like beside the CT: then the maps lie in a
     folder of their own, which has no CT.
     """
-    kinds = _kinds(folder)
-    if "CT" not in kinds:
+    there = _kinds(folder)
+    if "CT" not in there:
         return False
-    if kinds - {"CT", None}:
+    if there - {"CT", None}:
         return True
     others = [_kinds(path) for path in layouts.subfolders(folder.parent) if path != folder]
-    return None in kinds and not any("CT" not in other and other - {None} for other in others)
+    return None in there and not any("CT" not in other and other - {None} for other in others)
 
 
 def _kinds(folder: Path) -> set[str | None]:

@@ -157,15 +157,15 @@ def _placed(reference: str, volumes: dict[str, Volume]) -> tuple[dict[str, Volum
     for volume in volumes.values():
         if volume.shape != first.shape or not np.allclose(volume.spacing, first.spacing, rtol=1e-2):
             raise CaseError(
-                f"{volume.path} has {in_words(volume.shape)} voxels of {in_words(volume.spacing)} mm, the {reference} "
+                f"{volume.label} has {in_words(volume.shape)} voxels of {in_words(volume.spacing)} mm, the {reference} "
                 f"{in_words(first.shape)} of {in_words(first.spacing)}, and the header of {', '.join(silent)} does not "
                 "say where it lies; resample them to one grid, or save them with headers that say"
             )
     if len({volume.axes for volume in stated.values()}) > 1:
         raise CaseError(
-            f"{first.path.parent}: the header of {', '.join(silent)} does not say where its axes point, and those of "
-            f"the others disagree: {', '.join(f'{v.axes} ({name})' for name, v in stated.items())}; correct the "
-            "headers, or save all images with the same axes"
+            f"the header of {', '.join(volumes[name].label for name in silent)} does not say where its axes point, and "
+            f"those of the others disagree: {', '.join(f'{v.axes} ({name})' for name, v in stated.items())}; correct "
+            "the headers, or save all images with the same axes"
         )
     if not stated:
         said.append(
@@ -238,13 +238,13 @@ def _check_overlap(name: str, volume: Volume, reference: Volume, grid: Grid) -> 
     across = (inside | (np.arange(3) == grid.through)).all(1).mean() if len(there) else 0
     if 0 < share < LEAST_OVERLAP <= across:
         raise CaseError(
-            f"{reference.path} has {grid.shape[grid.through]} slices, between which lie {100 * share:.0f} % of what "
-            f"{volume.path} shows, expected {100 * LEAST_OVERLAP:.0f} % at least: what lies above and below could not "
+            f"{reference.label} has {grid.shape[grid.through]} slices, between which lie {100 * share:.0f} % of what "
+            f"{volume.label} shows, expected {100 * LEAST_OVERLAP:.0f} % at least: what lies above and below could not "
             "be segmented; export the CT of all that the maps show, or correct the wrong header"
         )
     if share < LEAST_OVERLAP:
         raise CaseError(
-            f"{volume.path} lies elsewhere than {reference.path} by their headers: {100 * share:.0f} % of what it "
+            f"{volume.label} lies elsewhere than {reference.label} by their headers: {100 * share:.0f} % of what it "
             f"shows is in the field of that, expected {100 * LEAST_OVERLAP:.0f} % at least; correct the wrong header, "
             "or register the two"
         )
@@ -260,8 +260,8 @@ def _covered(others: list[Volume], grid: Grid) -> tuple[int, int]:
         through = np.abs(onto[:3, 2]).argmax()  # its axis along the slices
         reached &= (there[:, through] > -0.5 - SNAP) & (there[:, through] < volume.shape[through] - 0.5 + SNAP)
     if not reached.any():
-        paths = ", ".join(volume.path.name for volume in others)
-        raise CaseError(f"no slice of the head is reached by all of {paths}; check their headers, or register them")
+        labels = ", ".join(volume.label for volume in others)
+        raise CaseError(f"no slice of the head is reached by all of {labels}; check their headers, or register them")
     return int(np.flatnonzero(reached)[0]), int(np.flatnonzero(reached)[-1]) + 1
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
@@ -258,7 +257,7 @@ def save_table(rows, folder) -> Path:
 
 def _write_segmentation(path: Path, found: Segmented, networks: Networks) -> list[str]:
     """Write the core as DICOM SEG, or say why the CT's files, or what is installed, did not allow it."""
-    maker = f"strokelib {version('strokelib')}"
+    maker = f"strokelib {registry.package_version('strokelib')}".rstrip()
     try:
         segmentation_object.write_segmentation(path, found.scan, found.core, maker, decided(found, networks))
     except OSError:  # of the disk, which takes the rest no better
@@ -282,6 +281,10 @@ def _write_map(path: Path, volume, found: Segmented, kind) -> None:
         return
     image = nib.Nifti1Image(own.astype(kind), grid.affine)
     image.header.set_xyzt_units("mm")
+    image.set_sform(grid.affine, code="scanner")
+    image.set_qform(grid.affine, code="scanner")  # who reads only one of the two forms finds the same
+    if nifti.apart_mm(image.get_qform(), grid.affine, own.shape) > image.header.get_zooms()[0] / 2:
+        image.set_qform(None, code="unknown")  # it has no room for slices that are sheared
     write_whole(path, image.to_filename)
 
 

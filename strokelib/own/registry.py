@@ -73,7 +73,7 @@ def registry_row(name: str, quantities, how: How, remarks=()) -> dict:
         "networks_sha256": " ".join(how.sha256),
         "python_version": platform.python_version(),
     }
-    row |= {f"{package}_version": _version(package) for package in PACKAGES} | {"commit": _commit()}
+    row |= {f"{package}_version": package_version(package) for package in PACKAGES} | {"commit": _commit()}
     return row | {"remarks": BETWEEN.join(map(without_folders, remarks))}
 
 
@@ -153,7 +153,8 @@ def _commit() -> str:
     return commit if top and Path(top).resolve() == ROOT else ""
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Return which version of a package is installed; "" where its metadata is not, as of a copy of the code alone."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -141,7 +141,7 @@ def prepare(scan: OwnScan) -> Preprocessed:
             "order; add what is missing"
         )
     try:
-        return preprocess_case(scan.case)
+        return preprocess_case(scan.case, device="cpu")  # as for the scans that the intervals were made from
     except CaseError as error:  # which speaks of a case and its number
         raise CaseError(str(error).replace(f"case_{scan.case.number}:", f"{scan.name}:")) from error
 

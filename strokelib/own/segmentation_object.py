@@ -140,7 +140,8 @@ def _sources(scan: OwnScan) -> list:
             shape = dataset.Columns, dataset.Rows
             lacking = [keyword for keyword in _NUMBERS if not dataset.get(keyword)]
         except Exception as error:  # each kind of damage has its own
-            raise CaseError(f"{path} cannot be read ({error}); put the scan's DICOM files back") from error
+            why = getattr(error, "strerror", None) or error  # an OSError's own words repeat the path
+            raise CaseError(f"{path} cannot be read ({why}); put the scan's DICOM files back") from error
         if shape != (columns, rows):
             raise CaseError(f"{path} has {shape} pixels, expected {(columns, rows)}; put the scan's own file back")
         if lacking:
@@ -158,7 +159,7 @@ def _sources(scan: OwnScan) -> list:
     for path, dataset in zip(scan.slices, found, strict=True):
         if (other := first.setdefault(dataset.SOPInstanceUID, path)) != path:
             raise CaseError(
-                f"{other} and {path} have one SOPInstanceUID, by which a DICOM SEG names the image that it lies on; "
-                "export the CT with one of its own for each image"
+                f"{other.name} and {path.name} have one SOPInstanceUID, by which a DICOM SEG names the image that it "
+                "lies on; export the CT with one of its own for each image"
             )
     return found

@@ -281,7 +281,7 @@ def _motion_remarks(series, spacing) -> list[str]:
     if (most := float(moved.max())) <= MOVED_MM:
         return []
     return [
-        f"the head moves by {most:.1f} mm in plane in frame {int(moved.argmax())}, and nothing corrects that here: "
+        f"the head moves by {most:.1f} mm in plane in frame {int(moved.argmax()) + 1}, and nothing corrects that here: "
         "curves at its edges are wrong; register the frames first"
     ]
 

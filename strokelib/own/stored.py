@@ -45,8 +45,8 @@ def check_twins(maps: dict[str, Volume]) -> None:
     for one, other in itertools.combinations(maps, 2):
         if np.array_equal(maps[one].values, maps[other].values, equal_nan=True):
             raise CaseError(
-                f"{maps[one].path} ({one}) and {maps[other].path} ({other}) hold the same values, expected two maps; "
-                "name the right files"
+                f"{one} and {other} hold the same values ({maps[one].label}, {maps[other].label}), expected two maps; "
+                "name the right ones"
             )
 
 
@@ -77,14 +77,14 @@ def check_empty_frames(series: Volume) -> None:
     flat = values.min((0, 1)) == values.max((0, 1))  # (slice, frame)
     if (whole := np.flatnonzero(flat.all(0))).size:
         raise CaseError(
-            f"{series.path}: frame {whole[0] + 1} of {frames} is {values[..., whole[0]].flat[0]:g} everywhere "
+            f"{series.label}: frame {whole[0] + 1} of {frames} is {values[..., whole[0]].flat[0]:g} everywhere "
             f"({len(whole)} such in all), expected an image; export the series anew, or end it before the first empty "
             "one"
         )
     if (some := np.argwhere(flat & ~flat.all(1, keepdims=True))).size:
         k, frame = some[0]
         raise CaseError(
-            f"{series.path}: slice {k + 1} of frame {frame + 1} is {values[0, 0, k, frame]:g} everywhere ({len(some)} "
+            f"{series.label}: slice {k + 1} of frame {frame + 1} is {values[0, 0, k, frame]:g} everywhere ({len(some)} "
             "such in all), and not so in all other frames, expected an image; export the series anew, or leave that "
             "slice out of all frames"
         )
@@ -136,7 +136,7 @@ def _holes(kind: str, maps: dict[str, Volume], filled) -> str:
     if holes > checks.MOST_HOLES * np.count_nonzero(brain):
         others = [other for other, values in shown.items() if (values & empty).any()]
         raise CaseError(
-            f"{volume.path} is {' and '.join(marks)} in {holes * voxel_ml:.1f} mL of the brain, where "
+            f"{volume.label} is {' and '.join(marks)} in {holes * voxel_ml:.1f} mL of the brain, where "
             f"{', '.join(others)} {'has' if len(others) == 1 else 'have'} values "
             f"({100 * holes / np.count_nonzero(brain):.1f} % of it), expected {kind} there; fill it in the perfusion "
             "program, or export the map without a limit"
@@ -158,7 +158,7 @@ def _with_zeros(kind: str, volume: Volume, filled) -> Volume:
     """Return a map with 0 where it is filled."""
     values = np.where(filled, volume.values.dtype.type(0), volume.values) if filled.any() else volume.values
     if values.min() == values.max():
-        raise CaseError(f"{volume.path} is {values.min():g} everywhere, expected a {kind} map; replace the file")
+        raise CaseError(f"{volume.label} is {values.min():g} everywhere, expected a {kind} map; replace the file")
     return dataclasses.replace(volume, values=values)
 
 
@@ -176,6 +176,6 @@ def check_size(kind: str, volume: Volume) -> None:
     ]
     if not HEAD_MM[0] <= max(sides) <= HEAD_MM[1]:
         raise CaseError(
-            f"{volume.path} is not of a head: what the {kind} shows is {sides[0]:.0f} x {sides[1]:.0f} mm, expected "
+            f"{volume.label} is not of a head: what the {kind} shows is {sides[0]:.0f} x {sides[1]:.0f} mm, expected "
             f"{HEAD_MM[0]:.0f} to {HEAD_MM[1]:.0f} mm; check the file, its spacing, and that it is 0 outside the brain"
         )

@@ -23,9 +23,26 @@ DPI = 80  # of a picture; a hundred kilobytes go to the browser when a slice is 
 
 
 def show(images, core=None, probability=None, spacing=(1.0, 1.0, 1.0), label: str = ""):
-    """Return the viewer where somebody looks on, else a sentence that says where it opens: end a cell with it.
+    """Return a viewer of slices where somebody looks on, else a sentence that says where it opens: end a cell with it.
 
-    See `slices_viewer` for what it is given, which is checked either way.
+    Parameters
+    ----------
+    images : dict of (x, y, slice) by modality, in file units, of one shape
+    core : bool of that shape, outlined
+    probability : of that shape, 0 to 1, laid over the image from 0.05 on
+    spacing : (3,) mm
+    label : what stands at the foot
+
+    Returns
+    -------
+    a box of ipywidgets: which image, which slice, how much of the probability, whether the core is outlined. It begins
+    with the slice that holds most of the core, or the middle one. Each move of a slider draws one PNG here and sends
+    it; nothing is fetched from elsewhere and nothing is stored. Without ipywidgets, a sentence that says so.
+
+    Raises
+    ------
+    ValueError : an unknown modality, none at all, volumes of several shapes, or a spacing that is none; in a batch run,
+        too.
 
     Our choice: the front end is known by what it tells the kernel (`notebook.live`). A parameter of the notebook would
     have to be set by whoever runs it, and a tag alone is not heeded by papermill.
@@ -39,30 +56,6 @@ def show(images, core=None, probability=None, spacing=(1.0, 1.0, 1.0), label: st
         return _widgets(shown)
     except ImportError as error:
         return Markdown(f"{error}")
-
-
-def slices_viewer(images, core=None, probability=None, spacing=(1.0, 1.0, 1.0), label: str = ""):
-    """Build a viewer of slices: which image, which slice, how much of the probability, whether the core is outlined.
-
-    Parameters
-    ----------
-    images : dict of (x, y, slice) by modality, in file units, of one shape
-    core : bool of that shape, outlined
-    probability : of that shape, 0 to 1, laid over the image from 0.05 on
-    spacing : (3,) mm
-    label : what stands at the foot
-
-    Returns
-    -------
-    a box of ipywidgets. It begins with the slice that holds most of the core, or the middle one. Each move of a slider
-    draws one PNG here and sends it; nothing is fetched from elsewhere and nothing is stored.
-
-    Raises
-    ------
-    ImportError : ipywidgets is not installed.
-    ValueError : an unknown modality, none at all, volumes of several shapes, or a spacing that is none.
-    """
-    return _widgets(_layers(images, core, probability, spacing, label))
 
 
 def _layers(images, core, probability, spacing, label: str) -> drawing.Layers:

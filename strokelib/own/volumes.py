@@ -4,7 +4,6 @@ Looser than `strokelib.nifti`, which reads the challenge's files: NaN may fill a
 axis of length one, and the affine counts.
 """
 
-import gzip
 import math
 import re
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from strokelib.nifti import CaseError
+from strokelib.nifti import CaseError, apart_mm, first_bytes, raw_header
 
 SPACING_MM = (0.1, 30.0)  # outside lie meters, micrometers and damaged headers
 MOST_BYTES = 2**33  # of one file, unpacked; a series of 64 frames of 512 x 512 x 40 voxels of 8 bytes has 5 GB
@@ -29,14 +28,15 @@ TO_NETWORKS = ("L", "A", "S")  # where the axes of the networks' grid point
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An image as its file holds it.
+    """An image as its file holds it, or a series of DICOM.
 
-    `values` are (x, y, slice), or (x, y, slice, frame) of a series. `affine` (4, 4) takes a voxel to mm, to the right,
-    the front and up; None where the header does not say. `frame_s` is the time from one frame to the next in seconds,
-    None where there is one image alone, or the header does not say. `remarks` say where the header is in doubt.
+    `label` names it in errors: by its path, or as `CBV (series "...")` where it is DICOM. `values` are (x, y, slice),
+    or (x, y, slice, frame) of a series. `affine` (4, 4) takes a voxel to mm, to the right, the front and up; None where
+    the header does not say. `frame_s` is the time from one frame to the next in seconds, None where there is one image
+    alone, or the header does not say. `remarks` say where the header is in doubt.
     """
 
-    path: Path
+    label: str
     values: np.ndarray
     spacing: np.ndarray  # (3,) mm; of sheared slices the distance from one to the next
     affine: np.ndarray | None = None
@@ -83,7 +83,8 @@ def read_volume(path) -> Volume:
     Our choice: the spacing is pixdim's, but for slices that the affine shears, as a tilted gantry does: they lie nearer
     to each other than their axis is long, and volumes go by that. An affine counts where its voxels are as large as
     pixdim says; the identity beside another spacing, as in ISLES 2018, says nothing. Where sform and qform both count
-    and disagree on where the axes point, or on where they begin, the sform is taken and a remark says so.
+    and put a corner of the image more than a voxel's shortest side apart, the sform is taken and a remark says so;
+    another says where the qform is taken because the sform is of voxels of another size.
     """
     path = Path(path)
     try:
@@ -101,11 +102,7 @@ def read_volume(path) -> Volume:
 
 def _decode(path: Path) -> Volume:
     content = _content(path)
-    kind = next((k for k in (nib.Nifti1Image, nib.Nifti2Image) if k.header_class.may_contain_header(content)), None)
-    if kind is None:
-        raise OSError("not a NIfTI file")
-    # Looked at before nibabel does, which makes 1 mm of a 0 and takes the sign off a negative one.
-    raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    kind, raw = raw_header(content)
     spacing, sides = raw["pixdim"][1:4].astype(float), _sides(raw.get_data_shape())
     if not ((spacing >= SPACING_MM[0]) & (spacing <= SPACING_MM[1])).all():
         raise ValueError(f"its spacing is {in_words(spacing)} mm, expected {SPACING_MM[0]:g} to {SPACING_MM[1]:g}")
@@ -119,23 +116,18 @@ def _decode(path: Path) -> Volume:
     if np.isinf(values).any():
         raise ValueError("it holds infinite values")
     frame_s = _frame_s(raw) if len(sides) == 4 else None
-    affine, remarks = _affine(raw, spacing)
+    affine, remarks = _affine(raw, spacing, sides)
     if affine is not None:
         spacing, sheared = _across(affine, spacing)
         remarks = (*remarks, *sheared)
     if frame_s == 1 and not int(raw["xyzt_units"]) & TIME_UNITS:
         remarks = (*remarks, NO_TIME_UNIT)
-    return Volume(path, values, spacing, affine, frame_s, remarks)
+    return Volume(str(path), values, spacing, affine, frame_s, remarks)
 
 
 def _content(path: Path) -> bytes:
-    """Read a file to its end, where gzip keeps the checksum; first bytes tell whether it is packed, not its name."""
-    if not path.is_file():
-        raise OSError("no file, or a link that leads to none")
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with (gzip.open if packed else open)(path, "rb") as file:
-        content = file.read(MOST_BYTES + 1)
+    """Read a file to its end, where gzip keeps the checksum."""
+    content = first_bytes(path, MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise CaseError(
             f"{path} holds more than {MOST_BYTES / 2**30:g} GB; average its thin slices, or crop it to the head"
@@ -166,8 +158,12 @@ def _frame_s(raw) -> float | None:
     return next((step for step in steps if math.isfinite(step) and step > 0), None)
 
 
-def _affine(raw, spacing) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _affine(raw, spacing, sides) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return the place that a header states, its sform, its qform, or None, and a remark where these disagree.
+
+    Parameters
+    ----------
+    raw, spacing, sides : the header, the (3,) sides of a voxel in mm by its pixdim, the voxels along each axis
 
     Raises
     ------
@@ -189,15 +185,33 @@ def _affine(raw, spacing) -> tuple[np.ndarray | None, tuple[str, ...]]:
         if (np.abs(np.linalg.norm(affine[:3, :3], axis=0) / spacing - 1) <= AGREE).all()
         and np.isfinite(nib.io_orientation(affine)).all()
     }
+    if "sform" not in usable and "qform" in usable and raw["sform_code"] > 0:
+        return usable["qform"], _passed_over(raw.get_sform(), spacing)
     if usable:
-        return next(iter(usable.values())), _disagreement(usable)
-    told = [affine for affine in stated.values() if not np.allclose(affine[:3, :3], np.eye(3))]
+        return next(iter(usable.values())), _disagreement(usable, sides)
+    told = [affine for affine in stated.values() if not _says_nothing(affine)]
     if told:
-        sides = np.linalg.norm(told[0][:3, :3], axis=0)
+        lengths = np.linalg.norm(told[0][:3, :3], axis=0)
         raise ValueError(
-            f"by its affine the sides of a voxel are {in_words(sides)} mm, by pixdim {in_words(spacing)} mm"
+            f"by its affine the sides of a voxel are {in_words(lengths)} mm, by pixdim {in_words(spacing)} mm"
         )
     return None, ()
+
+
+def _says_nothing(affine) -> bool:
+    """Tell whether an affine is the identity, which programs write that know no place."""
+    return np.allclose(affine[:3, :3], np.eye(3))
+
+
+def _passed_over(sform, spacing) -> tuple[str, ...]:
+    """Say that an sform does not count, and what follows if it, and not pixdim, is right."""
+    if _says_nothing(sform):
+        return ()
+    lengths = in_words(np.linalg.norm(sform[:3, :3], axis=0))
+    return (
+        f"its sform, of voxels of {lengths} mm, does not fit its pixdim, {in_words(spacing)} mm: the qform was taken; "
+        "if the sform is right, every volume is wrong",
+    )
 
 
 def _across(affine, spacing) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -219,17 +233,17 @@ def _across(affine, spacing) -> tuple[np.ndarray, tuple[str, ...]]:
     )
 
 
-def _disagreement(usable: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Say where sform and qform let the axes point elsewhere: programs that take the other one show another scan."""
+def _disagreement(usable: dict[str, np.ndarray], sides) -> tuple[str, ...]:
+    """Say where sform and qform put the image elsewhere: programs that take the other one show another scan."""
     axes = ["".join(nib.aff2axcodes(affine)) for affine in usable.values()]
     if len({*axes}) < 2:
         if len(usable) < 2:
             return ()
         sform, qform = usable.values()
-        moved = np.linalg.norm(sform[:3, 3] - qform[:3, 3])
-        if moved < np.linalg.norm(sform[:3, :3], axis=0).max():
+        moved = apart_mm(sform, qform, sides)
+        if moved <= np.linalg.norm(sform[:3, :3], axis=0).min():
             return ()
-        return (f"sform and qform begin {moved:.0f} mm apart: the sform was taken; where it lies is uncertain",)
+        return (f"sform and qform put it up to {moved:.0f} mm apart: the sform was taken; where it lies is uncertain",)
     sides = {re.sub("[^LR]", "-", way) for way in axes}  # such as "L--"
     what = "which side is left" if len(sides) > 1 else "where the axes point"
     return (f"sform says {axes[0]}, qform {axes[1]}: the sform was taken; {what} is uncertain",)
@@ -240,10 +254,14 @@ def in_words(sides) -> str:
     return " x ".join(f"{side:.4g}" for side in sides)
 
 
-def from_networks(volume: Volume, axes=TO_NETWORKS) -> np.ndarray:
-    """Return the (4, 4) matrix that takes a voxel of an image turned to these axes to one of the image as it is.
+def turn_to_networks(volume: Volume) -> np.ndarray:
+    """Return how an image is turned to the axes of the networks' grid, for `nibabel.apply_orientation`.
 
     Axes are exchanged and flipped, nothing else: an oblique image, such as one with a tilted gantry, keeps its slices.
     """
-    turn = nib.orientations.ornt_transform(nib.io_orientation(volume.place), nib.orientations.axcodes2ornt(axes))
-    return nib.orientations.inv_ornt_aff(turn, volume.shape)
+    return nib.orientations.ornt_transform(nib.io_orientation(volume.place), nib.orientations.axcodes2ornt(TO_NETWORKS))
+
+
+def from_networks(volume: Volume) -> np.ndarray:
+    """Return the (4, 4) matrix that takes a voxel of an image so turned to one of the image as it is."""
+    return nib.orientations.inv_ornt_aff(turn_to_networks(volume), volume.shape)

@@ -100,7 +100,7 @@ def write_whole(path: Path, write) -> Path:
 
 
 def exchange(made: Path, place: Path) -> None:
-    """Put a file or a folder in the place of one that may be there, which stays whole where that fails.
+    """Put a file or a folder in the place of one that may be there, which stays whole where that fails or is ended.
 
     Parameters
     ----------
@@ -112,13 +112,14 @@ def exchange(made: Path, place: Path) -> None:
     OSError : it cannot be moved, as on Windows where a file in the folder is open.
     """
     before = place.with_name(f".{os.getpid()}.before.{place.name}")
-    there = made.is_dir() and place.exists()  # a file replaces a file in one step
-    if there:
-        os.replace(place, before)
     try:
+        if made.is_dir() and place.exists():  # a file replaces a file in one step
+            os.replace(place, before)
         os.replace(made, place)
-    except OSError:
-        if there:
+    except BaseException:  # an interrupt may come between the two
+        if before.exists() and not place.exists():
             os.replace(before, place)
         raise
-    shutil.rmtree(before, ignore_errors=True)
+    finally:
+        if place.exists():  # or what was there before is all that is left
+            shutil.rmtree(before, ignore_errors=True)

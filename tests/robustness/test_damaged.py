@@ -215,14 +215,14 @@ def something_else_in_the_file(root, key, seed, rng):
 def gzip_named_nii(root, key, seed, rng):
     path = image_file(root, key)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    return rf"cannot read .*[._]{key}\."
+    return SAME
 
 
 @damage(ALL, suffixes=(".nii.gz",))
 def nii_named_gzip(root, key, seed, rng):
     path = image_file(root, key)
     path.write_bytes(get(path))
-    return rf"cannot read .*[._]{key}\."
+    return SAME
 
 
 @damage(ALL, seeds=12)
