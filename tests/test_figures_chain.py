@@ -9,6 +9,7 @@ from test_chain import told, trained
 from strokelib.evaluation import chain
 from strokelib.evaluation.summary import table1
 from strokelib.figures import chain as figures
+from strokelib.vocabulary import GRAY, ORANGE
 
 NAMES = ["rt_sm_uf", "rt_sm", "beyond_1", "beyond"]
 WORDS = {"rt_sm_uf": "filtered", "rt_sm": "plain", "beyond_1": "+ one", "beyond": "+ two"}
@@ -62,8 +63,9 @@ def test_a_missing_column_is_named():
 
 
 def test_what_is_worse_is_not_drawn_as_confirmed():
-    """Of a DSC that is lower beyond chance all marks are open; of a higher one that of all trainings is filled."""
-    for gain, filled in ((0.05, 1), (-0.05, 0)):
+    """The average is filled where DSC is higher beyond chance, open where it is lower; single trainings are gray."""
+    for gain, filled in ((0.05, True), (-0.05, False)):
         ax = figures.confirmed(chain.confirm(trained(gain), "beyond", "rt_sm_uf", 0), LABEL).axes[0]
         marks = [line for line in ax.lines if line.get_marker() == "o"]
-        assert len(marks) == 4 and sum(line.get_markerfacecolor() != "white" for line in marks) == filled
+        assert [line.get_color() for line in marks] == [GRAY] * 3 + [ORANGE]
+        assert (marks[-1].get_markerfacecolor() != "white") == filled

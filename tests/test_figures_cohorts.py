@@ -29,7 +29,7 @@ def test_every_figure_is_tested():
 
 
 def test_readers_have_names_units_and_a_note():
-    words = ("cohort 2101, seed 7", "one reader, patients alone", "(points)", "(mm)", "95 % intervals")
+    words = ("cohort 2101, seed 7", "width for one cohort: patients alone", "(points)", "(mm)", "95 % intervals")
     check(lambda: cohorts.differences(table(), summary(), LABEL), len(TOLD), words)
 
 

@@ -49,7 +49,7 @@ FIGURES = {
     "reliability": (lambda: imbalance.reliability({cell: curve(0.5 + 0.03 * n) for n, cell in enumerate(CELLS)}, LABEL),
                     2, ["predicted probability", "lesion fraction", "calibrated"]),
     "decisions": (lambda: imbalance.decisions(decided(), 70, LABEL), 4,
-                  ["scans on the right side (%)", "patients on the right side (%)", "limit 70 mL",
+                  ["scans on the correct side of 70 mL (%)", "patients on the correct side", "smaller than 70 mL",
                    "Dice + cross-entropy"]),
 }  # fmt: skip
 

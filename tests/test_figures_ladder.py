@@ -56,7 +56,8 @@ def volumes():
 
 
 FIGURES = {
-    "features": (lambda: ladder.features(volumes(), 1, LABEL, LESION), 8 + 2, ["2 mm, squared", "CBF", "light blue"]),
+    "features": (lambda: ladder.features(volumes(), 1, LABEL, LESION), 8 + 2,
+                 ["2 mm, squared", "CBF", "black or light blue line"]),
     "rungs": (lambda: ladder.rungs(means(), TOLD, LABEL), 3, ["DSC (%)", "HD95 (mm)", "|ΔV| (mL)", "true core"]),
     "steps": (lambda: ladder.steps(differences(), LABEL), 3, ["(points)", "(mm)", "(mL)", "logistic + SM − logistic"]),
     "coefficients": (lambda: ladder.coefficients({"a": weights(), "b": weights()}, LABEL), 3, ["log odds", "Tmax"]),
@@ -120,7 +121,9 @@ def test_features_are_upright_under_their_headings_with_the_lesion():
     assert [ax.get_title() for ax in fig.axes[:4]] == ["voxel", "2 mm", "voxel, squared", "2 mm, squared"]
     assert [ax.get_ylabel() for ax in fig.axes[:8:4]] == ["CT", "CBF"]
     colors = [collection.get_edgecolor()[0] for collection in first.collections]
-    assert colors and np.allclose(colors[0], to_rgba("#00e5ff"))
+    assert colors and np.allclose(colors[0], to_rgba("black")), "on red and blue"
+    squared = fig.axes[2].collections[0].get_edgecolor()[0]
+    assert np.allclose(squared, to_rgba("#00e5ff")), "on dark"
     assert "light blue" not in texts(ladder.features(volumes(), 1, LABEL))
 
 

@@ -44,7 +44,7 @@ DRAWN = {
         lambda: published.least_difference(lines(), own(), PRINTED, LABEL), 1,
         ["one comparison", "45 comparisons at once", "two networks", "first − tenth"],
     ),
-    "undefined": (lambda: published.undefined(decoded(), 62, LABEL), 1, ["scans of 62", "p ≥ 0.031"]),
+    "undefined": (lambda: published.undefined(decoded(), 62, LABEL), 1, ["scans (of 62)", "p ≥ 0.031"]),
     "places": (
         lambda: published.places(shares(), leads(), 0.04, LABEL), 2,
         ["% of the resamples", "correlation 0.95", "as printed", "all are equally good"],

@@ -42,7 +42,7 @@ FIGURES = {
     "fits": (lambda: raw_series.fits(TIME, CURVES, CURVES, LABEL), 2, ["(HU)", "time (s)", "measured", "lesion"]),
     "maps": (
         lambda: raw_series.maps(images(), 1, LESION, LABEL), 8 + 1,
-        ["fitted delay", "standard deviations", "light blue"],
+        ["fitted delay", "standard deviations", "black line: label"],
     ),
     "areas": (lambda: raw_series.areas(areas(), LABEL), 2, ["area under the ROC", "Tmax and fitted delay", "gain"]),
     "gains": (

@@ -48,7 +48,8 @@ FIGURES = {
     "selective": (lambda: uncertainty.selective(dict.fromkeys(SCAN, kept()), kept(), LABEL), 1,
                   ["mean DSC of the scans kept (%)", "scans kept, the most certain ones (%)", "4 scans"]),
     "volumes": (lambda: uncertainty.volumes(volumes(), 0.9, LABEL), 1, ["volume (mL)", "90 % intervals"]),
-    "coverage": (lambda: uncertainty.coverage(held(), LABEL), 1, ["promised (%)", "true volumes held (%)"]),
+    "coverage": (lambda: uncertainty.coverage(held(), LABEL), 1,
+                 ["nominal coverage (%)", "observed coverage of true volumes (%)"]),
 }  # fmt: skip
 
 

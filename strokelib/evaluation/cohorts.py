@@ -144,8 +144,7 @@ def _fitted(each, asked) -> tuple[dict[str, float], float, tuple[str, ...]]:
     model = MixedLM.from_formula(
         "value ~ 1", frame, groups="cohort", vc_formula=parts or None, re_formula="1" if "cohort" in asked else "0"
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a part at its edge, which the numbers show
+    with warnings.catch_warnings(record=True):  # of a part at its edge, which the numbers show
         fits = [model.fit(reml=True, method=[method]) for method in OPTIMIZERS]
     best = max(fits, key=lambda fit: fit.llf)
     variances = {"cohort": float(best.cov_re.iloc[0, 0])} if "cohort" in asked else {}

@@ -30,7 +30,7 @@ def gains(tests, costs: dict[str, float], kept, label: str):
             color = ORANGE if row.new in kept else GRAY if row.new not in costs else BLUE
             values = (scale * row.low, scale * row.mean_difference, scale * row.high)
             interval(ax, place, values, color, is_told(row))
-        ax.set_xlabel(METRICS[metric].difference.replace(" (", "\n("))
+        ax.set_xlabel(METRICS[metric].difference.replace(" (", "\n(") + ",\ncandidate − reference")
         ax.margins(x=0.12)
     last = axes[0, -1]
     last.axvline(1, color="0.6", linewidth=1, zorder=0)
@@ -42,5 +42,5 @@ def gains(tests, costs: dict[str, float], kept, label: str):
     last.set(xlabel="cost of a prediction\n(times the reference)", ylim=(len(order) - 0.4, -0.6))
     last.set_xlim(left=0)
     axes[0, 0].set_yticks(range(len(order)), [named(name) for name in order])
-    marks = "filled: told, by both pairs; orange: gone on with; gray: votes, other seeds; dotted: named before"
-    return finish(fig, label, f"95 % bootstrap intervals by patient; {marks}")
+    marks = "filled: told, with own and with the reference's pairs; orange: carried forward; gray: votes, other seeds"
+    return finish(fig, label, f"95 % intervals by patient; {marks}; dotted: set beforehand")

@@ -45,7 +45,8 @@ def rows(table, steps, costs: dict[str, float], words: dict[str, str], label: st
     price.set_xlim(left=0)
     names = [words.get(name, name) for name in order]
     means.set_yticks(range(len(order) + 1), [*names, f"the last row − {names[0]}"])
-    note = "95 % bootstrap intervals by patient; filled: p < 0.05 by t-test, after Holm; dotted: named before the run"
+    filled = "filled: p < 0.05 by t-test, after Holm; dotted: set before the run"
+    note = f"95 % bootstrap intervals by patient; {filled}; means over scans, differences over patients"
     return finish(fig, label, note)
 
 
@@ -67,14 +68,14 @@ def confirmed(table, label: str):
         if metric in bounds:
             ax.axvline(bounds[metric], color=GRAY, linewidth=1, linestyle=":", zorder=0)
         for row in table[table["metric"] == metric].itertuples():
-            place, color = trainings.index(row.training), ORANGE if row.training == ALL else BLUE
+            place, color = trainings.index(row.training), ORANGE if row.training == ALL else GRAY
             values = (scale * row.low, scale * row.mean_difference, scale * row.high)
-            interval(ax, place, values, color, held(row) == "confirmed")
+            interval(ax, place, values, color, row.training != ALL or held(row) == "confirmed")
         words = TOLD[metric].difference if metric in TOLD else "difference in |bias of volume| (mL)"
         ax.set_xlabel(words.replace("difference in ", "difference in\n"))
         ax.margins(x=0.12)
     names = ["all, averaged by scan" if name == ALL else f"training seed {name}" for name in trainings]
     axes[0, 0].set_yticks(range(len(trainings)), names)
     axes[0, 0].set_ylim(len(trainings) - 0.4, -0.6)
-    note = "95 % intervals by patient; filled: confirmed, p < 0.05 after Holm; dotted: named before the run"
+    note = "95 % intervals by patient; the average alone is tested: filled where confirmed; dotted: set before the run"
     return finish(fig, label, note)

@@ -1,7 +1,7 @@
 """The same difference on one cohort after another."""
 
 from strokelib.evaluation.cohorts import TOLD
-from strokelib.figures.style import finish, panels, styled
+from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METRICS, VERDICTS
 
@@ -29,8 +29,8 @@ def differences(table, summary, label: str):
         for row in table[table["metric"] == metric].itertuples():
             place = len(readers) - readers.index((row.cohort, row.seed)) + 1
             color = COLORS[said.get(row.verdict, row.verdict)]
-            ax.plot([scale * row.low, scale * row.high], [place, place], color=color, linewidth=1.5)
-            ax.plot(scale * row.mean_difference, place, "o", color=color, markersize=5)
+            values = (scale * row.low, scale * row.mean_difference, scale * row.high)
+            interval(ax, place, values, color, row.verdict != "inconclusive")
         own = summary[summary["metric"] == metric].iloc[0]
         for place, width, color in ((1, own.usual, "0.5"), (0, own.honest, "black")):
             if width == width:  # not NaN
@@ -40,7 +40,7 @@ def differences(table, summary, label: str):
         ax.set(xlabel=METRICS[metric].difference.replace(" (", "\n("), ylim=(-0.6, len(readers) + 1.6))
         ax.margins(x=0.1)
     words = [f"cohort {cohort:g}, seed {seed:g}" for cohort, seed in reversed(readers)]
-    words = ["one reader, all that varies", "one reader, patients alone", *words]
+    words = ["width for one cohort: all that varies", "width for one cohort: patients alone", *words]
     axes[0, 0].set_yticks(range(len(words)), words)
-    note = "95 % intervals; green better, red worse, gray inconclusive, also by t-test"
+    note = "95 % intervals; filled: better (green) or worse (red), by t-test, too; open: inconclusive"
     return finish(fig, label, note)

@@ -37,10 +37,11 @@ def differences(means, tests, label: str):
             name = None
     left.set_yticks(range(len(names)), [words(name) for name in names])
     left.set(ylim=(len(names) - 0.5, -0.5), xlabel=known.column)
-    right.set(xlabel=known.difference)
+    right.set(xlabel=f"{known.difference}, entry − our row")
     left.grid(axis="x", color="0.9")
     fig.legend(loc="outside upper right", ncols=len(bases))
-    return finish(fig, label, "bars: 95 % intervals by patient; gray: less than could be found in 4 of 5 repetitions")
+    gray = "gray: below the detectable difference (80 % power, before correction)"
+    return finish(fig, label, f"bars: 95 % intervals by patient; {gray}; means over scans, differences over patients")
 
 
 def _color(name: str) -> str:

@@ -9,6 +9,7 @@ from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, BROWN, GREEN, LOSSES, METRICS, ORANGE, PURPLE, RED, SKY
 
 COLORS = dict(zip(LOSSES, (BROWN, SKY, BLUE, GREEN, ORANGE, PURPLE, RED), strict=True))
+MARKERS = dict(zip(LOSSES, "osD^v<>", strict=True))  # for whoever cannot tell the colors apart
 SAMPLING = {True: "balanced patches", False: "patches as they come"}
 
 
@@ -70,7 +71,7 @@ def volumes(bias, label: str):
                 x = np.arange(len(groups)) + 0.8 * (place + 0.5) / len(losses) - 0.4
                 error = np.abs(own[["low_ml", "high_ml"]].to_numpy().T - own["bias_ml"].to_numpy())
                 style = {"color": COLORS[loss], "label": LOSSES[loss], "markersize": 4, "linewidth": 1.2}
-                ax.errorbar(x, own["bias_ml"], error, fmt="o", **style)
+                ax.errorbar(x, own["bias_ml"], error, fmt=MARKERS[loss], **style)
             counts = some.drop_duplicates("group").set_index("group").scans
             ax.set_xticks(range(len(groups)), [f"{name}\n{counts.get(name, 0)}" for name in groups])
     for ax, balanced in zip(axes[0], sampled, strict=True):
@@ -79,7 +80,7 @@ def volumes(bias, label: str):
         ax.set_xlabel("true lesion volume (mL), and scans")
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside right upper")
-    return finish(fig, label, "mean and 95 % interval by patient")
+    return finish(fig, label, "mean and 95 % interval by patient, of one scan none")
 
 
 @styled
@@ -94,7 +95,8 @@ def reliability(curves, label: str):
     fig, axes = panels(1, len(sampled), 3.7 * len(sampled) + 1.9, 3.9, share_y=True)
     for ax, balanced in zip(axes[0], sampled, strict=True):
         own = {LOSSES[loss]: curves[loss, balanced] for loss in LOSSES if (loss, balanced) in curves}
-        curves_on(ax, own, {LOSSES[loss]: {"color": COLORS[loss], "linewidth": 1.3} for loss in LOSSES})
+        styles = {LOSSES[loss]: {"color": COLORS[loss], "marker": MARKERS[loss], "linewidth": 1.3} for loss in LOSSES}
+        curves_on(ax, own, styles)
         ax.set_title(SAMPLING[balanced])
     axes[0, 0].set_ylabel("lesion fraction")
     found = {}
@@ -106,7 +108,7 @@ def reliability(curves, label: str):
 
 @styled
 def decisions(table, limit_ml: float, label: str):
-    """Draw the share on the right side of a limit, before and after volumes were set right; a row a unit.
+    """Draw the share on the correct side of a limit, before and after volumes were set right; a row a unit.
 
     Parameters
     ----------
@@ -127,9 +129,10 @@ def decisions(table, limit_ml: float, label: str):
                 ax.plot(100 * own.agree, y, "s" if own.recalibrated else "o", color=color, markersize=5)
             always = 100 * (1 - some["large"] / some["n"]).mean()
             ax.axvline(always, color="0.6", linewidth=1, linestyle=":", zorder=0)
-            ax.set(xlabel=f"{unit}s on the right side (%)", ylim=(len(losses) - 0.5, -0.5), xlim=(0, 103))
+            ax.set(xlabel=f"{unit}s on the correct side of {limit_ml:g} mL (%)", xlim=(0, 103))
+            ax.set_ylim(len(losses) - 0.5, -0.5)
             ax.set_yticks(range(len(losses)), [LOSSES[name] for name in losses])
     for ax, balanced in zip(axes[0], sampled, strict=True):
         ax.set_title(SAMPLING[balanced])
-    marks = "circle: as predicted, square: volumes set right; dotted: nobody called large"
-    return finish(fig, label, f"limit {limit_ml:g} mL; {marks}; 95 % intervals")
+    marks = f"circle: as predicted; square: volumes recalibrated; dotted: all called smaller than {limit_ml:g} mL"
+    return finish(fig, label, f"{marks}; 95 % intervals")

@@ -3,10 +3,23 @@
 import numpy as np
 
 from strokelib.evaluation.ladder import RUNGS
-from strokelib.figures.style import LESION_NOTE, color_bar, finish, minus, outline, panels, picture, styled, zoom
+from strokelib.figures.style import (
+    LESION,
+    LESION_NOTE,
+    SIDES_NOTE,
+    color_bar,
+    finish,
+    minus,
+    outline,
+    panels,
+    picture,
+    styled,
+    zoom,
+)
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METRICS
 
+LINE_NOTE = LESION_NOTE.replace("light blue", "black or light blue")
 SHOWN = {False: (-3, 3), True: (0, 9)}  # window of a value in standard deviations, and of its square
 
 
@@ -37,18 +50,18 @@ def features(volumes, k: int, label: str, lesion=None):
         colors = "magma" if feature.squared else "RdBu_r"
         shown[feature.squared] = picture(ax, volume[:, :, k], cmap=colors, vmin=low, vmax=high)
         if lesion is not None:
-            outline(ax, lesion[:, :, k])
+            outline(ax, lesion[:, :, k], LESION if feature.squared else "black")
     for ax, kind in zip(axes[0], kinds, strict=True):
         ax.set_title(_heading(*kind))
     for ax, image in zip(axes[:, 0], images, strict=True):
         ax.set_ylabel(image)
     zoom(axes, [next(iter(volumes.values()))[:, :, k]] * len(images))
     for squared, mappable in shown.items():
-        text = "squared" if squared else "standard deviations from the mean"
+        text = "squared standard deviations" if squared else "standard deviations from the mean"
         below = axes[:, [kind[1] == squared for kind in kinds]]
         extend, aspect = "max" if squared else "both", 12 * below.shape[1]  # bars of one height
         fig.colorbar(mappable, ax=below, label=text, location="bottom", extend=extend, aspect=aspect)
-    return finish(fig, label, LESION_NOTE if lesion is not None else "")
+    return finish(fig, label, SIDES_NOTE if lesion is None else f"{LINE_NOTE}; {SIDES_NOTE}")
 
 
 def _heading(smoothing_mm: float, squared: bool) -> str:
@@ -81,7 +94,7 @@ def rungs(table, metrics, label: str):
         ax.set(xlabel=f"mean {METRICS[metric].column}", ylim=(-0.6, len(names) - 0.3))
         ax.margins(x=0.12)
     axes[0, 0].set_yticks(range(len(names)), [RUNGS[name].name for name in names])
-    return finish(fig, label, "95 % bootstrap intervals by patient; open: without the other side of the head")
+    return finish(fig, label, "means over scans; 95 % intervals by patient; open: without the other side of the head")
 
 
 @styled
@@ -106,7 +119,8 @@ def steps(tests, label: str):
         ax.margins(x=0.12)
     words = [f"{RUNGS[new].short} − {RUNGS[old].short}" for new, old in pairs]
     axes[0, 0].set_yticks(range(len(pairs)), words)
-    return finish(fig, label, "95 % bootstrap intervals by patient; filled: p < 0.05 by t-test, after Holm")
+    note = "means over patients who have both; 95 % bootstrap intervals; filled: p < 0.05 by t-test, after Holm"
+    return finish(fig, label, note)
 
 
 @styled
@@ -129,7 +143,7 @@ def coefficients(tables, label: str):
         shown = ax.imshow(grid, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
         for place, value in np.ndenumerate(grid.to_numpy()):
             color = "white" if abs(value) > 0.65 * most else "black"
-            ax.text(place[1], place[0], minus(f"{value:.1f}"), ha="center", va="center", fontsize=7, color=color)
+            ax.text(place[1], place[0], minus(f"{value:z.1f}"), ha="center", va="center", fontsize=7, color=color)
         words = [_heading(mm, squared) for squared, mm in grid.columns]
         ax.xaxis.tick_top()
         ax.set_xticks(range(len(words)), words, rotation=40, ha="left")
@@ -137,7 +151,7 @@ def coefficients(tables, label: str):
         ax.set_title(heading)
         ax.spines[:].set_visible(False)
         ax.set_ylim(longest - 0.5, -0.5)  # rows of one height in all panels
-    color_bar(fig, shown, axes, "log odds a standard deviation")
+    color_bar(fig, shown, axes, "log odds per standard deviation")
     return finish(fig, label, "means over the folds; mm: SD of the Gaussian that smoothed")
 
 

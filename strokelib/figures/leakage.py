@@ -34,4 +34,5 @@ def effects(table, label: str):
     handles = [axes[0, 0].plot([], [], "o-", color=color, label=group)[0]
                for group, color in zip(groups, COLORS, strict=False)]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    return finish(fig, label, "less folds by patient, shuffled; 95 % intervals by patient; filled: p < 0.05, Holm")
+    note = "difference: folds at the left − folds by patient, shuffled"
+    return finish(fig, label, f"{note}; 95 % intervals by patient; filled: p < 0.05 after Holm")

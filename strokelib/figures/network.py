@@ -16,7 +16,7 @@ _STAGES = {  # kind of stage: color, what it is
     "decoder": ("#a1d99b", "residual block, one 3×3 convolution"),
     "leave": ("#d9d9d9", ""),
 }
-_HALF = (0.66, 0.26)  # half a box of the diagram, in its own units
+_HALF = (0.74, 0.26)  # half a box of the diagram, in its own units
 _STAIRS = (1.55, 1.95)  # from box to box on the way down and up
 
 

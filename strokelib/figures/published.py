@@ -109,8 +109,9 @@ def undefined(table, n: int, label: str):
     beside.spines[:].set_visible(False)
     beside.tick_params(length=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlim=(0, None), ylim=(len(table) - 0.4, -0.6), xlabel=f"scans of {n} without a distance")
-    return finish(fig, label, "bar: 95 % interval; right: least p against the fewest")
+    ax.set(xlim=(0, None), ylim=(len(table) - 0.4, -0.6), xlabel=f"scans (of {n}) without a Hausdorff distance")
+    note = "smallest possible McNemar p against the entry with the fewest; blank: 1"
+    return finish(fig, label, f"bar: 95 % interval; right: {note}")
 
 
 @styled
@@ -144,4 +145,4 @@ def places(table, drawn, printed: float, label: str):
     axes[0, 1].set(xlim=(0, None), ylim=(0, 100), xlabel="lead of the first over the last in mean DSC",
                    ylabel="% of the draws with a lead up to this", title="if all are equally good")
     fig.legend(loc="outside upper center", ncols=len(levels) + 1)
-    return finish(fig, label, "entries made up to the means and SDs of Table 2")
+    return finish(fig, label, "simulated entries with the means and SDs of Table 2")

@@ -3,7 +3,18 @@
 import numpy as np
 
 from strokelib.evaluation.information import BESIDE, named
-from strokelib.figures.style import LESION_NOTE, color_bar, finish, interval, outline, panels, picture, styled, zoom
+from strokelib.figures.style import (
+    BLACK_NOTE,
+    SIDES_NOTE,
+    color_bar,
+    finish,
+    interval,
+    outline,
+    panels,
+    picture,
+    styled,
+    zoom,
+)
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, METRICS, ORANGE
 
@@ -43,11 +54,11 @@ def maps(images: dict, k: int, lesion, label: str):
     for (above, below), names in zip(axes.T, BESIDE.items(), strict=True):
         for ax, name in zip((above, below), names, strict=True):
             shown = picture(ax, images[name][:, :, k], cmap="RdBu_r", vmin=-REACH, vmax=REACH)
-            outline(ax, lesion[:, :, k])
+            outline(ax, lesion[:, :, k], "black")
             ax.set_title(name)
     zoom(axes, [images["CBF"][:, :, k]] * 2)
     color_bar(fig, shown, axes, "standard deviations from the mean", extend="both")
-    return finish(fig, label, LESION_NOTE)
+    return finish(fig, label, f"{BLACK_NOTE}; {SIDES_NOTE}")
 
 
 @styled
@@ -105,4 +116,5 @@ def gains(table, tests, metrics, label: str):
         below.set(xlabel=METRICS[metric].difference.replace(" (", "\n("), ylim=(len(steps) - 0.4, -0.6))
     axes[0, 0].set_yticks(range(len(variants)), [named(name) for name in variants])
     axes[1, 0].set_yticks(range(len(steps)), [f"{named(name)},\nless as provided" for name in steps])
-    return finish(fig, label, "95 % bootstrap intervals by patient; below, filled: p < 0.05 by t-test, after Holm")
+    note = "95 % bootstrap intervals by patient; below, filled: p < 0.05 by t-test, after Holm"
+    return finish(fig, label, f"{note}; above means over scans, below over patients who have both")

@@ -80,9 +80,10 @@ def steps(gains: dict, volumes, label: str):
     ax = axes[0, -1]
     for place, row in enumerate(volumes.itertuples()):
         ax.plot([place, place], [row.low, row.high], color=COLORS[row.variant], linewidth=1.5)
-        ax.plot(place, row.r2, "o", color=COLORS[row.variant], markersize=5)
-        ax.plot(place + 0.2, row.paper, "x", color="0.3", markersize=5)
+        ax.plot(place, row.r2, "o", color=COLORS[row.variant], markersize=5, label="" if place else "here")
+        ax.plot(place + 0.2, row.paper, "x", color="0.3", markersize=5, label="" if place else "the paper")
     ax.set_xticks(range(len(volumes)), [METHODS[name].short.replace(" + ", "\n+ ") for name in volumes["variant"]])
-    ax.set(title="circle: here, ×: the paper", ylabel="R² of the volumes")
+    ax.set_ylabel("R² of the volumes")
+    ax.legend(loc="lower center")
     ax.set(ylim=(0, 1.02), xlim=(-0.5, len(volumes) - 0.3))
-    return finish(fig, label, "bars at R²: 95 % bootstrap intervals by patient")
+    return finish(fig, label, "pairs chosen on the other folds; bars at R²: 95 % bootstrap intervals by patient")

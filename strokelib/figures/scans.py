@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 from strokelib.figures.style import (
     LESION,
     LESION_NOTE,
+    SIDES_NOTE,
     color_bar,
     draw_slice,
     finish,
@@ -52,7 +53,7 @@ def modalities(images, k: int, label: str, lesion=None, title: str = ""):
     """Draw one slice of the provided modalities, (x, y, slice) by name in file units, as `Case.named` has them."""
     fig, _ = _modality_rows([images], k, lesion, 3.2)
     fig.suptitle(title)
-    return finish(fig, label, "" if lesion is None else LESION_NOTE)
+    return finish(fig, label, SIDES_NOTE if lesion is None else f"{LESION_NOTE}; {SIDES_NOTE}")
 
 
 @styled
@@ -61,7 +62,7 @@ def provided_and_mirrored(raw, mirrored, k: int, label: str, lesion=None):
     fig, axes = _modality_rows([raw, mirrored], k, lesion, 5.3)
     axes[0, 0].set_ylabel("provided")
     axes[1, 0].set_ylabel("mirrored and registered")
-    return finish(fig, label, "" if lesion is None else LESION_NOTE)
+    return finish(fig, label, SIDES_NOTE if lesion is None else f"{LESION_NOTE}; {SIDES_NOTE}")
 
 
 @styled
@@ -83,10 +84,10 @@ def registration(ct, flipped, mirrored, k: int, label: str):
         distant = picture(axes[1, column], distance, cmap="inferno", vmin=0, vmax=40)
         axes[1, column].set_title(f"|CT − {name}|")
     color_bar(fig, shown, axes[0], "CT (HU)", extend="max")
-    color_bar(fig, distant, axes[1], "difference of what is seen above (HU)", extend="max")
+    color_bar(fig, distant, axes[1], "absolute difference within 0 to 80 HU", extend="max")
     axes[1, 0].set_visible(False)
     zoom(axes, [np.maximum(ct[:, :, k], flipped[:, :, k])] * 2)
-    return finish(fig, label)
+    return finish(fig, label, SIDES_NOTE)
 
 
 @styled
@@ -101,7 +102,7 @@ def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
     centers_xy, is_lesion = np.asarray(centers_xy).reshape(-1, 2), np.asarray(is_lesion, bool)
     fig, axes = panels(1, 1, 5.6, 6.6)
     ax = axes[0, 0]
-    draw_slice(ax, ct, k, "CT", lesion)
+    draw_slice(ax, ct, k, "CT")
     seen = ct[:, :, k] != ct[0, 0, k]
     seen[tuple(centers_xy.T)] = True  # a moved center may lie off the head
     zoom(axes, [seen])
@@ -110,10 +111,12 @@ def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
         (is_lesion, "o", ORANGE, "lesion centers, moved at random"),
     ):
         x, y = centers_xy[chosen].T
-        ax.scatter(x, ct.shape[1] - 1 - y, s=9, marker=marker, color=color, lw=0.8, label=name)
+        ax.scatter(x, ct.shape[1] - 1 - y, s=9, marker=marker, color=color, lw=0.8, alpha=0.6, label=name)
+    if lesion is not None:
+        outline(ax, lesion[:, :, k])  # over the centers
     ax.plot([], [], color=LESION, label="lesion label")
     fig.legend(loc="outside upper center", ncols=3, markerscale=1.8)
-    return finish(fig, label, "CT, 0 to 80 HU")
+    return finish(fig, label, f"CT, 0 to 80 HU; {SIDES_NOTE}")
 
 
 @styled
@@ -173,7 +176,7 @@ def probability(ct, probability, lesion, k: int, label: str):
     shown = picture(axes[0, 1], seen, cmap="inferno", vmin=0, vmax=1)
     zoom(axes, [ct[:, :, k]])
     color_bar(fig, shown, axes[0, 1], "probability")
-    return finish(fig, label, "" if lesion is None else LESION_NOTE)
+    return finish(fig, label, SIDES_NOTE if lesion is None else f"{LESION_NOTE}; {SIDES_NOTE}")
 
 
 def _outcomes(ax, ct, truth, mask, colors: str) -> None:
@@ -216,7 +219,7 @@ def segmentations(rows, column_titles, label: str, colors: str = "paper"):
     for ax, title in zip(axes[0], column_titles, strict=True):
         ax.set_title(title)
     _outcome_legend(fig, colors)
-    return finish(fig, label, "CT, 0 to 80 HU")
+    return finish(fig, label, f"CT, 0 to 80 HU; {SIDES_NOTE}")
 
 
 @styled
@@ -241,7 +244,7 @@ def worst_cases(rows, label: str, modality: str = "CBF", colors: str = "paper"):
     bar = {"location": "bottom", "extend": "max", "aspect": 15, "shrink": 0.3, "pad": 0.02 / len(rows)}
     fig.colorbar(shown, ax=axes, label=f"{modality} ({MODALITIES[modality].unit})", **bar)
     _outcome_legend(fig, colors)
-    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
+    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}; {SIDES_NOTE}")
 
 
 @styled
@@ -270,4 +273,4 @@ def uncertainty(row, probability, spread, label: str, colors: str = "paper"):
     zoom(axes, [row.ct])
     _row_title(axes[0, 0], row.title)
     _outcome_legend(fig, colors)
-    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}")
+    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}; {SIDES_NOTE}")

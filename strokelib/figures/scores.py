@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from strokelib.evaluation.tables import NONE, counted, mean_sd
+from strokelib.evaluation.tables import NONE, mean_sd
 from strokelib.figures.reliability import diagram
 from strokelib.figures.style import finish, minus, panels, styled, two_lines, variants_of
 from strokelib.run.checks import require_columns
@@ -18,7 +18,7 @@ from strokelib.vocabulary import BLUE, COLORS, COMPARED, GROUPS, METRICS, NAMES,
 
 HEATMAPS = (  # column of optimum.frequencies: heading, format, colors
     ("dsc", "mean DSC", ".3f", "viridis"),
-    ("hd_mm", "mean HD (mm)", ".1f", "viridis_r"),
+    ("hd_mm", "mean HD (mm), undefined as the diagonal", ".1f", "viridis_r"),
     ("chosen", "chosen by its own ranks (% of samples)", ".0f", "Blues"),
     ("chosen_stable", "chosen by its neighborhood's ranks (% of samples)", ".0f", "Blues"),
 )
@@ -56,7 +56,8 @@ def grid_heatmaps(points, choice, stable, label: str, title: str = ""):
         text.set_fontweight("bold" if near else "normal")
     fig.suptitle(title)
     red, dashed = (f"T = {pair.threshold:g}, Smin = {pair.min_lesion_voxels}" for pair in (choice, stable))
-    return finish(fig, label, f"red: {red}; dashed, by its neighborhood: {dashed}; bold: within a point of the best")
+    bold = "bold: within a point of DSC of the best"
+    return finish(fig, label, f"red: {red}; dashed, by its neighborhood: {dashed}; {bold}")
 
 
 def _box(ax, place: float, values, color: str, width: float = 0.6) -> int:
@@ -90,16 +91,19 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
     groups = frame[column].cat.categories
     fig, axes = panels(len(metrics), 1, 9, 2.9 * len(metrics) + 0.7)
     for ax, metric in zip(axes[:, 0], metrics, strict=True):
-        ticks = []
+        ticks, lacking = [], False
         for place, group in enumerate(groups):
             scans = frame[frame[column] == group]
-            left_out = 0
             for v, variant in enumerate(variants):
                 values = scans.loc[scans["variant"] == variant, metric].to_numpy(float)
                 middle = place + 0.8 * ((v + 0.5) / len(variants) - 0.5)
-                left_out += _box(ax, middle, values, COLORS[variant], 0.66 / len(variants))
+                left_out = _box(ax, middle, values, COLORS[variant], 0.66 / len(variants))
+                lacking |= left_out > 0
+                below = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 7}
+                ax.text(middle, -0.015, f"{left_out}" if left_out else "", color=COLORS[variant], **below)
             ticks.append(f"{group}\nn = {scans['case'].nunique()}")
-            ticks[-1] += f"\nnot finite: {counted(left_out, 'value', 'values')}" if left_out else ""
+        if lacking:
+            ax.tick_params(axis="x", pad=12)
         ax.set_xticks(range(len(groups)), ticks)
         ax.set_xlim(-0.5, len(groups) - 0.5)
         for edge in range(1, len(groups)):
@@ -109,7 +113,7 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
     handles = [Patch(facecolor=(*to_rgb(COLORS[v]), 0.35), edgecolor=COLORS[v], label=NAMES[v]) for v in variants]
     in_a_row = len(variants) if len(variants) <= 5 else -(-len(variants) // 2)
     fig.legend(handles=handles, loc="outside upper center", ncols=in_a_row)
-    return finish(fig, label, "n: scans; values: of all methods together")
+    return finish(fig, label, "n: scans; under a box: in how many of them its metric is undefined")
 
 
 @styled
@@ -194,7 +198,7 @@ def bland_altman(frame, agreement, label: str):
             ax.axhline(found[f"{name}_ml"], color="0.2", linestyle=style, linewidth=1)
         numbers = f"bias {found['bias_ml']:.1f} mL\nlimits {found['lower_ml']:.0f} to {found['upper_ml']:.0f} mL"
         ax.set_title(f"{two_lines(NAMES[variant])}\n{minus(numbers)}", fontsize=8)
-        ax.set_xlabel("mean of both (mL)")
+        ax.set_xlabel("mean of both (mL),\nlinear below 1")
     axes[0, 0].set_xscale("symlog", linthresh=1)
     axes[0, 0].set_xlim(-0.1, 1.3 * frame["mean_ml"].max())
     axes[0, 0].xaxis.set_major_formatter("{x:g}")
@@ -249,4 +253,4 @@ def leaderboard(table, label: str):
         ax.set(xlim=(0, 1), ylim=(len(part) - 0.4, -0.6))
     axes[-1].set_xlabel("DSC: mean, its 95 % interval (thick), SD over the testing scans (thin)")
     whence = "ISLES 2018 as published" + (f"; this run: {label}" if own.any() else "")
-    return finish(fig, whence, "Table 2")
+    return finish(fig, whence, "Table 2; bold: Clèrigues et al.")

@@ -9,6 +9,8 @@ from strokelib.vocabulary import METHODS
 
 LESION = "#00e5ff"  # stands out from gray and from inferno alike
 LESION_NOTE = "light blue line: label of the lesion core"  # somebody's outline, which is not quite the core itself
+SIDES_NOTE = "front up, sides as stored"  # ISLES 2018's files do not tell left from right
+BLACK_NOTE = LESION_NOTE.replace("light blue", "black")  # on maps from blue to red
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -17,6 +19,7 @@ STYLE = {
     "axes.spines.right": False,
     "legend.fontsize": 8,
     "legend.frameon": False,
+    "lines.solid_capstyle": "butt",  # an interval ends where it ends
     "image.interpolation": "nearest",
     "figure.titlesize": 10,
 }
@@ -81,10 +84,10 @@ def picture(ax, image, cmap=None, vmin=None, vmax=None):
     return ax.imshow(np.rot90(image), cmap=cmap, vmin=vmin, vmax=vmax)
 
 
-def outline(ax, mask) -> None:
+def outline(ax, mask, color: str = LESION) -> None:
     """Draw the outline of an (x, y) mask, if there is anything in it."""
     if mask.any():  # contour warns where there is nothing to outline
-        ax.contour(np.rot90(mask), [0.5], colors=[LESION], linewidths=1)
+        ax.contour(np.rot90(mask), [0.5], colors=[color], linewidths=1)
 
 
 def draw_slice(ax, volume, k: int, modality: str = "CT", lesion=None):

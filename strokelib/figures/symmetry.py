@@ -1,17 +1,21 @@
 """What mirror images are worth, by how alike the two sides are and how well the line between them is found."""
 
-from matplotlib.colors import to_rgb
+import matplotlib as mpl
 
 from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
-from strokelib.vocabulary import BLUE, GREEN, METRICS, ORANGE
+from strokelib.vocabulary import BLUE, GREEN, METRICS
 
 KINDS = {"logistic_sm": ("logistic regression", BLUE), "rt_sm": ("network", GREEN)}  # by what has mirror images
 
 
-def _point(ax, row, place: float, scale: float, color: str, filled=True):
+MARKERS = "osD^v<>"  # of shares, one after the other
+WITH = "with − without mirror images"
+
+
+def _point(ax, row, place: float, scale: float, color, marker: str = "o", filled=True):
     ax.plot([place, place], [scale * row.low, scale * row.high], color=color, linewidth=1.5)
-    ax.plot(place, scale * row.mean_difference, "o", color=color, markerfacecolor=color if filled else "white")
+    ax.plot(place, scale * row.mean_difference, marker, color=color, markerfacecolor=color if filled else "white")
 
 
 @styled
@@ -40,8 +44,8 @@ def dose(table, metrics, other: str, label: str):
             ax.plot(main["symmetry"] + place, scale * main["mean_difference"], color=color, linewidth=1, label=words)
             for row in rows.itertuples():
                 aside = row.registration == other
-                _point(ax, row, row.symmetry + place + 0.03 * aside, scale, color, not aside)
-        ax.set(xlabel="share of mirror-symmetric anatomy", ylabel=METRICS[metric].difference)
+                _point(ax, row, row.symmetry + place - 0.03 * aside, scale, color, filled=not aside)
+        ax.set(xlabel="share of mirror-symmetric anatomy", ylabel=f"{METRICS[metric].difference},\n{WITH}")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return finish(fig, label, f"95 % bootstrap intervals by patient; open, moved aside: {other} registration")
 
@@ -68,15 +72,17 @@ def misfits(table, other: str, label: str):
         ax.axhline(0, color="0.6", linewidth=1, zorder=0)
         for number, share in enumerate(shares):
             own = rows[(rows["symmetry"] == share) & (rows[still] == 0)].sort_values(column)
-            part = number / max(1, len(shares) - 1)
-            color = tuple((1 - part) * a + part * b for a, b in zip(to_rgb(ORANGE), to_rgb(BLUE), strict=True))
+            color = mpl.colormaps["viridis"](0.9 * number / max(1, len(shares) - 1))
+            marker = MARKERS[number % len(MARKERS)]
             offset = 0.12 * (number - (len(shares) - 1) / 2)
-            ax.plot(own[column] + offset, 100 * own["mean_difference"], color=color, linewidth=1, label=f"{share:g}")
+            means = 100 * own["mean_difference"]
+            ax.plot(own[column] + offset, means, marker, color=color, linewidth=1, linestyle="-", label=f"{share:g}")
             for row in own.itertuples():
-                _point(ax, row, getattr(row, column) + offset, 100, color)
+                _point(ax, row, getattr(row, column) + offset, 100, color, marker)
         ax.set_xlabel(words)
-    axes[0, 0].set_ylabel(METRICS["dsc"].difference)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), title="symmetry", loc="outside right center")
+    axes[0, 0].set_ylabel(f"{METRICS['dsc'].difference},\n{WITH}")
+    title = "share of mirror-\nsymmetric anatomy"
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), title=title, loc="outside right center")
     return finish(fig, label, "logistic regression; 95 % bootstrap intervals by patient; points moved aside")
 
 

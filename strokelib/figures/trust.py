@@ -37,9 +37,7 @@ def ranks(table, label: str):
             ax.barh(range(len(variants)), share[column], left=left, color=color, edgecolor="white", linewidth=0.5)
             left += share[column].to_numpy()
         for place, first in enumerate(share["rank_1"]):
-            # Beside the bar's dark start, or on it where there is room; always readable.
-            ax.text(first + 1.5 if first < 22 else 1.5, place, f"{first:.0f}", color="black" if first < 22 else "white",
-                    va="center", fontsize=8)
+            ax.text(103, place, f"{first:.0f}", va="center", fontsize=8)
         ax.set(title=METRICS[metric].axis, xlim=(0, 100), ylim=(len(variants) - 0.4, -0.6))
     axes[0, 0].set_yticks(range(len(variants)), [METHODS[name].short for name in variants])
     for column in range(across):
@@ -48,7 +46,7 @@ def ranks(table, label: str):
         last.set_xlabel("% of resamples")
     handles = [mpl.patches.Patch(color=color, label=f"rank {rank + 1}") for rank, color in enumerate(colors)]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    return finish(fig, label, "number: % of resamples in which it comes first")
+    return finish(fig, label, "number at the right: % of resamples in which it comes first")
 
 
 @styled
@@ -109,7 +107,7 @@ def optimism(table, label: str):
         notes.append(f"{worth}\n{' → '.join(means)} {metric.unit}, {scans} scans")
     words = [f"{row.step}, {METHODS[row.variant].short}\n{row.flattered} → {row.fair}" for row in table.itertuples()]
     ax.set_yticks(range(len(table)), words)
-    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel=f"{metric.name} flattered by ({metric.step})")
+    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel=f"optimism in {metric.name} ({metric.step})")
     beside = ax.secondary_yaxis("right")
     beside.set_yticks(range(len(table)), notes)
     beside.spines[:].set_visible(False)

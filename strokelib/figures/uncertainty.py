@@ -1,11 +1,21 @@
 """Uncertainty: its measures on a slice, errors by measure, scores of the scans kept, intervals of volumes."""
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from strokelib.evaluation.uncertainty import DOUBTED, SCAN, VOXEL
 from strokelib.figures.reliability import diagram
-from strokelib.figures.style import LESION_NOTE, color_bar, draw_slice, finish, outline, panels, picture, styled, zoom
+from strokelib.figures.style import (
+    LESION_NOTE,
+    SIDES_NOTE,
+    color_bar,
+    draw_slice,
+    finish,
+    outline,
+    panels,
+    picture,
+    styled,
+    zoom,
+)
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED
 
@@ -36,7 +46,7 @@ def measures(ct, truth, mask, probability, found, label: str):
         ax.set_title(title)
         color_bar(fig, drawn, ax, text, "bottom")
     zoom(axes, [ct])
-    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}; broken white line: predicted")
+    return finish(fig, label, f"CT, 0 to 80 HU; {LESION_NOTE}; broken white line: predicted; {SIDES_NOTE}")
 
 
 def calibration(curves, errors, label: str):
@@ -121,9 +131,9 @@ def volumes(frame, level: float, label: str):
     ax.plot(own.index[held], own["truth_volume_ml"][held], "o", color="0.2", ms=4, label="true, inside")
     ax.plot(own.index[~held], own["truth_volume_ml"][~held], "D", color=RED, ms=5, label="true, outside")
     ax.set_yscale("symlog", linthresh=1, linscale=0.5)
-    ax.set(ylim=(-0.1, largest), xlabel="scan, by predicted volume", ylabel="volume (mL)", xlim=(-1, len(own)))
+    ax.set(ylim=(-0.1, largest), ylabel="volume (mL), linear below 1", xlim=(-1, len(own)), xticks=[])
+    ax.set_xlabel(f"scans in the order of predicted volume, n = {len(own)}")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="lower right")
     note = "" if bounded.all() else f", {(~bounded).sum()} without an upper end"
     return finish(fig, label, f"bars: {100 * level:g} % intervals{note}")
@@ -140,13 +150,13 @@ def coverage(table, label: str):
     require_columns(table, "kind", "level", "share", "low", "high")
     fig, axes = panels(1, 1, 5.5, 4.6)
     ax = axes[0, 0]
-    ax.plot([0, 100], [0, 100], color="0.6", linewidth=1, label="held as promised")
+    ax.plot([0, 100], [0, 100], color="0.6", linewidth=1, label="as nominal")
     kinds = list(dict.fromkeys(table["kind"]))
     for place, (kind, color) in enumerate(zip(kinds, (BLUE, ORANGE, GREEN, PURPLE), strict=False)):
         own = table[table["kind"] == kind]
         aside = 100 * own["level"] + 1.2 * (place - (len(kinds) - 1) / 2)  # so that the bars do not hide each other
         ax.vlines(aside, 100 * own["low"], 100 * own["high"], color=color)
         ax.plot(aside, 100 * own["share"], "o", color=color, ms=5, label=kind)
-    ax.set(xlim=(40, 102), ylim=(0, 102), xlabel="promised (%)", ylabel="true volumes held (%)")
+    ax.set(xlim=(40, 102), ylim=(0, 102), xlabel="nominal coverage (%)", ylabel="observed coverage of true volumes (%)")
     ax.legend(loc="lower right")
     return finish(fig, label, "bars: 95 % intervals by patient, moved aside")
