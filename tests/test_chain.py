@@ -194,6 +194,22 @@ def test_rows_that_are_alike_in_every_scan_are_no_worse():
     assert same.mean_difference == 0 and same.p_claim == 0 and chain.held(same) == "confirmed"
 
 
+def test_a_vote_is_held_against_the_single_trainings_it_is_of():
+    """The votes of both rows are better than single trainings by 0.02; single ones of the last row by 0.05."""
+    frame = trained(0.05)
+    means = frame.groupby(["variant", "patient", "case"], as_index=False).mean(numeric_only=True)
+    voted = means.assign(variant=means["variant"] + chain.VOTING, dsc=means["dsc"] + 0.02 + 0.002 * (means["case"] % 2), seed=1)
+    found = chain.votes(pd.concat([frame, voted]), ["beyond", "rt_sm_uf"], 0)
+    assert [*found.metric] == ["dsc"] * 3 + ["hd_mm"] * 3 and (found.n == PATIENTS).all()
+    over = dict(zip(found.pair[:3], found.mean_difference[:3], strict=True))
+    single = told(chain.confirm(frame, "beyond", "rt_sm_uf", 0), "dsc").mean_difference
+    assert over == pytest.approx({
+        "beyond_voting over beyond": 0.02, "rt_sm_uf_voting over rt_sm_uf": 0.02,
+        "beyond_voting over rt_sm_uf": 0.02 + single,
+    }, abs=0.002)  # fmt: skip
+    assert found.p_holm[:3].to_numpy() == pytest.approx(stats.holm(found.p[:3]))
+
+
 def test_the_bias_that_shrinks_is_told_from_one_that_turns_round():
     """Biases of 10 mL too much, by which 0.1 takes 5 away and 0.5 leaves 15 too little."""
     less = told(chain.confirm(trained(0.1, 0), "beyond", "rt_sm_uf", 0), chain.BIAS_SIZE)

@@ -1,6 +1,7 @@
 """What the figure of the candidates says."""
 
 import pytest
+from drawing import LABEL, check
 from test_beyond import scores
 
 from strokelib.evaluation import beyond
@@ -13,7 +14,7 @@ NAMES = {"one_cycle": "rt_sm", "flips_twice": "rt_sm", beyond.VOTE: "rt_sm"}
 def found():
     tests = beyond.gains(scores(one_cycle=0.0, flips_twice=0.03, vote=0.02), NAMES, 0)
     tests = beyond.beside(tests, tests.assign(low=tests["low"].where(tests["new"] != beyond.VOTE, -0.01)))
-    return figures.gains(tests, {"one_cycle": 1.0, "flips_twice": 2.0}, ["flips_twice"], "synthetic cohort"), tests
+    return figures.gains(tests, {"one_cycle": 1.0, "flips_twice": 2.0}, ["flips_twice"], LABEL), tests
 
 
 def test_a_line_each_the_largest_gain_at_the_top_in_words(found):
@@ -44,6 +45,6 @@ def test_what_hangs_on_the_choice_of_pair_is_drawn_open(found):
 
 def test_the_cohort_is_named_and_a_missing_column_is_refused(found):
     figure, tests = found
-    assert any("synthetic cohort" in text.get_text() for text in figure.texts)
+    check(lambda: figure, len(figure.axes), ["(points)", "candidate − reference"])
     with pytest.raises(ValueError, match="low"):
         figures.gains(tests.drop(columns="low"), {}, [], "x")

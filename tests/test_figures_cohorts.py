@@ -13,7 +13,8 @@ VERDICTS = ("higher", "lower", "inconclusive")
 
 def table():
     rows = [
-        {"cohort": 2101 + place, "seed": 7, "metric": metric, "mean_difference": 0.02 * place,
+        {"cohort": 2101 + place, "seed": 7, "metric": metric, "new": "rt_sm", "old": "rt",
+         "mean_difference": 0.02 * place,
          "low": 0.02 * place - 0.03, "high": 0.02 * place + 0.03, "verdict": verdict}
         for place, verdict in enumerate(VERDICTS) for metric in TOLD
     ]  # fmt: skip
@@ -29,7 +30,7 @@ def test_every_figure_is_tested():
 
 
 def test_readers_have_names_units_and_a_note():
-    words = ("cohort 2101, seed 7", "width for one cohort: patients alone", "(points)", "(mm)", "95 % intervals")
+    words = ("cohort 2101, seed 7", "width for one cohort: patients alone", "(points)", "(mm)", "RT + SM − RT", "95 %")
     check(lambda: cohorts.differences(table(), summary(), LABEL), len(TOLD), words)
 
 
@@ -50,6 +51,6 @@ def test_one_cohort_has_no_honest_interval():
     assert len([line for line in ax.lines if line.get_linewidth() == 2.5]) == 1
 
 
-@pytest.mark.parametrize("column", ["cohort", "low", "verdict"])
+@pytest.mark.parametrize("column", ["cohort", "new", "low", "verdict"])
 def test_a_missing_column_is_named(column):
     check_column(lambda frame: cohorts.differences(frame, summary(), LABEL), table(), column)

@@ -173,6 +173,12 @@ def test_claims_point_to_the_right_where_the_papers_sign_is_ours():
     seen = texts(ax.figure)
     assert "+5.0 points: holds\np < 0.001, Wilcoxon p = 0.002" in seen
     assert "+2.0 voxels: opposite\np = 0.030, Wilcoxon p = 0.200" in seen
+    assert "HD in voxels" in seen
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign():
+    seen = texts(comparisons.claims(told().assign(mean_difference=[-0.0004, 0.04] * 4), LABEL))
+    assert "\n0.0 points: holds" in seen and "\n0.0 voxels: opposite" in seen
 
 
 def test_the_margin_stands_on_the_papers_side_and_one_far_off_at_the_rim():
@@ -216,20 +222,22 @@ def test_seeds_are_told_apart_and_stand_beside_their_differences():
     assert gap.lines[0].get_xdata() == pytest.approx([100 * row["low"], 100 * row["high"]])
     assert (means.get_xlabel(), gap.get_xlabel()) == ("mean DSC (%)", "difference in mean DSC (points)")
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["seed 1", "seed 2", "seed 4"]
-    assert f"SD {100 * row['sd']:.1f}" in texts(fig)
+    assert f"SD {100 * row['sd']:.1f}" in texts(fig) and "gray: its 95 % interval" in texts(fig)
 
 
 def test_a_single_seed_is_drawn_without_a_spread(recwarn):
     values = by_seed().query("seed == 1")
-    assert "one seed" in texts(comparisons.seeds(values, stats.seed_spread(values), "dsc", LABEL))
+    seen = texts(comparisons.seeds(values, stats.seed_spread(values), "dsc", LABEL))
+    assert "one seed" in seen and "gray" not in seen, "no interval is drawn"
     assert not recwarn.list
 
 
 def test_sweeps_stand_at_their_numbers_unjoined_with_the_reference_open():
     fig = comparisons.sweeps({"patch side (voxels)": swept().iloc[::-1], "step": swept().iloc[:4]}, LABEL)
     dsc, other, hd, _ = fig.axes
-    assert (dsc.get_ylabel(), hd.get_ylabel()) == ("difference in DSC\n(points)", "difference in HD\n(mm)")
-    assert hd.get_xlabel() == "patch side (voxels)" and other.get_ylabel() == ""
+    assert dsc.get_ylabel() == "difference in DSC\n(points),\nchange − reference"
+    assert hd.get_ylabel().startswith("difference in HD\n(mm)") and hd.get_xlabel() == "patch side (voxels)"
+    assert other.get_ylabel() == ""
     assert [text.get_text() for text in hd.get_xticklabels()] == ["32", "64", "96"]
     points = {line.get_xdata()[0]: line for line in dsc.lines if line.get_marker() == "o"}
     assert {x: line.get_ydata()[0] for x, line in points.items()} == pytest.approx({96: 1.0, 64: 0.0, 32: -2.0})

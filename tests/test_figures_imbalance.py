@@ -69,6 +69,18 @@ def test_one_way_of_sampling_has_one_panel():
     assert len(imbalance.scores(alone, METRICS[:1], LABEL).axes) == 1
 
 
+def test_a_loss_has_one_mark_of_its_own_in_every_figure():
+    marks = imbalance.MARKERS
+    assert len({*marks.values()}) == len(LOSSES)
+    ax = imbalance.scores(means(), METRICS[:1], LABEL).axes[0]
+    drawn = [line.get_marker() for line in ax.lines if len(line.get_xdata()) == 1]
+    assert drawn == [marks[loss] for loss, _ in CELLS]
+    curves = imbalance.reliability({cell: curve(0.5) for cell in CELLS}, LABEL).axes[0]
+    assert [line.get_marker() for line in curves.lines[1:]] == [*marks.values()]
+    bars = imbalance.volumes(bias(), LABEL).axes[0].containers
+    assert [bar.lines[0].get_marker() for bar in bars] == [*marks.values()]
+
+
 def test_a_loss_that_nobody_knows_is_refused():
     with pytest.raises(ValueError, match="unknown losses tversky"):
         imbalance.scores(means().assign(loss="tversky"), METRICS, LABEL)

@@ -42,12 +42,12 @@ DRAWN = {
     "results": (lambda: published.results(results(), LABEL), 1, ["mean DSC", "folds by patient", "no interval"]),
     "least_difference": (
         lambda: published.least_difference(lines(), own(), PRINTED, LABEL), 1,
-        ["one comparison", "45 comparisons at once", "two networks", "first − tenth"],
+        ["one comparison", "45 comparisons at once", "two networks, r = 0.95", "first − tenth"],
     ),
     "undefined": (lambda: published.undefined(decoded(), 62, LABEL), 1, ["scans (of 62)", "p ≥ 0.031"]),
     "places": (
         lambda: published.places(shares(), leads(), 0.04, LABEL), 2,
-        ["% of the resamples", "correlation 0.95", "as printed", "all are equally good"],
+        ["% of the resamples", "correlation r = 0.95", "as printed", "all are equally good"],
     ),
 }
 
@@ -74,6 +74,13 @@ def test_a_mean_without_an_interval_is_open_and_has_no_bar():
     assert [list(bar.get_xdata()) for bar in bars] == [[0.43, 0.59], [0.497, 0.597]]
     assert [point.get_xdata()[0] for point in points] == [0.51, 0.547, 0.714]
     assert [point.get_markerfacecolor() == "white" for point in points] == [False, False, True]
+
+
+def test_our_own_rows_have_a_panel_apart():
+    table = pd.concat([results(), results().iloc[:1].assign(name="ours", grouped_by="this run")])
+    fig = published.results(table, LABEL)
+    assert [[text.get_text() for text in ax.get_yticklabels()] for ax in fig.axes] == [[*results()["name"]], ["ours"]]
+    assert [ax.get_xlim() for ax in fig.axes] == [(0, 1)] * 2 and "own rows" in fig.axes[1].get_title("left")
 
 
 def test_shares_are_bars_in_percent_and_equals_a_rising_line():

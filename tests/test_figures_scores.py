@@ -148,9 +148,9 @@ def test_boxes_leave_out_and_count_what_is_not_finite():
     dsc, ppv, _, hd = fig.axes
     ticks = [text.get_text() for text in hd.get_xticklabels()]
     assert ticks[:2] == ["rCBF < 30 %\nand Tmax >\n6 s", "The same\nrule, tuned\non the\nother folds"]
-    assert ticks[3] == "Single\n+ RT\nnot finite:\n2"
-    assert ppv.get_xticklabels()[3].get_text().endswith("\nnot finite:\n1")
-    assert not any("finite" in text.get_text() for text in dsc.get_xticklabels())
+    assert ticks[3] == "Single\n+ RT\nundefined:\n2"
+    assert ppv.get_xticklabels()[3].get_text().endswith("\nundefined:\n1")
+    assert not any("undefined" in text.get_text() for text in dsc.get_xticklabels())
     points = [line for line in hd.lines if line.get_marker() == "."]
     assert [len(line.get_xdata()) for line in points] == [6, 6, 6, 4, 6, 6]
     assert [line.get_color() for line in points] == list(COLORS.values())
@@ -172,8 +172,8 @@ def test_ticks_of_six_methods_do_not_touch():
 def test_groups_have_their_scans_counted_below():
     fig = scores.by_group(grouped(), "volume_group", LABEL)
     dsc, hd = fig.axes
-    # 0, 9, 18, 27, 36 and 45 mL; the second scan of rt and the first have no HD.
-    assert [t.get_text() for t in dsc.get_xticklabels()] == ["< 5\nn = 1", "5–20\nn = 2", "20–60\nn = 3", "> 60\nn = 0"]
+    # 0, 9, 18, 27, 36 and 45 mL, so none above 60; the second scan of rt and the first have no HD.
+    assert [t.get_text() for t in dsc.get_xticklabels()] == ["< 5\nn = 1", "5–20\nn = 2", "20–60\nn = 3"]
     assert [t.get_text() for t in hd.get_xticklabels()] == [t.get_text() for t in dsc.get_xticklabels()]
     counts = [text.get_text() for text in hd.texts]
     places = [divmod(place, len(COLORS)) for place, count in enumerate(counts) if count == "1"]

@@ -52,11 +52,11 @@ def monitored():
 
 
 FIGURES = {
-    "ranks": (lambda: trust.ranks(ranked(), LABEL), 6, ["HD (mm)", "% of resamples", "rank 2"]),
+    "ranks": (lambda: trust.ranks(ranked(), LABEL), 6, ["HD (mm)", "% of resamples", "rank 2", "first (%)"]),
     "kendall": (lambda: trust.kendall(agreement(), LABEL), 2, ["Kendall's tau", "HD (mm)"]),
     "optimism": (lambda: trust.optimism(flattered(), LABEL), 1, ["(points)", "not run"]),
     "budget": (lambda: trust.budget(line(), beyond(), 4700, LABEL), 1, ["DSC (%)", "epochs of the paper"]),
-    "parts": (lambda: trust.parts(taken_apart(), monitored(), LABEL), 2, ["(points)", "one network"]),
+    "parts": (lambda: trust.parts(taken_apart(), monitored(), LABEL), 2, ["(points)", "with − without", "one network"]),
 }
 
 
@@ -73,7 +73,7 @@ def test_bars_of_ranks_fill_the_axis_and_name_the_share_of_first_places():
     fig = trust.ranks(ranked(), LABEL)
     bars = [bar for bar in fig.axes[0].patches if isinstance(bar, Rectangle)]
     assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(0, 25), (0, 75), (25, 75), (75, 25)]
-    assert [text.get_text() for text in fig.axes[0].texts] == ["25", "75"]
+    assert [text.get_text() for text in fig.axes[0].texts] == ["25", "75", "first (%)"]
     assert [ax.get_visible() for ax in fig.axes] == [True] * 4 + [False] * 2
     assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["RT", "RT + SM"]
 

@@ -23,6 +23,7 @@ BIAS_SIZE = "bias_size_ml"  # |mean of the new row's ΔV| - |that of the old|
 CLAIMS = {"dsc": "DSC higher", "hd_mm": f"HD no worse by {HD_MARGIN_MM:g} mm", BIAS_SIZE: "bias of volume smaller"}
 REACHED, MISSED, INCONCLUSIVE = "reached", "not reached", "inconclusive"
 ALL = "all"
+VOTING = "_voting"  # what the name of a row ends in whose trainings vote
 
 
 def with_volumes(scores) -> pd.DataFrame:
@@ -116,6 +117,28 @@ def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
     table.loc[whole, "p_claim_holm"] = stats.holm(table.loc[whole, "p_claim"])
     columns = ["training", "metric", "new", "old", "n", "n_dropped", "missed", "mean_difference", "sd", "low", "high"]
     return table[[*columns, "detectable", "p", "claim", "p_claim", "p_claim_holm"]]
+
+
+def votes(scores, rows, seed: int) -> pd.DataFrame:
+    """Hold the votes of the trainings of two rows against single trainings, which is outside of the chain.
+
+    Parameters
+    ----------
+    scores : a row per (variant, seed, case) as of `confirm`, and of each row's vote (its name and VOTING) one per case
+    rows : the row that the chain ends in, and the one that it is held against
+    seed : of the bootstrap
+
+    Returns
+    -------
+    frame of `stats.paired_tests` by patient, three pairs a metric of dsc and hd_mm: each vote less the single trainings
+    of its row, and the first row's vote less those of the other; a difference of a scan is the mean over the trainings.
+    """
+    single = scores[scores["variant"].isin(rows)]
+    voted = scores[scores["variant"].isin([f"{row}{VOTING}" for row in rows])]
+    frame = pd.concat([single, *(voted.assign(seed=training) for training in single["seed"].unique())])
+    pairs = [*((f"{row}{VOTING}", row) for row in rows), (f"{rows[0]}{VOTING}", rows[1])]
+    tests = [stats.paired_tests(frame, name, pairs, "patient", rng(seed, "votes", name)) for name in ("dsc", "hd_mm")]
+    return pd.concat(tests, ignore_index=True)
 
 
 def _missed(scores, metric: str, new: str, old: str) -> int:

@@ -42,5 +42,5 @@ def gains(tests, costs: dict[str, float], kept, label: str):
     last.set(xlabel="cost of a prediction\n(times the reference)", ylim=(len(order) - 0.4, -0.6))
     last.set_xlim(left=0)
     axes[0, 0].set_yticks(range(len(order)), [named(name) for name in order])
-    marks = "filled: told, with own and with the reference's pairs; orange: carried forward; gray: votes, other seeds"
+    marks = "filled: significant with own and the reference's pairs; orange: carried forward; gray: votes, seeds"
     return finish(fig, label, f"95 % intervals by patient; {marks}; dotted: set beforehand")

@@ -1,6 +1,7 @@
 """The same difference on one cohort after another."""
 
 from strokelib.evaluation.cohorts import TOLD
+from strokelib.evaluation.tables import step
 from strokelib.figures.style import finish, interval, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import METRICS, VERDICTS
@@ -17,8 +18,10 @@ def differences(table, summary, label: str):
     table : frame of cohorts.verdicts of one pair
     summary : frame of cohorts.summary
     """
-    require_columns(table, "cohort", "seed", "metric", "mean_difference", "low", "high", "verdict")
+    require_columns(table, "cohort", "seed", "metric", "new", "old", "mean_difference", "low", "high")
+    require_columns(table, "verdict")
     require_columns(summary, "metric", "mean", "usual", "honest")
+    pair = step(table.iloc[0])
     readers = list(dict.fromkeys(zip(table["cohort"], table["seed"], strict=True)))
     fig, axes = panels(1, len(TOLD), 10, 2.1 + 0.28 * len(readers), share_y=True)
     for ax, metric in zip(axes[0], TOLD, strict=True):
@@ -37,7 +40,7 @@ def differences(table, summary, label: str):
                 ends = [scale * (own["mean"] - width), scale * (own["mean"] + width)]
                 ax.plot(ends, [place, place], color=color, linewidth=2.5)
                 ax.plot(scale * own["mean"], place, "s", color=color, markersize=5)
-        ax.set(xlabel=METRICS[metric].difference.replace(" (", "\n("), ylim=(-0.6, len(readers) + 1.6))
+        ax.set(xlabel=METRICS[metric].difference.replace(" (", "\n(") + f",\n{pair}", ylim=(-0.6, len(readers) + 1.6))
         ax.margins(x=0.1)
     words = [f"cohort {cohort:g}, seed {seed:g}" for cohort, seed in reversed(readers)]
     words = ["width for one cohort: all that varies", "width for one cohort: patients alone", *words]

@@ -14,6 +14,7 @@ from strokelib.vocabulary import BLUE, COLORS, COMPARED, GRAY, METRICS, NAMES, O
 OFFSETS = {("nested", "scan"): -0.27, ("nested", "patient"): -0.09, ("all folds", "scan"): 0.11}
 OFFSETS[("all folds", "patient")] = 0.27
 SIZES = {"nested": 5.5, "all folds": 3.5}
+VOXELS = "HD in voxels, as in the paper's Table 1"
 
 
 def _forest(axes, rows, metric: str, color: str = BLUE, size: float = 5) -> None:
@@ -33,7 +34,7 @@ def paired_differences(tests, label: str):
 
     Parameters
     ----------
-    tests : frame of stats.paired_tests, of one unit and both choices: a row a (choice, pair, metric), columns choice,
+    tests : frame of stats.paired_tests by scan, of both choices: a row a (choice, pair, metric), columns choice,
         pair, new, old, metric, mean_difference, low, high, p_holm, p_wilcoxon_holm
     """
     require_columns(tests, "choice", "pair", "new", "old", "metric", "mean_difference", "low", "high", "p_holm")
@@ -63,7 +64,7 @@ def paired_differences(tests, label: str):
     ):
         axes[0, 0].plot([], [], "o", color=color, markersize=SIZES[choice], label=words)
     fig.legend(loc="outside upper center", ncols=2)
-    return finish(fig, label, "95 % bootstrap intervals; p after Holm, by t-test (W: Wilcoxon); filled: p < 0.05")
+    return finish(fig, label, "95 % intervals by scan; p after Holm, by t-test (W: Wilcoxon); filled: p < 0.05")
 
 
 @styled
@@ -94,7 +95,7 @@ def changes(tests, label: str):
     axes[0, 0].set_yticks(range(len(lines)), [words for _, words in lines])
     for text, (name, _) in zip(axes[0, 0].get_yticklabels(), lines, strict=True):
         text.set_fontweight("bold" if name is None else "normal")
-    return finish(fig, label, "95 % bootstrap intervals by patient; filled: p < 0.05 after Holm")
+    return finish(fig, label, "change − reference; 95 % bootstrap intervals by patient; filled: p < 0.05 after Holm")
 
 
 @styled
@@ -125,12 +126,7 @@ def claims(table, label: str):
         mark = ("|", there) if not there > right else (">", right)  # where differences hardly scatter, far off
         ax.plot(mark[1], place - 0.27, mark[0], color="black", ms=10 if mark[0] == "|" else 4, clip_on=False)
     ax.set_xlim(left, right)
-    notes = [
-        f"{difference(row.mean_difference, row.metric)}: {row.verdict}\n{p_text(row.p)}, "
-        f"Wilcoxon {p_text(row.p_wilcoxon)}"
-        for row in nested.itertuples()
-    ]
-    _lines_of_claims(ax, nested, "effect size $d_z$; positive: as the paper says", notes)
+    _lines_of_claims(ax, nested)
     for marker, size, filling, words in (
         ("o", 5.5, "0.3", "scans as the unit"),
         ("s", 5.5, "0.3", "patients"),
@@ -140,21 +136,31 @@ def claims(table, label: str):
     share = f"{100 * table['share'].iloc[0]:g} % of the paper's difference (▸: beyond)"
     ax.plot([], [], "|", color="black", ms=10, label=share)
     fig.legend(loc="outside upper center", ncols=4)
-    return finish(fig, label, "95 % intervals of $d_z$ (noncentral t); text: scans, pairs chosen on the other folds")
+    note = f"95 % intervals of $d_z$ (noncentral t); text: scans, pairs chosen on the other folds; {VOXELS}"
+    return finish(fig, label, note)
 
 
-def _lines_of_claims(ax, rows, words: str, notes) -> None:
-    """Name the claims at the left, a line each, write a note at the right, and the colors of verdicts to the legend."""
+def _lines_of_claims(ax, rows) -> None:
+    """Name the claims at the left, a line each, write what became of them at the right, and verdicts to the legend."""
     ax.set_yticks(range(len(rows)), [claim(row) for row in rows.itertuples()])
-    ax.set(ylim=(len(rows) - 0.45, -0.55), xlabel=words)
+    ax.set(ylim=(len(rows) - 0.45, -0.55), xlabel="effect size $d_z$; positive: as the paper says")
     for place in range(1, len(rows)):
         ax.axhline(place - 0.5, color="0.92", linewidth=0.8, zorder=0)
+    notes = [
+        f"{_without_sign_of_zero(difference(row.mean_difference, row.metric))}: {row.verdict}\n{p_text(row.p)}, "
+        f"Wilcoxon {p_text(row.p_wilcoxon)}"
+        for row in rows.itertuples()
+    ]
     beside = ax.secondary_yaxis("right")
     beside.set_yticks(range(len(rows)), [minus(note) for note in notes])
     beside.spines[:].set_visible(False)
     beside.tick_params(length=0, labelsize=8)
     for verdict, color in VERDICTS.items():
         ax.plot([], [], "o", color=color, ms=5.5, label=verdict)
+
+
+def _without_sign_of_zero(text: str) -> str:
+    return text[1:] if text[1:].startswith("0.0 ") else text
 
 
 @styled
@@ -182,17 +188,12 @@ def claims_by_seed(table, label: str):
             ax.plot(sign * row.d_z, place + 0.17, "D", color=color, ms=5)
         else:
             ax.plot(sign * row.d_z, place - 0.17, markers[row.seed], color=color, ms=5, mfc="none", mew=1.3)
-    notes = [
-        f"{difference(row.mean_difference, row.metric)}: {row.verdict}\n{p_text(row.p)}, "
-        f"Wilcoxon {p_text(row.p_wilcoxon)}"
-        for row in averaged.itertuples()
-    ]
-    _lines_of_claims(ax, averaged, "effect size $d_z$; positive: as the paper says", notes)
+    _lines_of_claims(ax, averaged)
     for seed, marker in markers.items():
         ax.plot([], [], marker, color="0.3", ms=5, mfc="none", mew=1.3, label=f"seed {seed:.0f}")
     ax.plot([], [], "D", color="0.3", ms=5, label="averaged over the seeds, scan by scan")
     fig.legend(loc="outside upper center", ncols=4)
-    return finish(fig, label, "95 % interval of $d_z$ (noncentral t) and text: averaged over the seeds")
+    return finish(fig, label, f"95 % interval of $d_z$ (noncentral t) and text: averaged over the seeds; {VOXELS}")
 
 
 def _markers(seeds) -> dict:
@@ -236,7 +237,8 @@ def seeds(values, spread, metric: str, label: str):
     for seed, marker in markers.items():
         axes[0, 0].plot([], [], marker, color="0.3", ms=5, mfc="none", mew=1.3, label=f"seed {seed}")
     fig.legend(loc="outside upper center", ncols=8)
-    return finish(fig, label, "line: mean of the seeds; gray: its 95 % interval")
+    gray = "; gray: its 95 % interval" if differences["low"].notna().any() else ""
+    return finish(fig, label, f"line: mean of the seeds{gray}")
 
 
 @styled
@@ -264,5 +266,5 @@ def sweeps(tests: dict, label: str):
             ax.margins(x=0.08)
         column[-1].set_xlabel(name)
     for ax, metric in zip(axes[:, 0], OPTIMIZED, strict=True):
-        ax.set_ylabel(METRICS[metric].difference.replace(" (", "\n("))
+        ax.set_ylabel(METRICS[metric].difference.replace(" (", "\n(") + ",\nchange − reference")
     return finish(fig, label, "open: the reference; bars: 95 % by patient")

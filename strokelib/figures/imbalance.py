@@ -4,7 +4,7 @@ import numpy as np
 
 from strokelib.evaluation.imbalance import ALL
 from strokelib.figures.reliability import curves_on
-from strokelib.figures.style import finish, interval, panels, styled
+from strokelib.figures.style import finish, panels, styled
 from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, BROWN, GREEN, LOSSES, METRICS, ORANGE, PURPLE, RED, SKY
 
@@ -38,8 +38,9 @@ def scores(table, metrics, label: str):
         known = METRICS[metric]
         for row in table[table["metric"] == metric].itertuples():
             y = losses.index(row.loss) + (-0.15 if row.balanced else 0.15)
-            values = (known.scale * row.low, known.scale * row.mean, known.scale * row.high)
-            interval(ax, y, values, COLORS[row.loss], row.balanced)
+            color, filling = COLORS[row.loss], COLORS[row.loss] if row.balanced else "white"
+            ax.plot([known.scale * row.low, known.scale * row.high], [y, y], color=color, linewidth=1.5)
+            ax.plot(known.scale * row.mean, y, MARKERS[row.loss], color=color, mfc=filling, ms=5)
         ax.set(xlabel=known.column, ylim=(len(losses) - 0.5, -0.5))
         ax.grid(axis="x", color="0.9")
     axes[0, 0].set_yticks(range(len(losses)), [LOSSES[name] for name in losses])

@@ -1,6 +1,7 @@
 """What published numbers can tell: their intervals, differences that scans could show, undefined HD, first places."""
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -22,7 +23,7 @@ LEVELS = (BLUE, ORANGE, GREEN, PURPLE, BROWN)  # of correlations, from the least
 
 @styled
 def results(table, label: str):
-    """Draw each published mean DSC with its 95 % interval; open where the source gives no SD to make one from.
+    """Draw each published mean DSC with its 95 % interval; open where there is no SD; our own rows apart.
 
     Parameters
     ----------
@@ -36,17 +37,24 @@ def results(table, label: str):
     there = dict.fromkeys(table["grouped_by"])
     if unknown := there.keys() - GROUPED.keys():
         raise ValueError(f"unknown grouping {', '.join(sorted(map(str, unknown)))}; known are {', '.join(GROUPED)}")
-    fig, axes = panels(1, 1, 9, 1.3 + 0.24 * len(table))
-    ax = axes[0, 0]
-    for place, row in enumerate(table.itertuples()):
-        color, known = GROUPED[row.grouped_by][1], np.isfinite(row.low)
-        if known:
-            ax.plot([row.low, row.high], [place, place], color=color, linewidth=3, solid_capstyle="butt", alpha=0.6)
-        ax.plot(row.mean, place, "o", color=color, mfc=color if known else "white", ms=5)
-    ax.set_yticks(range(len(table)), table["name"])
-    ax.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="mean DSC and its 95 % interval")
-    ax.grid(axis="x", color="0.9", linewidth=0.8)
-    ax.set_axisbelow(True)
+    own = table["grouped_by"] == "this run"
+    parts = [(table[~own], "as published"), (table[own], "our own rows, comparable only where the scans are the same")]
+    parts = [(part, title) for part, title in parts if len(part)]
+    heights = [len(part) + 1.4 for part, _ in parts]
+    fig = plt.figure(figsize=(9, 1 + 0.24 * sum(heights)), layout="constrained")
+    axes = np.ravel(fig.subplots(len(parts), 1, height_ratios=heights, squeeze=False))
+    for ax, (part, title) in zip(axes, parts, strict=True):
+        for place, row in enumerate(part.itertuples()):
+            color, known = GROUPED[row.grouped_by][1], np.isfinite(row.low)
+            if known:
+                ax.plot([row.low, row.high], [place, place], color=color, linewidth=3, alpha=0.6)
+            ax.plot(row.mean, place, "o", color=color, mfc=color if known else "white", ms=5)
+        ax.set_yticks(range(len(part)), part["name"])
+        ax.set(xlim=(0, 1), ylim=(len(part) - 0.4, -0.6))
+        ax.set_title(title, loc="left")
+        ax.grid(axis="x", color="0.9", linewidth=0.8)
+        ax.set_axisbelow(True)
+    axes[-1].set_xlabel("mean DSC and its 95 % interval")
     handles = [mpl.lines.Line2D([], [], marker="o", ls="", color=GROUPED[name][1], label=GROUPED[name][0])
                for name in there]
     fig.legend(handles=handles, loc="outside upper center", ncols=3)
@@ -80,7 +88,8 @@ def least_difference(lines, own, printed, label: str):
     top = lines["difference"].max() * 1.05
     for place, row in enumerate(own.dropna(subset=["correlation"]).sort_values("correlation").itertuples()):
         ax.axvline(row.correlation, color=RED, linewidth=1, alpha=0.5, zorder=0)
-        ax.text(row.correlation - 0.004, top * (0.99 - 0.075 * place), row.name, ha="right", va="top", fontsize=8,
+        words = f"{row.name}, r = {row.correlation:.2f}"
+        ax.text(row.correlation - 0.004, top * (0.99 - 0.075 * place), words, ha="right", va="top", fontsize=8,
                 color=RED, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.set(xlim=(0, 1), ylim=(0, top), xlabel="correlation of two entries' DSC, scan by scan",
            ylabel="least difference in mean DSC\nthat a paired t-test sees")
@@ -135,7 +144,7 @@ def places(table, drawn, printed: float, label: str):
     for place, (level, color) in enumerate(zip(levels, LEVELS, strict=False)):
         own = table[table["correlation"] == level].set_index("user").loc[users, "first"] * 100
         axes[0, 0].barh(np.arange(len(users)) + (place - (len(levels) - 1) / 2) * height, own, height, color=color,
-                        label=f"correlation {level:.2f}")
+                        label=f"correlation r = {level:.2f}")
         spread = pd.Series(np.sort(drawn[level]))
         axes[0, 1].plot(spread, np.linspace(0, 100, len(spread)), color=color)
     axes[0, 0].set_yticks(range(len(users)), users)

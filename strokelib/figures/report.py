@@ -30,7 +30,7 @@ from strokelib.vocabulary import BLUE, RED, SKY
 WIDTH, HEIGHT = 8.27, 11.69  # of A4
 MARGIN, ASIDE = 0.45, 6.15  # where the sheet and its column at the right begin
 TOP, BOTTOM = 10.34, 3.3  # of the images
-NAMES, BARS, GAP = 0.3, 0.62, 0.1  # room at the left of a row of slices, at its right, between two blocks
+NAMES, BARS, GAP = 0.3, 0.62, 0.2  # room at the left of a row of slices, at its right, between two blocks
 LINE, SMALL = 0.138, 7  # height of a line of the table; size of its letters
 BAR = "color bar"  # by which these axes are known
 BAR_MM = 50  # length of the scale bar
@@ -250,7 +250,7 @@ def _bar(fig, drawn, row: Row, place) -> None:
     bar.set_label(BAR)
     unit = textwrap.fill(row.unit, UNIT_LETTERS)
     look = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1}
-    _write(fig, left + 0.51, bottom + height / 2, unit, multialignment="center", **look)
+    _write(fig, left + 0.38, bottom + height / 2, unit, multialignment="center", **look)
 
 
 def _legend(fig, x: float, y: float) -> None:

@@ -79,7 +79,7 @@ def _scored(ax, metric: str) -> None:
 
 @styled
 def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
-    """Draw metrics within groups of scans, variant beside variant, with the number of scans under each group.
+    """Draw metrics within groups of scans that are not empty, variant beside variant, their number of scans below.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
     """
     variants = variants_of(frame)
     require_columns(frame, "case", column, *metrics)
-    groups = frame[column].cat.categories
+    groups = [group for group in frame[column].cat.categories if (frame[column] == group).any()]
     fig, axes = panels(len(metrics), 1, 9, 2.9 * len(metrics) + 0.7)
     for ax, metric in zip(axes[:, 0], metrics, strict=True):
         ticks, lacking = [], False
@@ -113,7 +113,9 @@ def by_group(frame, column: str, label: str, metrics=("dsc", "hd_mm")):
     handles = [Patch(facecolor=(*to_rgb(COLORS[v]), 0.35), edgecolor=COLORS[v], label=NAMES[v]) for v in variants]
     in_a_row = len(variants) if len(variants) <= 5 else -(-len(variants) // 2)
     fig.legend(handles=handles, loc="outside upper center", ncols=in_a_row)
-    return finish(fig, label, "n: scans; under a box: in how many of them its metric is undefined")
+    defined = np.isfinite(frame[[*metrics]].to_numpy(float)).all()
+    undefined = "" if defined else "; under a box: in how many of them its metric is undefined"
+    return finish(fig, label, f"n: scans{undefined}")
 
 
 @styled
@@ -141,7 +143,7 @@ def metric_boxes(frame, label: str):
             left_out = _box(ax, place, values, COLORS[variant])
             words = NAMES[variant].replace(" + ", "\n+ ").replace(" and ", "\nand ")
             words = "\n".join(textwrap.fill(line, 11 if narrow else 14) for line in words.splitlines())
-            ticks.append(f"{words}\nnot finite:\n{left_out}" if left_out else words)
+            ticks.append(f"{words}\nundefined:\n{left_out}" if left_out else words)
         ax.set_xticks(range(len(variants)), ticks, fontsize="x-small")
         _scored(ax, metric)
     return finish(fig, label)

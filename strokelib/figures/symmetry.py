@@ -7,8 +7,6 @@ from strokelib.run.checks import require_columns
 from strokelib.vocabulary import BLUE, GREEN, METRICS
 
 KINDS = {"logistic_sm": ("logistic regression", BLUE), "rt_sm": ("network", GREEN)}  # by what has mirror images
-
-
 MARKERS = "osD^v<>"  # of shares, one after the other
 WITH = "with − without mirror images"
 

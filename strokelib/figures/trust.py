@@ -38,6 +38,7 @@ def ranks(table, label: str):
             left += share[column].to_numpy()
         for place, first in enumerate(share["rank_1"]):
             ax.text(103, place, f"{first:.0f}", va="center", fontsize=8)
+        ax.text(103, -0.6, "first (%)", va="bottom", fontsize=8)
         ax.set(title=METRICS[metric].axis, xlim=(0, 100), ylim=(len(variants) - 0.4, -0.6))
     axes[0, 0].set_yticks(range(len(variants)), [METHODS[name].short for name in variants])
     for column in range(across):
@@ -46,7 +47,7 @@ def ranks(table, label: str):
         last.set_xlabel("% of resamples")
     handles = [mpl.patches.Patch(color=color, label=f"rank {rank + 1}") for rank, color in enumerate(colors)]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    return finish(fig, label, "number at the right: % of resamples in which it comes first")
+    return finish(fig, label, "first: % of resamples in which it comes first, ties shared")
 
 
 @styled
@@ -67,7 +68,7 @@ def kendall(table, label: str):
     for row in table.itertuples():
         place = rows.index(row.other), columns.index(row.metric)
         grid[place] = row.tau_mean
-        text = f"{row.tau_mean:.2f}\n{row.tau_low:.2f} to {row.tau_high:.2f}"
+        text = f"{row.tau_mean:z.2f}\n{row.tau_low:z.2f} to {row.tau_high:z.2f}"
         color = "white" if abs(row.tau_mean) > 0.7 else "black"
         ax.text(place[1], place[0], minus(text), ha="center", va="center", fontsize=7, color=color)
     shown = ax.imshow(grid, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
@@ -195,7 +196,7 @@ def parts(effects, monitors, label: str):
     axes[0, 1].set(ylim=(len(monitors) - 0.5, -0.5), title=f"{PARTS['monitor'][0]}, in each cell")
     for ax in axes[0]:
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
-        ax.set_xlabel(metric.difference)
+        ax.set_xlabel(f"{metric.difference}, with − without it")
         ax.xaxis.set_major_locator(MaxNLocator(5))
     fig.legend(loc="outside upper left")
     return finish(fig, label, "95 % bootstrap intervals by patient")

@@ -141,7 +141,7 @@ def volumes(frame, level: float, label: str):
 
 @styled
 def coverage(table, label: str):
-    """Draw which share of the true volumes was held, against which was promised.
+    """Draw the observed coverage of intervals of volume against the nominal one.
 
     Parameters
     ----------

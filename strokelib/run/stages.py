@@ -309,7 +309,9 @@ STAGES = {
         ),
         reads=("registration.csv", SCAN, f"{FOLD}/predictions.csv", MAP, "worlds/{world}/scores.csv"),
         writes=("chain_metrics.csv", *_figures("chain.csv", "chain_steps.csv", "chain_pairs.csv", "chain.png")),
-        may_write=_figures("confirmed.csv", "confirmed_groups.csv", "confirmed.png"),  # where cohorts can be made
+        may_write=(  # where cohorts can be made, the votes where they are trained more than once
+            *_figures("confirmed.csv", "confirmed_groups.csv", "confirmed_votes.csv", "confirmed.png"),
+        ),
     ),
 }
 
