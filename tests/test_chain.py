@@ -198,7 +198,8 @@ def test_a_vote_is_held_against_the_single_trainings_it_is_of():
     """The votes of both rows are better than single trainings by 0.02; single ones of the last row by 0.05."""
     frame = trained(0.05)
     means = frame.groupby(["variant", "patient", "case"], as_index=False).mean(numeric_only=True)
-    voted = means.assign(variant=means["variant"] + chain.VOTING, dsc=means["dsc"] + 0.02 + 0.002 * (means["case"] % 2), seed=1)
+    better = 0.02 + 0.001 * (np.arange(len(means)) % 5)
+    voted = means.assign(variant=means["variant"] + chain.VOTING, dsc=means["dsc"] + better, seed=1)
     found = chain.votes(pd.concat([frame, voted]), ["beyond", "rt_sm_uf"], 0)
     assert [*found.metric] == ["dsc"] * 3 + ["hd_mm"] * 3 and (found.n == PATIENTS).all()
     over = dict(zip(found.pair[:3], found.mean_difference[:3], strict=True))
@@ -206,7 +207,7 @@ def test_a_vote_is_held_against_the_single_trainings_it_is_of():
     assert over == pytest.approx({
         "beyond_voting over beyond": 0.02, "rt_sm_uf_voting over rt_sm_uf": 0.02,
         "beyond_voting over rt_sm_uf": 0.02 + single,
-    }, abs=0.002)  # fmt: skip
+    }, abs=0.004)  # fmt: skip
     assert found.p_holm[:3].to_numpy() == pytest.approx(stats.holm(found.p[:3]))
 
 
