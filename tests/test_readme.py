@@ -364,9 +364,37 @@ def test_the_findings_tell_what_was_tried_beyond_the_paper():
     harmful = "fixed windows before the z-scores {} ({} to {}) and batch normalization by the scan's own "
     harmful += "statistics {} ({} to {}) are lower"
     assert harmful.format(*windows, *scan) in answer
-    (turned,) = kept("beyond", BRIEF).query("metric == 'dsc' and cost.notna()").itertuples()
-    assert turned.new == "turned" and beyond.verdict(turned) == "inconclusive"
-    assert f"patches turned left to right in prediction alone, in bf16: {points_of(turned)}, inconclusive" in answer
+
+
+def test_the_findings_tell_what_all_candidates_add_at_750_updates():
+    answer = FINDINGS["Do later changes help?"]
+    every = kept("beyond", BRIEF).query("metric == 'dsc'").sort_values("mean_difference").set_index("new")
+    assert {beyond.verdict(row) for row in every.itertuples()} == {"inconclusive"} and len(every) == 26
+    changed = every[every["cost"].notna()]
+    assert changed.index[-2:].tolist() == ["windowed", "adamw_3e-3"] and changed.index[:2].tolist() == [
+        "scan_statistics", "patch_96"]  # fmt: skip
+    adamw, windows, patches, scan, again, after, three, whole = (
+        points_of(every.loc[name]) for name in ("adamw_3e-3", "windowed", "patch_96", "scan_statistics", "again_1",
+                                                "again_2", "vote_again", "vote"))  # fmt: skip
+    told = f"Of {len(changed)} at 750 updates, on two folds, in bf16, one training each, pairs by patient, none is told"
+    told += f" to add or to cost: AdamW at a constant rate {adamw}, fixed windows {windows}, all others less than +1;"
+    assert told in answer and changed["mean_difference"].iloc[-3] < 0.01
+    assert f"patches of 96 voxels {patches} and normalization by the scan {scan}, inconclusive" in answer
+    assert "over 26." in answer and f"from the next two seeds, differs by {again} and {after}," in answer
+    chance = every.loc[["again_1", "again_2"], "mean_difference"].abs().max()
+    assert (changed["mean_difference"].abs() < chance).sum() >= len(changed) - 7
+    p = tables.p_value(every.loc["vote_again", "p_holm"])
+    told = f"voting, at three times the cost, {three}, inconclusive after Holm's correction (p = {float(p):.2f});"
+    assert told in answer
+    scores = kept("beyond_metrics", BRIEF / "behind")
+    assert f"all {scores['variant'].nunique() - 2} maps voting {whole}." in answer, "and two votes"
+    costs = changed["cost"].to_dict()
+    kept_on = beyond.survivors(kept("beyond", BRIEF), costs)
+    assert kept_on == ["adamw_3e-3"] == [*load_settings("study_750").further.chain]
+    assert "one change goes on at 750 updates, AdamW at a constant rate, and none at 1,500." in answer
+    readme = f"Of {len(changed)} at 750 updates none is told, the best {adamw}, where another seed alone gives "
+    readme += f"{again.split(' ')[0]} and {after.split(' ')[0]}; three trainings voting {three}"
+    assert readme in README
 
 
 def test_the_findings_tell_what_the_other_finalists_reach():
