@@ -97,12 +97,12 @@ def confirm(scores, new: str, old: str, seed: int) -> pd.DataFrame:
     everywhere = np.isfinite(scores["hd_mm"]).groupby(scores["case"]).transform("all")
     whole = scores.assign(hd_mm=scores["hd_mm"].where(everywhere))
     parts, rows = {str(training): own for training, own in scores.groupby("seed")} | {ALL: whole}, []
-    scores_of = parts | {ALL: scores}
     for training, own in parts.items():
         for metric in TOLD:
             draws = rng(seed, "confirmed", metric)
             row = stats.paired_tests(own, metric, [(new, old)], "patient", draws).iloc[0].to_dict()
-            rows.append(row | {"training": training, "missed": _missed(scores_of[training], metric, new, old)})
+            missed = _missed(scores if training == ALL else own, metric, new, old)
+            rows.append(row | {"training": training, "missed": missed})
         rows.append(_bias(own, new, old, rng(seed, "confirmed", BIAS_SIZE)) | {"training": training})
     table = pd.DataFrame(rows)
     table["claim"] = table["metric"].map(CLAIMS).fillna("")
