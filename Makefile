@@ -25,7 +25,7 @@ install: .venv/.run  ## .venv with all that the workflow needs, which every othe
 demo study phantom: .venv/.run  ## the whole study, by configs/<name>.toml; goes on where it stopped
 	@$(PY) tools/run.py $@
 
-isles2018 isles2018_small: export STROKELIB_DATA := $(or $(DATA),$(STROKELIB_DATA))
+$(ASKED) keep isles2018 isles2018_small: export STROKELIB_DATA := $(or $(DATA),$(STROKELIB_DATA))
 isles2018 isles2018_small: .venv/.run  ## the study on your download (DATA=folder); _small on a CPU
 	@$(PY) tools/check_data.py "$${STROKELIB_DATA:-data/isles2018}" $@
 	@$(PY) tools/run.py $@

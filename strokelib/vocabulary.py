@@ -1,5 +1,6 @@
 """Names, labels, units, scales and colors of variants and metrics, once: for figures, tables and text."""
 
+import itertools
 from dataclasses import dataclass
 
 from strokelib.run.variants import CHANGES, VARIANTS
@@ -26,11 +27,15 @@ METHODS = {
     "rt_sm": Method("Single + RT + SM", "RT + SM", GREEN),
     "rt_sm_uf": Method("Single + RT + SM + UF", "RT + SM + UF", PURPLE),
 }
-# A variant that is not here yet goes by its name in code, so that a new one needs no other row than its own.
-METHODS |= {
-    name: Method(name, name, color)
-    for name, color in zip((name for name in VARIANTS if name not in METHODS), (PINK, SKY, RED), strict=False)
-}
+
+
+def in_code(names) -> dict[str, Method]:
+    """Call variants by their names in code; from the fourth on their colors come again."""
+    return {name: Method(name, name, color) for name, color in zip(names, itertools.cycle((PINK, SKY, RED)))}
+
+
+# A variant that is not there yet goes by its name in code, so that a new one needs no other row than its own.
+METHODS |= in_code([name for name in VARIANTS if name not in METHODS])
 NAMES = {variant: method.name for variant, method in METHODS.items()}
 COLORS = {variant: method.color for variant, method in METHODS.items()}
 
@@ -123,5 +128,5 @@ def changed(name: str) -> tuple[str, str]:
     name : in variants.CHANGES
     """
     change = CHANGES[name]
-    heading, words = CHANGED[change.key]
+    heading, words = CHANGED.get(change.key, (change.key, "{}"))
     return f"{heading}, {METHODS[change.variant].short}", words.format(change.value).replace("%", " %")

@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+for name in ("STROKELIB_DATA", "STROKELIB_RESULTS", "FORCE"):  # of a reader's own runs; in a browser they are opened
+    if not any("browser" in word for word in sys.argv):
+        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(items):

@@ -34,9 +34,8 @@ def copy_project(folder):
     """Copy what a run needs: no results, no scans, no environment."""
     for name in ("strokelib", "notebooks", "configs", "profiles", "tools", "figures", "networks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(
-        ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("synthetic", "isles2018")
-    )
+    scans = ("synthetic", "isles2018", "isles2024", "*.zip", "hospital")  # anybody's
+    shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns(*scans))
     shutil.copy(ROOT / "Snakefile", folder)
     (folder / "tests").mkdir()
     shutil.copy(ROOT / TINY, folder / TINY)

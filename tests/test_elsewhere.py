@@ -76,6 +76,29 @@ def test_a_line_that_was_found_elsewhere_is_moved_from_there():
     assert both.matrix == pytest.approx(once.matrix) and both.score == found.score
 
 
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_scan_is_misaligned_by_millimeters_to_one_side_or_the_other(number, monkeypatch):
+    asked, shape = [], (*SHAPE, 3)
+    monkeypatch.setattr(elsewhere.preprocess, "preprocess_aligned", lambda case, off, device: asked.append(off))
+    scan = SimpleNamespace(number=number, alignment=FOUND, mask=np.ones(shape, bool), spacing=(2.0, 2.0, 5.0))
+    assert elsewhere.misaligned("case", scan, elsewhere.Misfit(), None, 3) is scan and not asked
+    for misfit in elsewhere.MISFITS[1:]:
+        elsewhere.misaligned("case", scan, misfit, None, 3)
+        found = abs(midline(asked[-1].matrix, shape)[20, 15]), abs(yaw_degrees(asked[-1].matrix))
+        assert found == pytest.approx((misfit.mm / 2, misfit.degrees)), "2 mm a voxel"
+
+
+def test_scans_are_misaligned_to_both_sides(monkeypatch):
+    monkeypatch.setattr(elsewhere.preprocess, "preprocess_aligned", lambda case, off, device: off)
+    scans = [
+        SimpleNamespace(number=number, alignment=FOUND, mask=np.ones(SHAPE, bool), spacing=(1.0, 1.0, 5.0))
+        for number in range(1, 41)
+    ]
+    off = [elsewhere.misaligned("case", scan, elsewhere.Misfit(mm=5.0), None, 3) for scan in scans]
+    sides = [np.sign(midline(each.matrix, SHAPE)[20, 15]) for each in off]
+    assert 10 < sides.count(1) < 30 and sides.count(1) + sides.count(-1) == 40
+
+
 def test_networks_of_a_world_take_the_budget_of_single_changes_and_their_own_seed():
     settings = load_settings("study")
     row, how = elsewhere.method_of(settings, "rt_sm_uf", 7)

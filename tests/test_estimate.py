@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 from test_settings import changed, tool
@@ -127,6 +128,18 @@ def test_a_busy_machine_is_called_so(estimate, load, said, monkeypatch):
     monkeypatch.setattr(estimate.os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(estimate.os, "cpu_count", lambda: 2)
     assert estimate.busy() == said
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "count"),
+    [("study", 16, 2), ("study", 64, 8), ("study", 4, 1), ("demo", 16, 6), ("isles2018", 16, 4), ("isles2018", 64, 8)],
+)
+def test_as_many_notebooks_run_at_once_as_memory_holds(estimate, name, gib, count, monkeypatch):
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(estimate.psutil, "virtual_memory", lambda: SimpleNamespace(total=gib * 2**30))
+    settings = load_settings(name)
+    assert estimate.cores(settings) == count, "of isles2018 two threads a notebook"
+    assert estimate.at_once({"device": "cpu"}, settings) == count // settings.threads
 
 
 def test_the_small_study_of_real_scans_is_the_study(estimate):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -88,7 +89,15 @@ def test_the_row_says_volume_interval_networks_and_disclaimer(saved, found, netw
 
 def test_nothing_names_the_folder_that_the_scan_came_from(saved):
     for path in saved.iterdir():
-        assert b"Miller" not in path.read_bytes(), path.name
+        written = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        assert b"Miller" not in written, path.name
+
+
+def test_neither_does_the_page(found, networks):
+    page = output.draw(found, networks)
+    assert [text.get_text() for text in page.findobj(Text) if "Miller" in text.get_text()] == []
+    assert any("scan_7" in text.get_text() for text in page.findobj(Text))
+    plt.close(page)
 
 
 def test_a_second_run_leaves_the_same_bytes_and_replaces_the_first(found, networks, saved, tmp_path):

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from strokelib import vocabulary
 from strokelib.run.checks import SettingsError
 from strokelib.run.settings import Drawing
-from strokelib.run.variants import CHANGES, VARIANTS
+from strokelib.run.variants import CHANGES, VARIANTS, Change
 
 # Machado, Oliveira and Fernandes, IEEE Trans. Vis. Comput. Graph. 15 (2009) 1291-1298, severity 1, on linear RGB.
 EYES = {
@@ -40,6 +40,12 @@ def test_every_variant_has_a_name_and_a_color_of_its_own():
     assert len(set(vocabulary.COLORS.values())) == len(vocabulary.COLORS)
     assert len(set(vocabulary.NAMES.values())) == len(vocabulary.NAMES)
     assert {variant.monitor for variant in VARIANTS.values()} == set(vocabulary.MONITORS)
+
+
+def test_any_number_of_further_variants_has_names():
+    further = vocabulary.in_code(["a", "b", "c", "d", "e"])
+    assert [method.name for method in further.values()] == [*further] == ["a", "b", "c", "d", "e"]
+    assert further["d"].color == further["a"].color != further["b"].color
 
 
 def test_metrics_have_labels_for_the_file_the_table_and_the_difference():
@@ -100,3 +106,8 @@ def test_methods_have_the_colors_of_seaborns_palette_for_colorblind_readers():
     palette = {color.lower() for color in sns.color_palette("colorblind").as_hex()}
     colors = [color.lower() for color in vocabulary.COLORS.values()]
     assert set(colors) <= palette and len(set(colors)) == len(colors)
+
+
+def test_a_change_without_words_of_its_own_is_told_by_what_it_sets(monkeypatch):
+    monkeypatch.setitem(CHANGES, "slow", Change("rt_sm", "training.learning_rate", 0.5))
+    assert vocabulary.changed("slow") == ("training.learning_rate, RT + SM", "0.5")

@@ -42,7 +42,8 @@ def seed_of(root: Path) -> int:
     try:
         return int(json.loads((root / SUMMARY).read_text(encoding="utf-8"))["cohort"]["seed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{root} holds no whole synthetic cohort ({error}); make phantom makes one") from error
+        made = "python tools/describe_cohort.py study makes one"
+        raise ValueError(f"{root} holds no whole synthetic cohort ({error}); {made}") from error
 
 
 def make_new(root: Path, settings: Settings) -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ahead  # this copy of the project first
+import psutil
 
 from strokelib.run import commands, portable, runtime
 from strokelib.run.digest import digest
@@ -40,6 +41,7 @@ OTHER_S = 30  # of a rule that is not named here
 WORLD = "other_cohort "  # before the name of a world of notebook 20: one takes hours, another minutes
 DEMO_SLICES, STEP_S = 142, 0.75
 UNKNOWN = {"seconds": {}, "jobs": {}, "device": "unknown", "speed": {}}  # as on a cluster, whose nodes differ
+OWN_GIB, PATIENT_GIB = 1.0, 0.07  # of a notebook that trains, and for the scans of each patient: 5.4 GiB of the study
 LONG_S = 24 * 3600  # a CPU that needs longer is not begun on without being told to
 SMALL = {"isles2018": "isles2018_small", "synthetic": "study"}  # settings of hours, by data.source
 
@@ -197,11 +199,18 @@ def estimate(settings: Settings, name: str, gpus: int) -> dict:
     return found
 
 
+def cores(settings: Settings) -> int:
+    """Count the cores that a run takes: all, or as many as there is memory for, where that is less."""
+    needed = OWN_GIB + PATIENT_GIB * settings.cohort.training_patients
+    notebooks = max(1, int(psutil.virtual_memory().total / 2**30 / needed))
+    return min(os.cpu_count() or 1, notebooks * settings.threads)
+
+
 def at_once(found: dict, settings: Settings) -> int:
     """Count the notebooks that run at a time: as many as there are cores for their threads, or as share the GPUs."""
     if found["device"] == "cuda":
         return settings.compute.folds_at_once * max(1, found.get("gpus", 1))
-    return max(1, (os.cpu_count() or 1) // settings.threads)
+    return max(1, cores(settings) // settings.threads)
 
 
 def total(found: dict, settings: Settings) -> float:

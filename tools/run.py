@@ -309,9 +309,9 @@ def command(name: str, settings: Settings, target: str, profile: Path | None, gp
     words += ["--nolock", "--rerun-incomplete", "--nocolor", "--config", f"settings={name}"]
     if profile:
         return words + cluster.options(profile, settings)
-    # Without a GPU, as many notebooks as there are cores; with some, tools/on_gpu.py hands them out.
+    # Without a GPU, as many notebooks as cores and memory allow; with some, tools/on_gpu.py hands them out.
     words += ["--resources", f"gpu={gpu_count * settings.compute.folds_at_once}"] if gpu_count else []
-    return [*words, "--cores", str(os.cpu_count())]
+    return [*words, "--cores", str(estimate.cores(settings))]
 
 
 def run(name: str, settings: Settings, target: str = "", profile: Path | None = None) -> int:

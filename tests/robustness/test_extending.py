@@ -49,6 +49,8 @@ def write(folder, place, code):
     elif place.startswith("At the end of"):
         with open(folder / name, "a", encoding="utf-8") as file:
             file.write(code)
+    elif place.startswith("In the order of rooms"):
+        inserted(folder / name, code, '"""', '"""')
     elif place.startswith("In the table"):
         inserted(folder / others[0], code, r"\}", rf"{name} = \{{")
     elif place.startswith("In the function"):
@@ -66,7 +68,7 @@ def write(folder, place, code):
         path.write_text(json.dumps(notebook), encoding="utf-8")
     else:
         raise AssertionError(f"no rule for {place!r}")
-    return name if place.startswith(("In the new", "At the end", "In a cell")) else others[0]
+    return name if place.startswith(("In the new", "At the end", "In a cell", "In the order")) else others[0]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_the_table_counts_the_files(extended):
     _, touched, new = extended
     rows = re.findall(r"^\| a ([\w ]+?) \| (\d+) \| (\d+) \|$", DOCUMENT.read_text(encoding="utf-8"), re.M)
     counted = {name: (int(files), int(fresh)) for name, files, fresh in rows}
-    assert len(counted) == len(touched) == 4 and sum(map(len, touched.values())) <= len(blocks())
+    assert len(counted) == len(touched) == 5 and sum(map(len, touched.values())) <= len(blocks())
     for title, files in touched.items():
         (name,) = (name for name in counted if name in title)
         assert counted[name] == (len(files), new[title]), title
@@ -108,6 +110,28 @@ def test_network_metric_and_figure_come_through_the_whole_study(extended):
     np.testing.assert_allclose(grid.jaccard, grid.dsc / (2 - grid.dsc), atol=1e-5)
     assert set(pd.read_csv(results / "tests.csv").metric) >= {"dsc", "jaccard"}
     assert (results / "figures" / "precision_and_recall.png").stat().st_size > 5000
+
+
+def test_a_change_of_ones_own_is_held_against_its_row(extended):
+    folder, _, _ = extended
+    asked = re.search(r"^candidates = .*$", (folder / "configs/mine.toml").read_text(encoding="utf-8"), re.M)[0]
+    settings = (folder / TINY).read_text(encoding="utf-8")
+    own = re.sub(r"^candidates = \[.*?\]", asked, settings, count=1, flags=re.M | re.S)
+    assert own != settings
+    (folder / TINY).write_text(own, encoding="utf-8")
+    told = call(folder, "tools/run.py", TINY, "beyond")
+    assert told.returncode == 0, told.stdout + told.stderr
+    table = pd.read_csv(folder / "results" / "tiny" / "figures" / "beyond.csv")
+    assert {"less_dropout", "again_1"} <= {*table.new, *table.old} and "training.dropout = 0.1" in told.stdout
+
+
+def test_the_tests_of_the_house_pass_with_all_examples(extended):
+    folder, _, _ = extended
+    for name in ("tests", "docs", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    rules = ("tests/test_house.py", "tests/test_settings.py", "tests/test_vocabulary.py")
+    told = call(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *rules)
+    assert told.returncode == 0, told.stdout[-3000:]
 
 
 def hospital_scans(folder):

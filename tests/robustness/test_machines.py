@@ -217,5 +217,7 @@ def test_a_download_is_checked_first_and_named_to_all(makefile):
     assert told.stdout.splitlines()[-2:] == [checked, "run /elsewhere None isles2018_small"]
     told = make(makefile, "isles2018")
     assert told.stdout.splitlines()[-2:] == ["check_data  None data/isles2018 isles2018", "run  None isles2018"]
+    told = make(makefile, "beyond", "SETTINGS=isles2018", "DATA=/my scans")
+    assert told.stdout.splitlines()[-1] == "run /my scans None isles2018 beyond", "what is made when asked for, too"
     (makefile / "tools" / "check_data.py").write_text("import sys; sys.exit(1)")
     assert make(makefile, "isles2018").returncode != 0, "nothing is begun on data that cannot be used"
