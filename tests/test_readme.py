@@ -449,7 +449,7 @@ def test_the_findings_tell_what_the_papers_remarks_come_to():
     rates["SGD"] = [f"sgd_1e-{n}" for n in (3, 2, 1)]
     count = {name: sum(not stats.side(row) for row in own.loc[each].itertuples()) for name, each in rates.items()}
     assert count == {"Adadelta": 1, "AdamW": 3, "SGD": 2}, "and Adadelta's own"
-    assert "Of three rates each, two of Adadelta's, all of AdamW's and two of SGD's are not told from" in answer
+    assert "Of the other rates, Adadelta's 0.1, all three of AdamW's and two of SGD's three are not told from" in answer
     assert found.loc["R² rises with every step", "verdict"] == "inconclusive"
     worse = found.loc[found.index.str.contains("worsen"), "measured"]
     mirrors, filtering = worse.str.extract(r"(\d+ of 94) scans worse")[0]

@@ -20,7 +20,7 @@ from strokelib.figures.style import (
     zoom,
 )
 from strokelib.modalities import MODALITIES, head
-from strokelib.vocabulary import ORANGE, OUTCOMES, PINK
+from strokelib.vocabulary import ORANGE, OUTCOMES, SKY
 
 NORMALIZED = "normalized value (SD of the brain)"
 
@@ -107,11 +107,11 @@ def centers(ct, lesion, centers_xy, is_lesion, k: int, label: str):
     seen[tuple(centers_xy.T)] = True  # a moved center may lie off the head
     zoom(axes, [seen])
     for chosen, marker, color, name in (
-        (~is_lesion, "x", PINK, "healthy centers"),
+        (~is_lesion, "x", SKY, "healthy centers"),
         (is_lesion, "o", ORANGE, "lesion centers, moved at random"),
     ):
         x, y = centers_xy[chosen].T
-        ax.scatter(x, ct.shape[1] - 1 - y, s=9, marker=marker, color=color, lw=0.8, alpha=0.6, label=name)
+        ax.scatter(x, ct.shape[1] - 1 - y, s=16, marker=marker, color=color, lw=1.2, alpha=0.8, label=name)
     if lesion is not None:
         outline(ax, lesion[:, :, k])  # over the centers
     ax.plot([], [], color=LESION, label="lesion label")
