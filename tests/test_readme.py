@@ -14,6 +14,7 @@ from strokelib.evaluation import (
     beyond,
     budget,
     calibration,
+    chain,
     factors,
     information,
     learning_curve,
@@ -49,6 +50,11 @@ def kept(name: str, folder=STUDY):
     """Read a table of the study; None where the run it is of has not been made."""
     path = folder / f"{name}.csv"
     return pd.read_csv(path) if path.is_file() else None
+
+
+def millimeters_of(row) -> str:
+    """Write a difference of HD with its interval: "-5.6 mm (-10.1 to -1.7)"."""
+    return f"{row.mean_difference:+.1f} mm ({row.low:+.1f} to {row.high:+.1f})"
 
 
 def points_of(row) -> str:
@@ -377,8 +383,9 @@ def test_the_findings_tell_what_all_candidates_add_at_750_updates():
         points_of(every.loc[name]) for name in ("adamw_3e-3", "windowed", "patch_96", "scan_statistics", "again_1",
                                                 "again_2", "vote_again", "vote"))  # fmt: skip
     told = f"Of {len(changed)} at 750 updates, on two folds, in bf16, one training each, pairs by patient, none is told"
-    told += f" to add or to cost: AdamW at a constant rate {adamw}, fixed windows {windows}, all others less than +1;"
-    assert told in answer and changed["mean_difference"].iloc[-3] < 0.01
+    told += f" to add or to cost: AdamW at a constant rate {adamw}, fixed windows {windows}, by the third decimal"
+    told += " short of the rule below, all others less than +1;"
+    assert told in answer and changed["mean_difference"].iloc[-3] < 0.0095 < changed["mean_difference"].iloc[-2] < 0.01
     assert f"patches of 96 voxels {patches} and normalization by the scan {scan}, inconclusive" in answer
     assert "over 26." in answer and f"from the next two seeds, differs by {again} and {after}," in answer
     chance = every.loc[["again_1", "again_2"], "mean_difference"].abs().max()
@@ -393,27 +400,69 @@ def test_the_findings_tell_what_all_candidates_add_at_750_updates():
     assert kept_on == ["adamw_3e-3"] == [*load_settings("study_750").further.chain]
     assert "one change goes on at 750 updates, AdamW at a constant rate, and none at 1,500." in answer
     readme = f"Of {len(changed)} at 750 updates none is told, the best {adamw}, where another seed alone gives "
-    readme += f"{again.split(' ')[0]} and {after.split(' ')[0]}; three trainings voting {three}"
+    readme += f"{again.split(' ')[0]} and {after.split(' ')[0]}; "
+    assert readme in README
+
+
+def test_the_findings_tell_how_the_chain_was_put_to_the_test():
+    answer = FINDINGS["Do later changes help?"]
+    step, whole = kept("chain_steps", BRIEF).query("metric == 'dsc'").itertuples()
+    assert (step.new, step.old, whole.old) == ("beyond", "rt_sm", "rt_sm_uf") and stats.side(step) == 0
+    assert f"it is {points_of(step)} from RT + SM." in answer
+    told = kept("confirmed", BRIEF).query("training == 'all'").set_index("metric", drop=False)
+    dsc, hd, bias = (told.loc[name] for name in ("dsc", "hd_mm", chain.BIAS_SIZE))
+    scores, facts = (
+        kept("chain_metrics", BRIEF / "behind"),
+        json.loads((BRIEF / "27_chain.manifest.json").read_text())["settings"],
+    )
+    assert (bias["n"], dsc["n"], scores["fold"].nunique()) == (94, 63, 5) and facts["training"]["max_updates"] == 750
+    assert facts["further"]["confirming_seed"] == 2201 and len(facts["further"]["confirming_training_seeds"]) == 3
+    p = float(tables.p_value(dsc["p_claim_holm"]))
+    assert f"is {points_of(dsc)} from RT + SM + UF, p = {p:.2f} after Holm's correction." in answer
+    assert chain.goal(dsc).startswith(chain.MISSED) and "The goal, +8, is not reached: the whole interval" in answer
+    assert chain.held(hd) == "not confirmed, nothing is outlined in one scan more"
+    assert f"not confirmed, {millimeters_of(hd)}, since nothing is outlined in one scan more" in answer
+    assert chain.held(bias) == "not confirmed, the opposite is seen"
+    larger = f"{bias['mean_difference']:+.1f} mL ({bias['low']:+.1f} to {bias['high']:+.1f})"
+    assert f"The bias of the volume is not smaller but larger, {larger}" in answer
+    votes = kept("confirmed_votes", BRIEF).set_index(["metric", "new", "old"])
+    ours, new = (votes.loc["dsc", f"{row}{chain.VOTING}", row] for row in ("rt_sm_uf", "beyond"))
+    distance = votes.loc["hd_mm", f"rt_sm_uf{chain.VOTING}", "rt_sm_uf"]
+    assert [stats.side(row) for row in (ours, new, distance)] == [1, 1, -1]
+    voting = f"RT + SM + UF {points_of(ours)} to its single trainings, HD {millimeters_of(distance)}; the row with"
+    assert f"{voting} AdamW {points_of(new)} to its own." in answer
+    shown = (BRIEF / "27_chain.ipynb").read_text(encoding="utf-8")
+    printed = re.findall(r"Single \+ RT \+ SM \+ UF ([\d.]+) %; .*?one threshold ([\d.]+) %; .*? ([\d.]+) %; true core "
+                         r"([\d.]+) %", shown)  # fmt: skip
+    room = "RT + SM + UF has a mean DSC of {} %, the true flow under one threshold {} %, under each scan's best {} %,"
+    assert f"{room.format(*printed[0])} the true core {printed[0][3]} %." in answer
+    readme = f"that best one is {points_of(dsc)}, three trainings voting {points_of(ours)} |"
     assert readme in README
 
 
 def test_the_findings_tell_what_the_other_finalists_reach():
     answer = FINDINGS["Would the other finalists' ideas do more?"]
     own = kept("finalists_tests", BRIEF).query("metric == 'dsc'").set_index(["old", "new"])
-    names = ["liu", "hu", "chen"]
+    names = ["liu", "hu", "chen", "song"]
     sides = {row: [stats.side(each) for each in own.loc[row, :].itertuples()] for row in ("rt", "rt_sm")}
-    assert sides == {"rt": [0, 0, 0], "rt_sm": [0, -1, -1]} and own.loc["rt"].index.tolist() == names
-    words = "Liu's weighted classes {}, Hu's two networks on difficult voxels {}, Chen's encoder a modality {};"
-    assert "against RT all are inconclusive, " + words.format(*map(points_of, own.loc["rt"].itertuples())) in answer
-    liu, hu, chen = map(points_of, own.loc["rt_sm"].itertuples())
-    told = f"against RT + SM, which has mirrors: Liu {liu}, inconclusive after Holm's correction, Hu {hu}, Chen {chen}."
-    assert told in answer
-    surer = kept("finalists_tests", BRIEF).query("metric == 'ppv' and old == 'rt'").set_index("new").loc[names]
-    assert [stats.side(row) for row in surer.itertuples()] == [1, 1, 1]
-    assert "PPV is told to be higher, {:+.1f}, {:+.1f} and {:+.1f};".format(*(100 * surer["mean_difference"])) in answer
+    assert sides == {"rt": [0, 0, 0, 0], "rt_sm": [-1, -1, -1, 0]} and own.loc["rt"].index.tolist() == names
+    words = "against RT all are inconclusive, Liu's weighted classes {}, Hu's two networks on difficult voxels {}, "
+    words += "Chen's encoder a modality {}, Song's raw series at several scales {};"
+    assert words.format(*map(points_of, own.loc["rt"].itertuples())) in answer
+    liu, hu, chen, song = map(points_of, own.loc["rt_sm"].itertuples())
+    told = f"against RT + SM, which has mirrors, all are lower: Liu {liu}, Hu {hu}, Chen {chen}, Song {song}, the last"
+    assert f"{told} inconclusive after Holm's correction." in answer
+    others = kept("finalists_tests", BRIEF).query("metric != 'dsc'").set_index(["metric", "new", "old"])
+    surer = {index: row.mean_difference for index, row in others.iterrows() if stats.side(row)}
+    asked = [("sensitivity", "liu"), ("sensitivity", "hu"), ("ppv", "song"), ("hd_mm", "hu")]
+    assert {*surer} == {("ppv", "liu", "rt"), *((*pair, "rt_sm") for pair in asked)}
+    assert f"PPV is told to be higher for Liu, {100 * surer['ppv', 'liu', 'rt']:+.1f};" in answer
+    liu, hu, song, distance = (METRICS[pair[0]].scale * surer[*pair, "rt_sm"] for pair in asked)
+    told = f"the sensitivity of Liu, {liu:+.1f}, and of Hu, {hu:+.1f}, the PPV of Song, {song:+.1f}, and the HD of Hu, "
+    assert f"{told}{distance:+.1f} mm." in answer
     facts = json.loads((BRIEF / "26_finalists.manifest.json").read_text())["settings"]
     assert facts["training"]["max_updates"] == 750 and facts["sensitivity"]["folds"] == 2
-    assert facts["further"]["finalists"] == names and "Song's was not trained" in answer
+    assert facts["further"]["finalists"] == names
 
 
 def test_the_findings_tell_what_the_papers_remarks_come_to():
