@@ -32,7 +32,7 @@ SLICES_AT_ONCE = 4  # of `predict_slices`; they share a box, so the map depends 
 class Sweep:
     """How a scan is taken through networks, patch by patch."""
 
-    step: int = 3  # voxels between patch centers; the paper predicts at 3
+    step: int = 3  # voxels between patch centers, as in the authors' code; the paper says "regular"
     passes: int = 1  # 1 predicts without dropout, more average so many stochastic passes (uncertainty filtering)
     dropout: float = 0.1  # rate of the voxel-wise prediction dropout in the deepest resolution steps
     patch_size: int = 64

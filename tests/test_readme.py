@@ -411,10 +411,8 @@ def test_the_findings_tell_how_the_chain_was_put_to_the_test():
     assert f"it is {points_of(step)} from RT + SM." in answer
     told = kept("confirmed", BRIEF).query("training == 'all'").set_index("metric", drop=False)
     dsc, hd, bias = (told.loc[name] for name in ("dsc", "hd_mm", chain.BIAS_SIZE))
-    scores, facts = (
-        kept("chain_metrics", BRIEF / "behind"),
-        json.loads((BRIEF / "27_chain.manifest.json").read_text())["settings"],
-    )
+    scores = kept("chain_metrics", BRIEF / "behind")
+    facts = json.loads((BRIEF / "27_chain.manifest.json").read_text())["settings"]
     assert (bias["n"], dsc["n"], scores["fold"].nunique()) == (94, 63, 5) and facts["training"]["max_updates"] == 750
     assert facts["further"]["confirming_seed"] == 2201 and len(facts["further"]["confirming_training_seeds"]) == 3
     p = float(tables.p_value(dsc["p_claim_holm"]))
